@@ -1,1 +1,9 @@
-fn main() {}
+//! Integration tests: real servers with the real module, one file per capability.
+//!
+//! Everything a test needs to start, stop, kill and question a server is in `harness`.
+
+// A test that cannot go on should stop where it stands and say so.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod harness;
+mod harness_test;
