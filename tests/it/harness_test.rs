@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Binary, Conn, Server, Value, cmd, each_binary, file_history, must, until, wait_for_sync,
+    Binary, Conn, Server, Value, cmd, each_binary, file_history, module_path, must, until,
+    wait_for_sync,
 };
 
 fn plain(binary: &Binary) -> Server {
@@ -154,6 +155,13 @@ fn a_dropped_server_leaves_nothing() {
         assert!(!dir.exists());
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
     });
+}
+
+#[test]
+fn the_module_is_built() {
+    let path = module_path();
+    assert!(path.is_absolute() && path.is_file(), "{}", path.display());
+    assert_eq!(module_path(), path);
 }
 
 #[test]

@@ -16,7 +16,7 @@
 //! fixed sleep, nothing listens on a well-known port, and a server that crashed behind a test's
 //! back fails that test when it is dropped.
 
-// A helper may be used by one capability only, or by none while that capability is being built.
+// A part may be used by one capability only, or by none while that capability is being built.
 #![allow(dead_code, unused_imports, clippy::print_stderr)]
 
 mod args;
