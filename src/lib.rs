@@ -8,8 +8,17 @@
 pub mod model;
 
 #[cfg(feature = "module")]
+#[macro_use]
+mod server;
+
+#[cfg(feature = "module")]
 mod command;
+
 #[cfg(feature = "module")]
 mod module;
-#[cfg(feature = "module")]
-mod server;
+
+// The server's allocator, so that used_memory and maxmemory see what the module holds. A test
+// binary has no server to ask.
+#[cfg(all(feature = "module", not(test)))]
+#[global_allocator]
+static ALLOCATOR: redis_module::alloc::RedisAlloc = redis_module::alloc::RedisAlloc;

@@ -15,12 +15,14 @@ pub const MAX_POINTS: u64 = 262_144;
 pub const MAX_NAME_BYTES: usize = 128;
 /// Groups of one ring.
 pub const MAX_GROUPS: usize = 256;
+/// Bytes of one event: all words of its EVQ.TRIGGER together. A stream node holds at most 1 GiB.
+pub const MAX_EVENT_BYTES: usize = 256 * 1024 * 1024;
 /// Headers of one event.
 pub const MAX_HEADERS: usize = 64;
 /// Events of one `EVQ.MTRIGGER`.
-pub const MAX_BATCH: i64 = 10_000;
+pub const MAX_BATCH: u64 = 10_000;
 /// Events of one `EVQ.CONSUME` reply.
-pub const MAX_COUNT: i64 = 10_000;
+pub const MAX_COUNT: u64 = 10_000;
 /// Longest lease, block time and other duration a client may ask for: ten years.
 pub const MAX_DURATION_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
 /// Bytes of one saved value that will be read back; a larger snapshot is refused as corrupt.

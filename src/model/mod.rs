@@ -1,6 +1,17 @@
 //! The rules of EVQ as plain Rust: no Redis, no clock, no I/O, no `unsafe`.
+//!
+//! Everything lasting is a value ([`ring::Ring`], [`progress::Partition`]) that changes only by
+//! applying an [`effect::Effect`], so a replica, an AOF replay and a test all run the same code.
 
 pub mod continuum;
+pub mod effect;
+pub mod error;
 pub mod hash;
 pub mod ids;
+pub mod keys;
 pub mod limits;
+pub mod name;
+pub mod progress;
+pub mod ring;
+pub mod snapshot;
+pub mod words;

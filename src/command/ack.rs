@@ -1,0 +1,70 @@
+//! `EVQ.ACK partition id [RING ring] [GROUP group] [WORKER name] [EPOCH epoch]`
+//!
+//! Everything handed out under this epoch up to and including `id` is finished. Replies 1 if this
+//! finished anything, 0 if it repeats.
+
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::progress::Caller;
+use crate::model::words::{Claim, PartitionArg, Words, event_id};
+use crate::server::acl::User;
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Arg, Routing, Spec};
+
+pub(super) struct Ack;
+
+fn parse(all: &[&[u8]]) -> Result<(PartitionArg, EventId, Claim), Error> {
+    let mut words = Words::new("evq.ack", all);
+    let partition = PartitionArg::parse(words.positional()?)?;
+    let id = event_id(words.positional()?)?;
+    let mut claim = Claim::default();
+    while let Some(word) = words.next() {
+        if !claim.take(word, &mut words)? {
+            return Err(Error::syntax(word));
+        }
+    }
+    Ok((partition, id, claim))
+}
+
+impl Command for Ack {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.ACK",
+        flags: c"write fast",
+        acl: c"write fast",
+        arity: -3,
+        summary: c"Finishes every event handed out under the lease up to an id.",
+        complexity: c"O(1)",
+        routing: Routing::Word(1),
+        args: &[
+            super::PARTITION,
+            Arg::string(c"id"),
+            super::RING,
+            super::GROUP,
+            super::WORKER,
+            super::EPOCH,
+        ],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let (partition, id, claim) = parse(args.words())?;
+        let (ring, p) = partition.resolve(claim.ring.clone())?;
+        let user = User::of(ctx);
+        if ctx.is_replay() {
+            // The primary has judged it; it travels as it was sent.
+            ctx.replay_acknowledgement(&ring, p, &claim.group(), id)?;
+            ctx.replicate_verbatim();
+            ctx.reply_integer(1);
+            return Ok(());
+        }
+        let caller = Caller::of(&claim, ctx.connection())?;
+        let place = ctx.group_place(&user, &ring, p, &claim.group())?;
+        let finishes = ctx.acknowledge(&place, &caller, id, ctx.now())?;
+        if finishes {
+            ctx.replicate_verbatim();
+        }
+        ctx.reply_integer(finishes.into());
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+//! `EVQ.APPLY key effect`: internal.
+//!
+//! Carries an encoded effect to a replica and out of the append-only file. Refused from anybody
+//! else, so that no client can write state that EVQ did not decide.
+
+use crate::model::effect::Effect;
+use crate::model::error::Error;
+use crate::model::snapshot::decode;
+use crate::model::words::Words;
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::text::Text;
+
+pub(super) struct Apply;
+
+impl Command for Apply {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.APPLY",
+        flags: c"write fast",
+        acl: c"write fast dangerous",
+        arity: 3,
+        summary: c"Internal: applies a replicated effect. Refused from clients.",
+        complexity: c"O(N), where N is the size of the effect.",
+        routing: Routing::Key(1),
+        args: &[Arg::string(c"key"), Arg::string(c"effect")],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        if !ctx.is_replay() {
+            return Err(Error::Usage("EVQ.APPLY is internal to replication"));
+        }
+        let mut words = Words::new("evq.apply", args.words());
+        let key = Text::new(words.positional()?);
+        let bytes = words.positional()?;
+        let effect: Effect =
+            decode(bytes).map_err(|_| Error::Usage("an effect this version cannot read"))?;
+        ctx.apply(&key, effect, bytes)?;
+        ctx.reply_ok();
+        Ok(())
+    }
+}

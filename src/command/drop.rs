@@ -1,0 +1,61 @@
+//! `EVQ.DROP ring`
+//!
+//! Removes a ring with all its keys, as UNLINK does. Who waits in front of it gets `EVQNORING`.
+//! Replies `OK`.
+
+use crate::model::error::Error;
+use crate::model::name::Name;
+use crate::model::words::Words;
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::blocking::dismiss_ring;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::known;
+use crate::server::registry::{Arg, Routing, Spec};
+
+pub(super) struct DropRing;
+
+impl Command for DropRing {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.DROP",
+        flags: c"write",
+        acl: c"write slow dangerous",
+        arity: 2,
+        summary: c"Removes a ring with its events and its groups.",
+        complexity:
+            c"O(N), where N is the number of partitions; memory is freed in the background.",
+        routing: Routing::Word(1),
+        args: &[Arg::string(c"ring")],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let mut words = Words::new("evq.drop", args.words());
+        let name = Name::ring(words.positional()?)?;
+        words.end()?;
+        let user = User::of(ctx);
+        if !ctx.ring_exists(&user, &name)? {
+            return Err(Error::NoRing);
+        }
+        let ring = ctx.ring(&user, &name)?;
+        let names = ring.names.clone();
+        let partitions: Vec<_> =
+            ring.value()?.ring.nodes().map(|node| names.partition(node.partition)).collect();
+        // Closed before its key is deleted.
+        drop(ring);
+        let mut keys = vec![&names.ring];
+        for partition in &partitions {
+            ctx.open_read(&partition.stream).stream()?;
+            ctx.open_state(partition).check()?;
+            keys.extend([&partition.stream, &partition.groups]);
+        }
+        for key in &keys {
+            user.check(key, Access::Delete)?;
+        }
+        ctx.unlink(&keys)?;
+        known::forget(ctx.db(), &name);
+        dismiss_ring(ctx, &name);
+        ctx.reply_ok();
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! `EVQ.EXTEND partition [LEASE ms] [RING ring] [GROUP group] [WORKER name] [EPOCH epoch]`
+//!
+//! Renews the lease: a heartbeat during long work. Changes nothing that is saved, so a WATCH on
+//! the partition's `:groups` key does not see it. Replies `OK`.
+
+use crate::model::error::Error;
+use crate::model::progress::Caller;
+use crate::model::words::{Claim, PartitionArg, Words, is, once};
+use crate::server::acl::User;
+use crate::server::args::Args;
+use crate::server::config;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Arg, Routing, Spec};
+
+pub(super) struct Extend;
+
+fn parse(all: &[&[u8]]) -> Result<(PartitionArg, Option<u64>, Claim), Error> {
+    let mut words = Words::new("evq.extend", all);
+    let partition = PartitionArg::parse(words.positional()?)?;
+    let (mut claim, mut lease_ms) = (Claim::default(), None);
+    while let Some(word) = words.next() {
+        if is(word, "LEASE") {
+            let value = words.duration_ms(word, "LEASE", 1)?.unsigned_abs();
+            once(&mut lease_ms, word, value)?;
+        } else if !claim.take(word, &mut words)? {
+            return Err(Error::syntax(word));
+        }
+    }
+    Ok((partition, lease_ms, claim))
+}
+
+impl Command for Extend {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.EXTEND",
+        flags: c"write fast",
+        acl: c"write fast",
+        arity: -2,
+        summary: c"Renews the lease of a partition.",
+        complexity: c"O(1)",
+        routing: Routing::Word(1),
+        args: &[
+            super::PARTITION,
+            Arg::number(c"lease-ms", c"LEASE"),
+            super::RING,
+            super::GROUP,
+            super::WORKER,
+            super::EPOCH,
+        ],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let (partition, lease_ms, claim) = parse(args.words())?;
+        let (ring, p) = partition.resolve(claim.ring.clone())?;
+        let caller = Caller::of(&claim, ctx.connection())?;
+        let place = ctx.group_place(&User::of(ctx), &ring, p, &claim.group())?;
+        ctx.judge(&place, |progress, scene| progress.authorize(&caller, scene).map(drop))?;
+        let lease_ms = lease_ms.unwrap_or_else(|| config::LEASE_MS.get());
+        let now = ctx.now();
+        ctx.open_state(&place.names)
+            .volatile(&place.line.group, |progress| progress.extend(now, lease_ms))?;
+        ctx.reply_ok();
+        Ok(())
+    }
+}

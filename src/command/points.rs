@@ -1,0 +1,40 @@
+//! `EVQ.POINTS [RING ring]`
+//!
+//! Lists the continuum, `[point, partition]` ascending, so that a client can compute the mapping
+//! itself.
+
+use crate::model::error::Error;
+use crate::model::words::{Words, only_ring};
+use crate::server::acl::User;
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Routing, Spec};
+
+pub(super) struct Points;
+
+impl Command for Points {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.POINTS",
+        flags: c"readonly",
+        acl: c"read slow",
+        arity: -1,
+        summary: c"Lists the points of a ring with the partitions that own them.",
+        complexity: c"O(P), where P is the number of points on the ring.",
+        routing: Routing::None,
+        args: &[super::RING],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let name = only_ring(&mut Words::new("evq.points", args.words()))?;
+        let ring = ctx.ring(&User::of(ctx), &name)?;
+        let points = ring.value()?.continuum.points();
+        ctx.reply_array(points.len());
+        for (point, partition) in points {
+            ctx.reply_array(2);
+            ctx.reply_signed(point.into());
+            ctx.reply_integer(partition.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! `EVQ.RINGS`
+//!
+//! Lists the names of the database's rings that the user may read, in their order.
+
+use crate::model::error::Error;
+use crate::model::words::Words;
+use crate::server::acl::User;
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::known;
+use crate::server::registry::{Routing, Spec};
+
+pub(super) struct ListRings;
+
+impl Command for ListRings {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.RINGS",
+        flags: c"readonly",
+        acl: c"read slow",
+        arity: 1,
+        summary: c"Lists the rings of the database.",
+        complexity: c"O(N), where N is the number of rings.",
+        routing: Routing::None,
+        args: &[],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        Words::new("evq.rings", args.words()).end()?;
+        let user = User::of(ctx);
+        let db = ctx.db();
+        let mut found = Vec::new();
+        for name in known::in_db(db) {
+            match ctx.ring_exists(&user, &name) {
+                Ok(true) => found.push(name),
+                Ok(false) | Err(Error::WrongType) => known::forget(db, &name),
+                // A ring that the user may not read is none of their business.
+                Err(_) => {}
+            }
+        }
+        ctx.reply_array(found.len());
+        for name in found {
+            ctx.reply_bytes(name.as_str().as_bytes());
+        }
+        Ok(())
+    }
+}

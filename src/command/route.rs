@@ -1,0 +1,37 @@
+//! `EVQ.ROUTE key [RING ring]`
+//!
+//! Tells where a key goes: `[partition, stream key]`. Changes nothing.
+
+use crate::model::error::Error;
+use crate::model::words::{Words, only_ring};
+use crate::server::acl::User;
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Arg, Routing, Spec};
+
+pub(super) struct Route;
+
+impl Command for Route {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.ROUTE",
+        flags: c"readonly fast",
+        acl: c"read fast",
+        arity: -2,
+        summary: c"Tells to which partition a key belongs.",
+        complexity: c"O(log(P)), where P is the number of points on the ring.",
+        routing: Routing::Word(1),
+        args: &[Arg::string(c"key"), super::RING],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let mut words = Words::new("evq.route", args.words());
+        let key = words.positional()?;
+        let ring = ctx.ring(&User::of(ctx), &only_ring(&mut words)?)?;
+        let partition = ring.value()?.continuum.route(key);
+        ctx.reply_array(2);
+        ctx.reply_integer(partition.into());
+        ctx.reply_bytes(ring.names.partition(partition).stream.bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! `EVQ.TRIGGER key payload [RING ring] [TYPE type] [HEADER name value ...]`
+//!
+//! Routes by `key` and appends one event to its partition. Replies `[partition, id]`.
+
+use crate::model::error::Error;
+use crate::model::limits::{MAX_EVENT_BYTES, MAX_HEADERS};
+use crate::model::name::Name;
+use crate::model::words::{Words, is, once};
+use crate::server::acl::User;
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::produce::{Draft, check_payload};
+use crate::server::registry::{Arg, Routing, Spec};
+
+pub(super) struct Trigger;
+
+/// Where in the command's words the parts of the event are.
+struct Request<'a> {
+    key: &'a [u8],
+    payload: &'a [u8],
+    ring: Name,
+    kind: Option<usize>,
+    headers: Vec<(&'a [u8], usize)>,
+}
+
+const KEY: usize = 0;
+const PAYLOAD: usize = 1;
+
+fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
+    let mut words = Words::new("evq.trigger", all);
+    let (key, payload) = (words.positional()?, words.positional()?);
+    let (mut ring, mut kind, mut headers) = (None, None, Vec::new());
+    while let Some(word) = words.next() {
+        if is(word, "RING") {
+            once(&mut ring, word, Name::ring(words.value(word)?)?)?;
+        } else if is(word, "TYPE") {
+            words.value(word)?;
+            once(&mut kind, word, all.len() - words.left() - 1)?;
+        } else if is(word, "HEADER") {
+            let name = words.value(word)?;
+            words.value(word)?;
+            headers.push((name, all.len() - words.left() - 1));
+        } else {
+            return Err(Error::syntax(word));
+        }
+    }
+    if headers.len() > MAX_HEADERS {
+        return Err(Error::Limit("headers of an event", MAX_HEADERS as u64));
+    }
+    // All words together are a bound on the event that costs nothing to compute exactly.
+    let bytes: usize = all.iter().map(|word| word.len()).sum();
+    if bytes > MAX_EVENT_BYTES {
+        return Err(Error::Limit("bytes of an event", MAX_EVENT_BYTES as u64));
+    }
+    let ring = ring.unwrap_or_else(Name::default_name);
+    Ok(Request { key, payload, ring, kind, headers })
+}
+
+impl Command for Trigger {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.TRIGGER",
+        flags: c"write deny-oom fast",
+        acl: c"write fast",
+        arity: -3,
+        summary: c"Appends an event to the partition that its key belongs to.",
+        complexity:
+            c"O(log(P)) to route, where P is the number of points on the ring, plus O(1) to append.",
+        routing: Routing::Word(1),
+        args: &[
+            Arg::string(c"key"),
+            Arg::string(c"payload"),
+            super::RING,
+            Arg::option(c"type", c"TYPE"),
+            Arg::block(c"header", &[Arg::string(c"name"), Arg::string(c"value")])
+                .after(c"HEADER")
+                .optional()
+                .repeated(),
+        ],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        let mut draft = Draft::new(args, KEY, PAYLOAD, request.kind, &request.headers)?;
+        let user = User::of(ctx);
+        let ring = ctx.ring(&user, &request.ring)?;
+        let value = ring.value()?;
+        check_payload(value.ring.payload(), request.payload)?;
+        let partition = value.continuum.route(request.key);
+        ctx.check_append(&user, &ring.names.partition(partition))?;
+        ctx.settle(&user, &ring)?;
+        let id = ctx.produce(&ring.names, partition, &mut draft)?;
+        ctx.reply_array(2);
+        ctx.reply_integer(partition.into());
+        ctx.reply_id(id);
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! The keys EVQ uses. A partition's keys share one hash tag, `{<ring>:<p>}`, so that they live in
+//! one cluster slot and move together.
+
+use super::ids::decimal;
+use super::name::Name;
+
+/// The ring's definition: `evq:{<ring>}`.
+#[must_use]
+pub fn ring_key(ring: &Name) -> String {
+    format!("evq:{{{ring}}}")
+}
+
+/// The events of a partition, a native stream: `evq:{<ring>:<p>}`.
+#[must_use]
+pub fn stream_key(ring: &Name, partition: u32) -> String {
+    format!("evq:{{{ring}:{partition}}}")
+}
+
+/// The delivery state of a partition: `evq:{<ring>:<p>}:groups`.
+#[must_use]
+pub fn groups_key(ring: &Name, partition: u32) -> String {
+    format!("evq:{{{ring}:{partition}}}:groups")
+}
+
+/// The ring named by a ring key; none for any other key.
+#[must_use]
+pub fn parse_ring_key(key: &[u8]) -> Option<Name> {
+    let inner = key.strip_prefix(b"evq:{")?.strip_suffix(b"}")?;
+    Name::ring(inner).ok()
+}
+
+/// The ring and partition named by a stream key; none for any other key.
+#[must_use]
+pub fn parse_stream_key(key: &[u8]) -> Option<(Name, u32)> {
+    let inner = key.strip_prefix(b"evq:{")?.strip_suffix(b"}")?;
+    let colon = inner.iter().rposition(|&b| b == b':')?;
+    let ring = Name::ring(inner.get(..colon)?).ok()?;
+    let partition = u32::try_from(decimal(inner.get(colon + 1..)?)?).ok()?;
+    Some((ring, partition))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_key_names_its_ring_and_partition() {
+        let ring = Name::ring(b"orders.v2").unwrap();
+        let key = stream_key(&ring, 17);
+        assert_eq!(key, "evq:{orders.v2:17}");
+        assert_eq!(parse_stream_key(key.as_bytes()), Some((ring.clone(), 17)));
+        assert_eq!(parse_ring_key(ring_key(&ring).as_bytes()), Some(ring));
+        let bad: [&[u8]; 7] = [
+            b"evq:{a:01}",
+            b"evq:{a:}",
+            b"evq:{:1}",
+            b"evq:{a:1}:groups",
+            b"evq:{a}",
+            b"3",
+            b"evq:{a:4294967296}",
+        ];
+        for key in bad {
+            assert_eq!(parse_stream_key(key), None, "{}", key.escape_ascii());
+        }
+    }
+}

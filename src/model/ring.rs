@@ -1,0 +1,246 @@
+//! A ring's definition: its partitions and weights, its virtual nodes, its settings and its
+//! groups. It is the authority for the mapping and is saved under the ring's key.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::continuum::{Continuum, Node};
+use super::error::Error;
+use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_POINTS, MAX_VNODES, MAX_WEIGHT};
+use super::name::Name;
+
+/// What a ring accepts as payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// Any bytes.
+    #[default]
+    Any,
+    /// One JSON document.
+    Json,
+}
+
+impl Payload {
+    /// As EVQ.CREATE takes it and EVQ.RING shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The shape of a ring as EVQ.CREATE gives it: two rings of equal shape are the same ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The weight of each partition, in the order of their numbers 0..N-1.
+    weights: Vec<u32>,
+    vnodes: u32,
+    payload: Payload,
+}
+
+impl Shape {
+    /// A shape within the documented limits.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for more partitions, virtual nodes, weight or points than allowed;
+    /// [`Error::Usage`] for none.
+    pub fn new(weights: Vec<u32>, vnodes: u32, payload: Payload) -> Result<Self, Error> {
+        let shape = Self { weights, vnodes, payload };
+        shape.check()?;
+        Ok(shape)
+    }
+
+    /// `partitions` partitions of weight 1.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
+    pub fn even(partitions: u32, vnodes: u32) -> Result<Self, Error> {
+        if partitions > MAX_PARTITIONS {
+            return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
+        }
+        Self::new(vec![1; partitions as usize], vnodes, Payload::Any)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.weights.is_empty() || self.vnodes == 0 || self.weights.contains(&0) {
+            return Err(Error::Usage("partitions, virtual nodes and weights are at least 1"));
+        }
+        if self.weights.len() > MAX_PARTITIONS as usize {
+            return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
+        }
+        if self.vnodes > MAX_VNODES {
+            return Err(Error::Limit("virtual nodes", MAX_VNODES.into()));
+        }
+        if self.weights.iter().any(|weight| *weight > MAX_WEIGHT) {
+            return Err(Error::Limit("weight of a partition", MAX_WEIGHT.into()));
+        }
+        let weight: u64 = self.weights.iter().map(|weight| u64::from(*weight)).sum();
+        if weight * u64::from(self.vnodes) > MAX_POINTS {
+            return Err(Error::Limit("points of a ring (weights x virtual nodes)", MAX_POINTS));
+        }
+        Ok(())
+    }
+}
+
+/// A ring as it is saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    shape: Shape,
+    /// Counts the shapes the ring has had, from 1.
+    generation: u64,
+    /// Every group of the ring, so that each partition knows who still needs its events.
+    groups: BTreeSet<Name>,
+}
+
+impl Ring {
+    /// A new ring without groups, generation 1.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        Self { shape, generation: 1, groups: BTreeSet::new() }
+    }
+
+    /// The ring's shape.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Which shape in the ring's history this is, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Virtual nodes per unit of weight.
+    #[must_use]
+    pub fn vnodes(&self) -> u32 {
+        self.shape.vnodes
+    }
+
+    /// What the ring accepts as payload.
+    #[must_use]
+    pub fn payload(&self) -> Payload {
+        self.shape.payload
+    }
+
+    /// The number of partitions.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        // The shape was checked against MAX_PARTITIONS, so this cannot saturate.
+        u32::try_from(self.shape.weights.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the ring has no partitions; no ring has.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shape.weights.is_empty()
+    }
+
+    /// The partitions in the ring's order.
+    pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
+        (0..)
+            .zip(&self.shape.weights)
+            .map(|(partition, weight)| Node { partition, weight: *weight })
+    }
+
+    /// Refuses a partition that the ring does not have.
+    ///
+    /// # Errors
+    /// [`Error::NoPartition`].
+    pub fn check_partition(&self, partition: u32) -> Result<(), Error> {
+        if partition < self.len() { Ok(()) } else { Err(Error::NoPartition) }
+    }
+
+    /// The ring's groups in the order of their names.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = &Name> {
+        self.groups.iter()
+    }
+
+    /// Whether the ring has this group.
+    #[must_use]
+    pub fn has_group(&self, group: &Name) -> bool {
+        self.groups.contains(group)
+    }
+
+    /// Refuses one group more than allowed.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn check_room_for_group(&self) -> Result<(), Error> {
+        if self.groups.len() >= MAX_GROUPS {
+            return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
+        }
+        Ok(())
+    }
+
+    /// Adds a group; one that is there stays as it is.
+    pub fn add_group(&mut self, group: Name) {
+        self.groups.insert(group);
+    }
+
+    /// Lays out the continuum. O(points log points).
+    #[must_use]
+    pub fn continuum(&self) -> Continuum {
+        let nodes: Vec<Node> = self.nodes().collect();
+        Continuum::new(&nodes, self.vnodes())
+    }
+
+    /// Refuses what no EVQ.CREATE could have made: a snapshot is hostile bytes.
+    ///
+    /// # Errors
+    /// As [`Shape::new`], or a limit on groups.
+    pub fn check(&self) -> Result<(), Error> {
+        self.shape.check()?;
+        if self.generation == 0 {
+            return Err(Error::Usage("a ring's generation is at least 1"));
+        }
+        if self.groups.len() > MAX_GROUPS {
+            return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
+        }
+        Ok(())
+    }
+
+    /// Heap bytes held, about.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        // A B-tree set keeps nodes of up to 11 entries that are two thirds full on average.
+        let per_group = size_of::<Name>() * 3 / 2;
+        self.shape.weights.capacity() * size_of::<u32>()
+            + self.groups.iter().map(|group| group.as_str().len() + per_group).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_stays_within_its_limits() {
+        assert!(Shape::even(1, 1).is_ok());
+        assert!(Shape::even(1024, 160).is_ok());
+        assert!(Shape::even(1024, 256).is_ok());
+        assert_eq!(
+            Shape::even(1024, 257).unwrap_err().to_string().split(' ').next(),
+            Some("EVQLIMIT")
+        );
+        assert!(matches!(Shape::even(1025, 1), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(u32::MAX, 1), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(1, 4097), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(0, 160), Err(Error::Usage(_))));
+        assert!(matches!(Shape::new(vec![1, 0], 1, Payload::Any), Err(Error::Usage(_))));
+        assert!(matches!(Shape::new(vec![1001], 1, Payload::Any), Err(Error::Limit(..))));
+    }
+
+    #[test]
+    fn groups_are_bounded() {
+        let mut ring = Ring::new(Shape::even(1, 1).unwrap());
+        for n in 0..MAX_GROUPS {
+            ring.check_room_for_group().unwrap();
+            ring.add_group(Name::group(format!("g{n}").as_bytes()).unwrap());
+        }
+        assert!(ring.check_room_for_group().is_err());
+        assert!(ring.check().is_ok());
+    }
+}

@@ -1,0 +1,101 @@
+//! Snapshots against hostile bytes: whatever is read, the answer is a value or a refusal.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::ids::EventId;
+use crate::model::name::Name;
+use crate::model::ring::Shape;
+
+fn group(name: &str) -> Name {
+    Name::group(name.as_bytes()).unwrap()
+}
+
+fn ring() -> Ring {
+    let mut ring = Ring::new(Shape::even(8, 160).unwrap());
+    ring.add_group(group("mail"));
+    ring
+}
+
+fn partition() -> Partition {
+    let mut partition = Partition::default();
+    partition.apply(Effect::EpochIssued(group("mail"), 7));
+    partition.acknowledge(&group("mail"), EventId { ms: 5, seq: 1 });
+    partition.apply(Effect::EpochIssued(group("audit"), u64::MAX));
+    partition
+}
+
+#[test]
+fn values_and_effects_come_back() {
+    assert_eq!(decode(&encode(&ring()).unwrap()), Ok(ring()));
+    assert_eq!(decode(&encode(&partition()).unwrap()), Ok(partition()));
+    for effect in [
+        Effect::Ring(ring()),
+        Effect::Partition(partition()),
+        Effect::GroupMade(group("g")),
+        Effect::EpochIssued(group("g"), 9),
+    ] {
+        assert_eq!(decode(&encode(&effect).unwrap()), Ok(effect));
+    }
+}
+
+#[test]
+fn short_long_foreign_and_future_bytes_are_refused() {
+    let good = encode(&ring()).unwrap();
+    for end in 0..good.len() {
+        assert!(decode::<Ring>(&good[..end]).is_err(), "cut at {end}");
+    }
+    let mut long = good.clone();
+    long.push(0);
+    assert_eq!(decode::<Ring>(&long), Err(Corrupt::Malformed));
+    let mut future = good.clone();
+    future[3] = VERSION + 1;
+    assert_eq!(decode::<Ring>(&future), Err(Corrupt::Version(VERSION + 1)));
+    assert_eq!(decode::<Ring>(b"RDB\x01abc"), Err(Corrupt::NotEvq));
+}
+
+#[test]
+fn a_huge_count_allocates_nothing() {
+    let mut bytes = b"EVQ\x01".to_vec();
+    bytes.extend(u64::MAX.to_le_bytes());
+    assert_eq!(decode::<Ring>(&bytes), Err(Corrupt::Malformed));
+    assert_eq!(decode::<Partition>(&bytes), Err(Corrupt::Malformed));
+}
+
+#[test]
+fn a_ring_beyond_the_limits_is_refused() {
+    // One partition of weight 1, then one of weight 0: no EVQ.CREATE could have made it.
+    let mut bytes = encode(&Ring::new(Shape::even(2, 160).unwrap())).unwrap();
+    bytes[16..20].copy_from_slice(&0u32.to_le_bytes());
+    assert_eq!(decode::<Ring>(&bytes), Err(Corrupt::OutOfBounds));
+}
+
+#[test]
+fn a_bad_name_is_refused() {
+    let mut bytes = encode(&Effect::GroupMade(group("abc"))).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] = b'\n';
+    assert_eq!(decode::<Effect>(&bytes), Err(Corrupt::Malformed));
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut framed = b"EVQ\x01".to_vec();
+        framed.extend(&bytes);
+        let _ = decode::<Ring>(&framed);
+        let _ = decode::<Partition>(&framed);
+        let _ = decode::<Effect>(&framed);
+        let _ = decode::<Effect>(&bytes);
+    }
+
+    #[test]
+    fn one_changed_byte_is_a_value_within_limits_or_a_refusal(at in 0usize..200, to in any::<u8>()) {
+        let mut bytes = encode(&ring()).unwrap();
+        let at = at % bytes.len();
+        bytes[at] = to;
+        if let Ok(ring) = decode::<Ring>(&bytes) {
+            prop_assert!(ring.check().is_ok());
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A command's arguments as byte slices that live as long as the call.
+
+use super::ffi::raw;
+use super::text::bytes_of;
+
+/// The arguments of one command, its own name included.
+#[derive(Debug)]
+pub(crate) struct Args<'a> {
+    strings: &'a [*mut raw::RedisModuleString],
+    slices: Vec<&'a [u8]>,
+}
+
+impl<'a> Args<'a> {
+    /// Wraps the arguments of a command for the length of its call.
+    ///
+    /// # Safety
+    /// `argv` must point to `argc` strings that stay valid for `'a`, as the server's do.
+    pub(crate) unsafe fn new(argv: *mut *mut raw::RedisModuleString, argc: i32) -> Self {
+        let count = usize::try_from(argc).unwrap_or(0);
+        if argv.is_null() || count == 0 {
+            return Self { strings: &[], slices: Vec::new() };
+        }
+        // SAFETY: the caller vouches for `argv` and `argc`.
+        let strings = unsafe { std::slice::from_raw_parts(argv, count) };
+        // SAFETY: as above; the server does not change a command's arguments while it runs.
+        let slices = strings.iter().map(|string| unsafe { bytes_of(*string) }).collect();
+        Self { strings, slices }
+    }
+
+    /// Every word, the command's name included.
+    pub(crate) fn all(&self) -> &[&'a [u8]] {
+        &self.slices
+    }
+
+    /// The words after the command's name.
+    pub(crate) fn words(&self) -> &[&'a [u8]] {
+        self.slices.get(1..).unwrap_or_default()
+    }
+
+    /// The server's own string for `words()[index]`, to hand on without a copy.
+    pub(crate) fn string(&self, index: usize) -> Option<*mut raw::RedisModuleString> {
+        self.strings.get(index + 1).copied()
+    }
+}

@@ -1,0 +1,201 @@
+//! Blocking a client and letting it go again.
+//!
+//! The owner of a lease blocks on the stream key (RM_BlockClientOnKeys), so that XADD by hand,
+//! MULTI, scripts and RENAME wake it. A standby is parked (RM_BlockClient), where appends do not
+//! call it: each blocked client that an append wakes in vain costs about a microsecond an event.
+//!
+//! In the wake-up callback of a key only that key may be read until it is certain that the client
+//! will be served: answering "not served" after a replication, or after opening another key that
+//! has expired, kills Redis 7.0. So the callback looks for an entry beyond the waiter's position
+//! first, and only then runs the command again, which always replies.
+
+use std::ffi::{c_int, c_longlong};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+
+use super::args::Args;
+use super::ctx::Ctx;
+use super::entry::reply_outcome;
+use super::ffi::{ERR, OK, raw};
+use super::key::Kind;
+use super::stream::Entries;
+use super::sweep;
+use super::waiting::{self, Line, Wait, Waiter};
+use crate::model::error::Error;
+use crate::model::name::Name;
+use crate::model::progress::Progress;
+
+type RawCtx = *mut raw::RedisModuleCtx;
+type RawArgs = *mut *mut raw::RedisModuleString;
+
+impl Ctx {
+    /// Blocks the client as the owner of its line's lease until the stream has an entry beyond
+    /// `wait.position`, at most `timeout_ms` (0: for ever). The context must allow blocking.
+    pub(crate) fn block_on_stream(&self, wait: Wait, timeout_ms: u64) {
+        let mut keys = [wait.names.stream.raw()];
+        // SAFETY: the callbacks have the signatures that the server wants; the key is copied.
+        let handle = unsafe {
+            api!(RedisModule_BlockClientOnKeys)(
+                self.raw(),
+                Some(on_stream_ready),
+                Some(on_timeout),
+                None,
+                timeout_ms.cast_signed() as c_longlong,
+                keys.as_mut_ptr(),
+                1,
+                null_mut(),
+            )
+        };
+        if self.watch_disconnect(handle) {
+            waiting::wait_as_owner(self.client_id(), waiter(wait, handle, true));
+        }
+    }
+
+    /// Parks the client at the end of its line, behind the lease of `progress`, at most `timeout_ms` (0: for ever). The context
+    /// must allow blocking.
+    pub(crate) fn park(&self, wait: Wait, timeout_ms: u64, progress: Option<&Progress>) {
+        // SAFETY: the callbacks have the signatures that the server wants.
+        let handle = unsafe {
+            api!(RedisModule_BlockClient)(
+                self.raw(),
+                Some(on_parked_ready),
+                Some(on_timeout),
+                None,
+                timeout_ms.cast_signed() as c_longlong,
+            )
+        };
+        if self.watch_disconnect(handle) {
+            waiting::wait_in_line(self.client_id(), waiter(wait, handle, false));
+            sweep::watch(self, progress);
+        }
+    }
+
+    fn watch_disconnect(&self, handle: *mut raw::RedisModuleBlockedClient) -> bool {
+        if handle.is_null() {
+            // The server has replied an error by itself.
+            return false;
+        }
+        // SAFETY: the handle is fresh, the callback has the signature that the server wants.
+        unsafe { api!(RedisModule_SetDisconnectCallback)(handle, Some(on_disconnect)) };
+        true
+    }
+
+    /// Lets the parked owners of a partition look at what was appended to it. Cheap if there are
+    /// none. O(parked owners of the partition).
+    pub(crate) fn wake_parked(&self, ring: &Name, partition: u32) {
+        if waiting::any_parked_owner() {
+            for client in waiting::parked_owners(self.db(), ring, partition) {
+                release(client, None);
+            }
+        }
+    }
+}
+
+fn waiter(wait: Wait, handle: *mut raw::RedisModuleBlockedClient, on_stream: bool) -> Waiter {
+    Waiter { wait, handle, on_stream, released: false, outcome: None }
+}
+
+/// Unblocks a client: to be served from the event loop, or with an error at once or soon.
+pub(crate) fn release(client: u64, outcome: Option<Error>) {
+    if let Some(handle) = waiting::release(client, outcome) {
+        // SAFETY: the handle is live until the server was told once, which `release` ensures. For
+        // a client that is blocked on a key this runs `on_timeout` before it returns.
+        unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };
+    }
+}
+
+/// Somebody else than the client `but` got the lease of `line`: the owner that still waits under
+/// the old one is told so.
+pub(crate) fn fence_owner(line: &Line, but: Option<u64>) {
+    if let Some(client) = waiting::waiting_owner(line).filter(|client| Some(*client) != but) {
+        release(client, Some(Error::Fenced));
+    }
+}
+
+/// The ring is gone: everybody who waits in front of it is told so.
+pub(crate) fn dismiss_ring(ctx: &Ctx, ring: &Name) {
+    for client in waiting::waiters_of_ring(ctx.db(), ring) {
+        release(client, Some(Error::NoRing));
+    }
+}
+
+unsafe extern "C" fn on_stream_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {
+    let ctx = Ctx::new(ctx);
+    let certain = catch_unwind(AssertUnwindSafe(|| {
+        let wait = waiting::wait_of(ctx.client_id())?;
+        let key = ctx.open_read(&wait.names.stream);
+        if key.kind() != Kind::Stream {
+            return None;
+        }
+        Entries::after(&key, wait.position).next_entry()
+    }));
+    if !matches!(certain, Ok(Some(_))) {
+        return ERR;
+    }
+    // SAFETY: the server keeps a blocked client's arguments.
+    unsafe { resume(&ctx, argv, argc) };
+    OK
+}
+
+unsafe extern "C" fn on_parked_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {
+    // SAFETY: the server keeps a blocked client's arguments.
+    unsafe { resume(&Ctx::new(ctx), argv, argc) };
+    OK
+}
+
+/// # Safety
+/// `argv` and `argc` must be the arguments of the context's client.
+unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int) {
+    reply_outcome(ctx, || {
+        let waiter = waiting::remove(ctx.client_id()).ok_or(Error::Bug("an unknown waiter"))?;
+        match waiter.outcome {
+            Some(error) => Err(error),
+            None => {
+                // SAFETY: the caller vouches for the arguments.
+                let args = unsafe { Args::new(argv, argc) };
+                (waiter.wait.resume)(ctx, &args)
+            }
+        }
+    });
+}
+
+/// The time is up, CLIENT UNBLOCK was called, or a client that blocks on its stream was released.
+unsafe extern "C" fn on_timeout(ctx: RawCtx, _argv: RawArgs, _argc: c_int) -> c_int {
+    let ctx = Ctx::new(ctx);
+    reply_outcome(&ctx, || {
+        let client = ctx.client_id();
+        let owner =
+            waiting::wait_of(client).filter(|w| waiting::waiting_owner(&w.line) == Some(client));
+        let waiter = waiting::remove(client).ok_or(Error::Bug("an unknown waiter"))?;
+        if !waiter.on_stream && !waiter.released {
+            // SAFETY: a parked client's handle lives until the server is told, once.
+            unsafe { api!(RedisModule_UnblockClient)(waiter.handle, null_mut()) };
+        }
+        if let Some(error) = waiter.outcome {
+            return Err(error);
+        }
+        if let Some(wait) = owner {
+            // Its lease did not age while it waited; from here on it does.
+            let now = ctx.now();
+            let mut state = ctx.open_state(&wait.names);
+            state.volatile(&wait.line.group, |progress| progress.renew_for(client, now))?;
+        }
+        ctx.reply_null_array();
+        Ok(())
+    });
+    OK
+}
+
+/// The client was killed or closed its connection, or the server lets it go by itself.
+unsafe extern "C" fn on_disconnect(ctx: RawCtx, handle: *mut raw::RedisModuleBlockedClient) {
+    let ctx = Ctx::new(ctx);
+    // A panic here could only come from the bookkeeping; there is nobody to reply to.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(waiter) = waiting::remove(ctx.client_id()) {
+            if !waiter.on_stream && !waiter.released {
+                // SAFETY: a parked client's handle lives until the server is told, once.
+                unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };
+            }
+        }
+    }));
+}

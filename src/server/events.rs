@@ -1,0 +1,81 @@
+//! What the server tells the module: a connection closed, the role changed, databases were emptied
+//! or swapped.
+
+use std::ffi::c_void;
+
+use super::ctx::Ctx;
+use super::ffi::{OK, raw};
+use super::{known, sweep, waiting};
+
+/// Subscribes; false if the server refuses.
+pub(crate) fn subscribe(ctx: &Ctx) -> bool {
+    subscribe_one(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, on_client_change)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, on_role_change)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_FLUSHDB, on_flush)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_SWAPDB, on_swap)
+}
+
+type Callback =
+    unsafe extern "C" fn(*mut raw::RedisModuleCtx, raw::RedisModuleEvent, u64, *mut c_void);
+
+fn subscribe_one(ctx: &Ctx, id: u64, callback: Callback) -> bool {
+    // Version 1 of every event's data; these events have had only that one.
+    let event = raw::RedisModuleEvent { id, dataver: 1 };
+    // SAFETY: the callback has the signature that the server wants.
+    unsafe { api!(RedisModule_SubscribeToServerEvent)(ctx.raw(), event, Some(callback)) == OK }
+}
+
+unsafe extern "C" fn on_client_change(
+    ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    what: u64,
+    data: *mut c_void,
+) {
+    if what != raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED || data.is_null() {
+        return;
+    }
+    // SAFETY: this event's data is the client's info.
+    let client = unsafe { (*data.cast::<raw::RedisModuleClientInfo>()).id };
+    // Keys are not opened here: the server is in the middle of freeing the client.
+    let _ = std::panic::catch_unwind(|| {
+        if waiting::connection_closed(client) {
+            sweep::soon(&Ctx::new(ctx));
+        }
+    });
+}
+
+unsafe extern "C" fn on_role_change(
+    _ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    _what: u64,
+    _data: *mut c_void,
+) {
+    let _ = std::panic::catch_unwind(waiting::new_era);
+}
+
+unsafe extern "C" fn on_flush(
+    _ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    what: u64,
+    data: *mut c_void,
+) {
+    if what == raw::REDISMODULE_SUBEVENT_FLUSHDB_END && !data.is_null() {
+        // SAFETY: this event's data is the flush's info.
+        let db = unsafe { (*data.cast::<raw::RedisModuleFlushInfo>()).dbnum };
+        let _ = std::panic::catch_unwind(|| known::forget_all((db >= 0).then_some(db)));
+    }
+}
+
+unsafe extern "C" fn on_swap(
+    _ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    _what: u64,
+    data: *mut c_void,
+) {
+    if !data.is_null() {
+        // SAFETY: this event's data is the swap's info.
+        let swap = unsafe { &*data.cast::<raw::RedisModuleSwapDbInfo>() };
+        let (one, other) = (swap.dbnum_first, swap.dbnum_second);
+        let _ = std::panic::catch_unwind(|| known::swap(one, other));
+    }
+}

@@ -1,0 +1,51 @@
+//! The rings this server has seen: a hint for EVQ.RINGS, so that it need not scan the keyspace.
+//!
+//! Fed by whatever brings a ring's value into being (EVQ.CREATE, a load, RESTORE, COPY) or finds
+//! one. Every use opens the key and checks; what is no longer there is forgotten.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use crate::model::name::Name;
+
+thread_local! {
+    static KNOWN: RefCell<BTreeSet<(i32, Name)>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// A ring of this name was seen in `db`.
+pub(crate) fn note(db: i32, ring: &Name) {
+    KNOWN.with_borrow_mut(|known| {
+        known.insert((db, ring.clone()));
+    });
+}
+
+/// It is not there.
+pub(crate) fn forget(db: i32, ring: &Name) {
+    KNOWN.with_borrow_mut(|known| {
+        known.remove(&(db, ring.clone()));
+    });
+}
+
+/// A database was emptied; all of them for none.
+pub(crate) fn forget_all(db: Option<i32>) {
+    KNOWN.with_borrow_mut(|known| known.retain(|(at, _)| db.is_some_and(|db| *at != db)));
+}
+
+/// Two databases changed places.
+pub(crate) fn swap(one: i32, other: i32) {
+    KNOWN.with_borrow_mut(|known| {
+        let moved = std::mem::take(known).into_iter().map(|(db, ring)| match db {
+            db if db == one => (other, ring),
+            db if db == other => (one, ring),
+            db => (db, ring),
+        });
+        *known = moved.collect();
+    });
+}
+
+/// The rings seen in `db`, in the order of their names.
+pub(crate) fn in_db(db: i32) -> Vec<Name> {
+    KNOWN.with_borrow(|known| {
+        known.iter().filter(|(at, _)| *at == db).map(|(_, ring)| ring.clone()).collect()
+    })
+}

@@ -1,0 +1,84 @@
+//! The names of a ring's keys as server strings, made once per ring instead of once per command.
+//!
+//! They follow from the ring's name alone, so they cannot go stale. They are kept only for rings
+//! that were found to exist, and dropped all together when there are too many.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::text::Text;
+use crate::model::keys::{groups_key, ring_key, stream_key};
+use crate::model::name::Name;
+
+/// Rings whose names are kept; past it all are dropped and made again when needed.
+const MAX_KEPT: usize = 256;
+
+/// The keys of one partition.
+#[derive(Debug)]
+pub(crate) struct PartitionNames {
+    /// The events.
+    pub(crate) stream: Text,
+    /// The delivery state.
+    pub(crate) groups: Text,
+}
+
+/// The keys of one ring.
+#[derive(Debug)]
+pub(crate) struct RingNames {
+    /// The ring's own name.
+    pub(crate) name: Name,
+    /// The definition.
+    pub(crate) ring: Text,
+    partitions: RefCell<Vec<Option<Rc<PartitionNames>>>>,
+}
+
+thread_local! {
+    static KEPT: RefCell<HashMap<Name, Rc<RingNames>>> = RefCell::new(HashMap::new());
+}
+
+impl RingNames {
+    /// The names of `ring`'s keys, from the kept ones if they are there.
+    pub(crate) fn of(ring: &Name) -> Rc<Self> {
+        KEPT.with_borrow(|kept| kept.get(ring).cloned()).unwrap_or_else(|| {
+            Rc::new(Self {
+                name: ring.clone(),
+                ring: Text::new(ring_key(ring).as_bytes()),
+                partitions: RefCell::default(),
+            })
+        })
+    }
+
+    /// Keeps the names for the next command: for rings that exist. False if they were kept.
+    pub(crate) fn keep(self: &Rc<Self>) -> bool {
+        KEPT.with_borrow_mut(|kept| {
+            if kept.contains_key(&self.name) {
+                return false;
+            }
+            if kept.len() >= MAX_KEPT {
+                kept.clear();
+            }
+            kept.insert(self.name.clone(), Rc::clone(self));
+            true
+        })
+    }
+
+    /// The keys of partition `p`, which the ring must have.
+    pub(crate) fn partition(&self, p: u32) -> Rc<PartitionNames> {
+        let index = p as usize;
+        let mut partitions = self.partitions.borrow_mut();
+        if partitions.len() <= index {
+            partitions.resize_with(index + 1, || None);
+        }
+        let made = || {
+            Rc::new(PartitionNames {
+                stream: Text::new(stream_key(&self.name, p).as_bytes()),
+                groups: Text::new(groups_key(&self.name, p).as_bytes()),
+            })
+        };
+        match partitions.get_mut(index) {
+            Some(slot) => Rc::clone(slot.get_or_insert_with(made)),
+            None => made(),
+        }
+    }
+}

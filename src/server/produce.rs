@@ -1,0 +1,115 @@
+//! One event on its way into a stream: its fields in the server's own strings, without copies.
+
+use super::acl::{Access, User};
+use super::args::Args;
+use super::ctx::Ctx;
+use super::ffi::raw;
+use super::names::{PartitionNames, RingNames};
+use super::text::Text;
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::ring::Payload;
+
+struct FieldNames {
+    key: Text,
+    payload: Text,
+    kind: Text,
+}
+
+thread_local! {
+    static FIELD_NAMES: FieldNames = FieldNames {
+        key: Text::new(b"key"),
+        payload: Text::new(b"payload"),
+        kind: Text::new(b"type"),
+    };
+}
+
+/// The fields of one event, in the order of the contract: `key`, `payload`, `type`, `h:<name>`.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    fields: Vec<*mut raw::RedisModuleString>,
+    /// Header names, which carry a prefix and so have to be made.
+    _made: Vec<Text>,
+}
+
+impl Draft {
+    /// The event whose parts are these words of the command: key, payload, type, and headers as
+    /// name and value.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if a word does not exist.
+    pub(crate) fn new(
+        args: &Args<'_>,
+        key: usize,
+        payload: usize,
+        kind: Option<usize>,
+        headers: &[(&[u8], usize)],
+    ) -> Result<Self, Error> {
+        let word = |index| args.string(index).ok_or(Error::Bug("a word that is not there"));
+        let mut fields = Vec::with_capacity(4 + 2 * (headers.len() + 1));
+        let mut made = Vec::new();
+        FIELD_NAMES.with(|names| {
+            fields.extend([names.key.raw(), word(key)?, names.payload.raw(), word(payload)?]);
+            if let Some(kind) = kind {
+                fields.extend([names.kind.raw(), word(kind)?]);
+            }
+            Ok(())
+        })?;
+        for (name, value) in headers {
+            let name = Text::new(&[b"h:", *name].concat());
+            fields.extend([name.raw(), word(*value)?]);
+            made.push(name);
+        }
+        Ok(Self { fields, _made: made })
+    }
+}
+
+/// Refuses a payload that the ring does not accept. O(length of the payload) for JSON rings.
+///
+/// # Errors
+/// [`Error::Payload`] with the place where the parser stopped, never the content.
+pub(crate) fn check_payload(accepts: Payload, payload: &[u8]) -> Result<(), Error> {
+    match accepts {
+        Payload::Any => Ok(()),
+        // IgnoredAny reads the whole document and builds nothing.
+        Payload::Json => serde_json::from_slice::<serde::de::IgnoredAny>(payload)
+            .map(drop)
+            .map_err(|error| Error::Payload { line: error.line(), column: error.column() }),
+    }
+}
+
+impl Ctx {
+    /// Refuses to append to a partition: the user may not, or its key is no stream.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`], [`Error::WrongType`].
+    pub(crate) fn check_append(&self, user: &User, names: &PartitionNames) -> Result<(), Error> {
+        user.check(&names.stream, Access::Insert)?;
+        self.open_read(&names.stream).stream().map(drop)
+    }
+
+    /// Appends one event to partition `p`, replicates it and lets parked owners see it. O(1).
+    ///
+    /// # Errors
+    /// [`Error::WrongType`], [`Error::Exhausted`]; nothing has changed then.
+    pub(crate) fn produce(
+        &self,
+        ring: &RingNames,
+        p: u32,
+        draft: &mut Draft,
+    ) -> Result<EventId, Error> {
+        let names = ring.partition(p);
+        let id = self.append(&names, &mut draft.fields, || self.floor(&names))?;
+        self.replicate_event(&names, id, &mut draft.fields);
+        self.wake_parked(&ring.name, p);
+        Ok(id)
+    }
+
+    /// Takes an event back that was produced by the command that now fails.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if the server refuses.
+    pub(crate) fn take_back(&self, names: &PartitionNames, id: EventId) -> Result<(), Error> {
+        self.delete_entry(&names.stream, &Text::new(id.to_string().as_bytes()))
+    }
+}

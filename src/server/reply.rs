@@ -1,0 +1,155 @@
+//! Replies. A command decides everything first and replies last, so that no reply has to be taken
+//! back half-way. RESP3 clients get maps and doubles; RESP2 clients get what the server makes of
+//! them: flat arrays and strings.
+
+use std::ffi::{CString, c_long};
+
+use super::ctx::Ctx;
+use super::ffi::raw;
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+
+impl Ctx {
+    /// An error, by its text.
+    pub(crate) fn reply_error(&self, error: &Error) {
+        // No error text has a NUL in it: client bytes are escaped.
+        let text = CString::new(error.to_string()).unwrap_or_default();
+        // SAFETY: the text ends with NUL and is copied.
+        unsafe { api!(RedisModule_ReplyWithError)(self.raw(), text.as_ptr()) };
+    }
+
+    /// The null of a blocking command that got nothing, as BLPOP's: `*-1` in RESP2.
+    pub(crate) fn reply_null_array(&self) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithNullArray)(self.raw()) };
+    }
+
+    /// A null in place of a value.
+    pub(crate) fn reply_null(&self) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithNull)(self.raw()) };
+    }
+
+    /// `OK`.
+    pub(crate) fn reply_ok(&self) {
+        // SAFETY: the text is static.
+        unsafe { api!(RedisModule_ReplyWithSimpleString)(self.raw(), c"OK".as_ptr()) };
+    }
+
+    /// An integer. What does not fit the protocol's signed 64 bits is given as its largest.
+    pub(crate) fn reply_integer(&self, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithLongLong)(self.raw(), value) };
+    }
+
+    /// A signed integer.
+    pub(crate) fn reply_signed(&self, value: i64) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithLongLong)(self.raw(), value) };
+    }
+
+    /// A floating-point number.
+    pub(crate) fn reply_double(&self, value: f64) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithDouble)(self.raw(), value) };
+    }
+
+    /// Any bytes.
+    pub(crate) fn reply_bytes(&self, bytes: &[u8]) {
+        // SAFETY: pointer and length describe `bytes`, which are copied.
+        unsafe {
+            api!(RedisModule_ReplyWithStringBuffer)(self.raw(), bytes.as_ptr().cast(), bytes.len())
+        };
+    }
+
+    /// A server string, without a copy of ours.
+    pub(crate) fn reply_string(&self, string: *mut raw::RedisModuleString) {
+        // SAFETY: `string` is valid for this call; the server takes its own reference.
+        unsafe { api!(RedisModule_ReplyWithString)(self.raw(), string) };
+    }
+
+    /// An event id as `<ms>-<seq>`.
+    pub(crate) fn reply_id(&self, id: EventId) {
+        self.reply_bytes(IdText::new(id).bytes());
+    }
+
+    /// The start of an array of `length` elements.
+    pub(crate) fn reply_array(&self, length: usize) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithArray)(self.raw(), c_long_of(length)) };
+    }
+
+    /// The start of an array whose length [`Ctx::end_array`] tells.
+    pub(crate) fn reply_array_of_unknown_length(&self) -> UnknownLength {
+        // SAFETY: the context is valid for this call.
+        unsafe {
+            api!(RedisModule_ReplyWithArray)(self.raw(), raw::REDISMODULE_POSTPONED_LEN.into())
+        };
+        UnknownLength(())
+    }
+
+    /// Ends the array that was started last with an unknown length.
+    pub(crate) fn end_array(&self, _started: UnknownLength, length: u64) {
+        let length = c_long::try_from(length).unwrap_or(c_long::MAX);
+        // SAFETY: an array of unknown length was started, as the token shows.
+        unsafe { api!(RedisModule_ReplySetArrayLength)(self.raw(), length) };
+    }
+
+    /// The start of a map of `length` pairs.
+    pub(crate) fn reply_map(&self, length: usize) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithMap)(self.raw(), c_long_of(length)) };
+    }
+}
+
+/// An array that was started and must be ended.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct UnknownLength(());
+
+fn c_long_of(length: usize) -> c_long {
+    c_long::try_from(length).unwrap_or(c_long::MAX)
+}
+
+/// An id in text form on the stack: two numbers of at most 20 digits and a dash.
+#[derive(Debug)]
+pub(crate) struct IdText {
+    buffer: [u8; 41],
+    start: usize,
+}
+
+impl IdText {
+    /// Formats `id` without allocating, because every event of every reply needs it.
+    pub(crate) fn new(id: EventId) -> Self {
+        let mut text = Self { buffer: [0; 41], start: 41 };
+        text.push_number(id.seq);
+        text.push(b'-');
+        text.push_number(id.ms);
+        text
+    }
+
+    /// The text.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Writes from the right, as digits come out.
+    fn push(&mut self, byte: u8) {
+        self.start = self.start.saturating_sub(1);
+        if let Some(place) = self.buffer.get_mut(self.start) {
+            *place = byte;
+        }
+    }
+
+    fn push_number(&mut self, mut value: u64) {
+        loop {
+            // A remainder of ten fits a byte.
+            self.push(b'0' + (value % 10) as u8);
+            value /= 10;
+            if value == 0 {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Finding a ring, and making one.
+
+use std::rc::Rc;
+
+use super::acl::{Access, User};
+use super::config;
+use super::ctx::Ctx;
+use super::datatype::RingValue;
+use super::key::{Key, Kind};
+use super::known;
+use super::names::RingNames;
+use crate::model::effect::Effect;
+use crate::model::error::Error;
+use crate::model::name::{DEFAULT, Name};
+use crate::model::ring::{Ring, Shape};
+use crate::model::snapshot::encode;
+
+/// A ring as a command sees it: one that exists, open for reading until this drops, or the default
+/// ring as its first use would make it.
+#[derive(Debug)]
+pub(crate) struct RingView {
+    found: Result<Key, Box<RingValue>>,
+    /// The names of its keys.
+    pub(crate) names: Rc<RingNames>,
+}
+
+impl RingView {
+    /// The ring and its continuum.
+    ///
+    /// # Errors
+    /// [`Error::NoRing`] if a command of our own has removed it meanwhile.
+    pub(crate) fn value(&self) -> Result<&RingValue, Error> {
+        match &self.found {
+            Ok(key) => key.value()?.ok_or(Error::NoRing),
+            Err(would_be) => Ok(would_be),
+        }
+    }
+}
+
+impl Ctx {
+    /// The ring `name`, if the user may read its definition; the default ring also if it has yet
+    /// to be made, which [`Ctx::settle`] does.
+    ///
+    /// # Errors
+    /// [`Error::NoRing`], [`Error::NoPermission`], [`Error::WrongType`]. The default ring is not
+    /// made again while the events of its partition 0 exist: its definition was lost, and a new
+    /// one might route keys elsewhere.
+    pub(crate) fn ring(&self, user: &User, name: &Name) -> Result<RingView, Error> {
+        let names = RingNames::of(name);
+        user.check(&names.ring, Access::Read)?;
+        let key = self.open_read(&names.ring);
+        if key.value::<RingValue>()?.is_some() {
+            if names.keep() {
+                known::note(self.db(), name);
+            }
+            return Ok(RingView { found: Ok(key), names });
+        }
+        drop(key);
+        let first = names.partition(0);
+        if name.as_str() != DEFAULT || self.open_read(&first.stream).kind() != Kind::Empty {
+            return Err(Error::NoRing);
+        }
+        let would_be = Box::new(RingValue::new(Ring::new(default_shape()?)));
+        Ok(RingView { found: Err(would_be), names })
+    }
+
+    /// Whether the ring `name` exists; the user may read its definition.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`], [`Error::WrongType`].
+    pub(crate) fn ring_exists(&self, user: &User, name: &Name) -> Result<bool, Error> {
+        match self.ring(user, name) {
+            Ok(view) => Ok(view.found.is_ok()),
+            Err(Error::NoRing) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the default ring if `view` has yet to be made: the first change of a command that
+    /// uses it, after everything that could refuse the command.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`]; nothing has changed then.
+    pub(crate) fn settle(&self, user: &User, view: &RingView) -> Result<(), Error> {
+        match &view.found {
+            Ok(_) => Ok(()),
+            Err(would_be) => self.make_ring(user, &view.names.name, would_be.ring.clone()),
+        }
+    }
+
+    /// Makes a ring that does not exist.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`], [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn make_ring(&self, user: &User, name: &Name, ring: Ring) -> Result<(), Error> {
+        let names = RingNames::of(name);
+        user.check(&names.ring, Access::Insert)?;
+        let effect = encode(&Effect::Ring(ring.clone()))?;
+        self.create_value(&names.ring, RingValue::new(ring))?;
+        self.replicate_effect(&names.ring, &effect);
+        known::note(self.db(), name);
+        self.notify_module(c"evq.create", &names.ring);
+        Ok(())
+    }
+
+    /// Adds a group to a ring that has room for it.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`], [`Error::Limit`]; nothing has changed then.
+    pub(crate) fn add_group(
+        &self,
+        user: &User,
+        names: &RingNames,
+        group: &Name,
+    ) -> Result<(), Error> {
+        user.check(&names.ring, Access::Update)?;
+        let mut key = self.open_read(&names.ring);
+        let value = key.value_mut::<RingValue>()?.ok_or(Error::NoRing)?;
+        value.ring.check_room_for_group()?;
+        let effect = Effect::GroupMade(group.clone());
+        let bytes = encode(&effect)?;
+        value.ring.apply(effect);
+        self.signal_modified(&names.ring);
+        self.replicate_effect(&names.ring, &bytes);
+        Ok(())
+    }
+}
+
+/// The shape the default ring gets when it is made, from the settings.
+///
+/// # Errors
+/// [`Error::Limit`], which the bounds of the settings rule out.
+pub(crate) fn default_shape() -> Result<Shape, Error> {
+    Shape::even(config::PARTITIONS.get_u32(), config::VNODES.get_u32())
+}

@@ -1,0 +1,197 @@
+//! Events in native streams.
+//!
+//! Adding bypasses everything XADD does around the append; what is missing is done here and in
+//! [`super::replicate`]: the keyspace event, the replication with the id that was given out.
+//! Reading is an own iterator over the raw calls: the crate's one deletes entries when dropped.
+
+use std::ffi::{c_int, c_long};
+
+use super::ctx::Ctx;
+use super::ffi::{OK, raw};
+use super::key::{Key, Kind};
+use super::names::PartitionNames;
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+
+fn to_raw(id: EventId) -> raw::RedisModuleStreamID {
+    raw::RedisModuleStreamID { ms: id.ms, seq: id.seq }
+}
+
+impl Ctx {
+    /// Appends one event and publishes `xadd`, but replicates nothing. `fields` are names and
+    /// values in turn. `floor` is asked only if the stream does not exist: the new one begins
+    /// above it. O(1).
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; [`Error::Exhausted`] when the last possible id is used up. Nothing
+    /// was added then.
+    pub(crate) fn append(
+        &self,
+        names: &PartitionNames,
+        fields: &mut [*mut raw::RedisModuleString],
+        floor: impl FnOnce() -> Result<EventId, Error>,
+    ) -> Result<EventId, Error> {
+        let key = match self.open_read(&names.stream).kind() {
+            Kind::Stream => self.open_write(&names.stream),
+            Kind::Empty => {
+                // Asked before the key is open, because asking opens another key.
+                let floor = floor()?;
+                let clock = EventId { ms: self.now().ms(), seq: 0 };
+                if floor >= clock {
+                    let id = floor.next().ok_or(Error::Exhausted)?;
+                    let key = self.open_write(&names.stream);
+                    return self.add(&key, names, Some(id), fields);
+                }
+                self.open_write(&names.stream)
+            }
+            Kind::Module | Kind::Other => return Err(Error::WrongType),
+        };
+        self.add(&key, names, None, fields)
+    }
+
+    fn add(
+        &self,
+        key: &Key,
+        names: &PartitionNames,
+        id: Option<EventId>,
+        fields: &mut [*mut raw::RedisModuleString],
+    ) -> Result<EventId, Error> {
+        let mut raw_id = to_raw(id.unwrap_or_default());
+        let flags = if id.is_some() { 0 } else { raw::REDISMODULE_STREAM_ADD_AUTOID };
+        let pairs = i64::try_from(fields.len() / 2).unwrap_or(i64::MAX);
+        // SAFETY: the key is open for writing; `fields` holds that many pairs of valid strings.
+        let added = unsafe {
+            api!(RedisModule_StreamAdd)(
+                key.raw(),
+                flags as c_int,
+                &mut raw_id,
+                fields.as_mut_ptr(),
+                pairs,
+            )
+        };
+        if added != OK {
+            // The type was checked, the fields are pairs: what is left is an id beyond the last.
+            return Err(Error::Exhausted);
+        }
+        self.notify_stream(c"xadd", &names.stream);
+        Ok(EventId { ms: raw_id.ms, seq: raw_id.seq })
+    }
+}
+
+/// How much a stream holds.
+#[derive(Debug, Default)]
+pub(crate) struct Extent {
+    /// The number of entries.
+    pub(crate) length: u64,
+    /// The first entry.
+    pub(crate) first: Option<EventId>,
+    /// The last entry.
+    pub(crate) last: Option<EventId>,
+}
+
+impl Extent {
+    /// The extent of a partition's stream; nothing if it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn of(ctx: &Ctx, names: &PartitionNames) -> Result<Self, Error> {
+        let Some(stream) = ctx.open_read(&names.stream).stream()? else {
+            return Ok(Self::default());
+        };
+        let first = Entries::first(&stream).next_entry().map(|(id, _)| id);
+        let last = Entries::last(&stream).next_entry().map(|(id, _)| id);
+        Ok(Self { length: stream.length(), first, last })
+    }
+}
+
+/// Reads a stream's entries in order. The key must stay open; one iterator a key at a time.
+#[derive(Debug)]
+pub(crate) struct Entries<'k> {
+    key: &'k Key,
+    started: bool,
+}
+
+impl<'k> Entries<'k> {
+    /// Starts with the first entry above `after`.
+    pub(crate) fn after(key: &'k Key, after: EventId) -> Self {
+        match after.next() {
+            Some(first) => Self::between(key, first, EventId::MAX, 0),
+            None => Self { key, started: false },
+        }
+    }
+
+    /// Starts with the first entry.
+    pub(crate) fn first(key: &'k Key) -> Self {
+        Self::between(key, EventId::ZERO, EventId::MAX, 0)
+    }
+
+    /// Starts with the last entry, going back.
+    pub(crate) fn last(key: &'k Key) -> Self {
+        let reverse = raw::REDISMODULE_STREAM_ITERATOR_REVERSE;
+        Self::between(key, EventId::ZERO, EventId::MAX, reverse)
+    }
+
+    fn between(key: &'k Key, first: EventId, last: EventId, flags: u32) -> Self {
+        let (mut first, mut last) = (to_raw(first), to_raw(last));
+        // SAFETY: the key is open and a stream (the server refuses others); the ids live through
+        // the call.
+        let started = unsafe {
+            api!(RedisModule_StreamIteratorStart)(key.raw(), flags as c_int, &mut first, &mut last)
+                == OK
+        };
+        Self { key, started }
+    }
+
+    /// The next entry's id and its number of fields.
+    pub(crate) fn next_entry(&mut self) -> Option<(EventId, usize)> {
+        if !self.started {
+            return None;
+        }
+        let mut id = to_raw(EventId::ZERO);
+        let mut fields: c_long = 0;
+        // SAFETY: the iterator is started; both places live through the call.
+        let found = unsafe {
+            api!(RedisModule_StreamIteratorNextID)(self.key.raw(), &mut id, &mut fields) == OK
+        };
+        found.then(|| {
+            (EventId { ms: id.ms, seq: id.seq }, usize::try_from(fields).unwrap_or_default())
+        })
+    }
+
+    /// The next field of the current entry: its name and value.
+    pub(crate) fn next_field(&mut self) -> Option<(Field, Field)> {
+        let (mut name, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: the iterator stands on an entry; the strings that come back are ours to free.
+        let found = unsafe {
+            api!(RedisModule_StreamIteratorNextField)(self.key.raw(), &mut name, &mut value) == OK
+        };
+        found.then(|| (Field(name), Field(value)))
+    }
+}
+
+impl Drop for Entries<'_> {
+    fn drop(&mut self) {
+        if self.started {
+            // SAFETY: started and not stopped yet.
+            unsafe { api!(RedisModule_StreamIteratorStop)(self.key.raw()) };
+        }
+    }
+}
+
+/// A field's name or value, freed when dropped.
+#[derive(Debug)]
+pub(crate) struct Field(*mut raw::RedisModuleString);
+
+impl Field {
+    /// The pointer to lend to the server.
+    pub(crate) fn raw(&self) -> *mut raw::RedisModuleString {
+        self.0
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        // SAFETY: the server hands field strings over; automatic memory is never switched on.
+        unsafe { api!(RedisModule_FreeString)(std::ptr::null_mut(), self.0) };
+    }
+}

@@ -1,0 +1,290 @@
+//! Who waits for what: plain bookkeeping, no calls to the server.
+//!
+//! In front of each (partition, group) stands a line: at most one waiting owner, who holds the
+//! lease, and behind it the standbys. Only an owner may be woken by an append; standbys are called
+//! one by one when the lease ends. An owner who began to wait as an owner waits on the stream
+//! itself, so that any kind of append wakes it; one that was promoted from the line is parked and
+//! is woken by EVQ.TRIGGER or, after an append by other means, by the sweep.
+//!
+//! All of this is lost at any moment without breaking a promise. Every use of it opens the key
+//! and checks. Everything runs on the server's main thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+
+use super::args::Args;
+use super::ctx::Ctx;
+use super::ffi::raw;
+use super::names::PartitionNames;
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::name::Name;
+use crate::model::progress::{Caller, Progress, Scene};
+
+/// A (partition, group) of one database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Line {
+    /// The database.
+    pub(crate) db: i32,
+    /// The ring.
+    pub(crate) ring: Name,
+    /// The partition.
+    pub(crate) partition: u32,
+    /// The group.
+    pub(crate) group: Name,
+}
+
+/// Runs the command of a client that waited once more, to its end: it must reply.
+pub(crate) type Resume = fn(&Ctx, &Args<'_>) -> Result<(), Error>;
+
+/// What a client that waits was told to wait for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wait {
+    /// The line it stands in.
+    pub(crate) line: Line,
+    /// The keys of its partition.
+    pub(crate) names: Rc<PartitionNames>,
+    /// Who it is.
+    pub(crate) caller: Caller,
+    /// The length of the lease it asks for.
+    pub(crate) lease_ms: u64,
+    /// The last event it was given.
+    pub(crate) position: EventId,
+    /// What to do when its turn comes.
+    pub(crate) resume: Resume,
+}
+
+/// A blocked client.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    /// What it waits for.
+    pub(crate) wait: Wait,
+    /// The server's handle of it.
+    pub(crate) handle: *mut raw::RedisModuleBlockedClient,
+    /// Blocked on the stream key, not parked.
+    pub(crate) on_stream: bool,
+    /// The server was told to unblock it; telling twice would free the handle twice.
+    pub(crate) released: bool,
+    /// The error it is to be given instead of events.
+    pub(crate) outcome: Option<Error>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    owner: Option<u64>,
+    standbys: VecDeque<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// By client id: a client waits for one thing at a time.
+    waiters: HashMap<u64, Waiter>,
+    queues: HashMap<Line, Queue>,
+    /// Owners that an append does not reach by itself, by ring, then by database and partition.
+    parked_owners: HashMap<Name, HashMap<(i32, u32), Vec<u64>>>,
+    /// The lines whose lease ends with a connection, by client id.
+    held: HashMap<u64, HashSet<Line>>,
+    /// Connections that closed while they held a lease, until the sweep has ended it.
+    gone: HashSet<u64>,
+}
+
+thread_local! {
+    static WAITING: RefCell<Waiting> = RefCell::default();
+    /// Whether there is any parked owner: the one thing EVQ.TRIGGER asks.
+    static ANY_PARKED: Cell<bool> = const { Cell::new(false) };
+    static ERA: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Waiting {
+    fn park_owner(&mut self, client: u64, line: &Line) {
+        let ring = self.parked_owners.entry(line.ring.clone()).or_default();
+        ring.entry((line.db, line.partition)).or_default().push(client);
+        ANY_PARKED.set(true);
+    }
+
+    fn unpark_owner(&mut self, client: u64, line: &Line) {
+        let Some(ring) = self.parked_owners.get_mut(&line.ring) else { return };
+        if let Some(clients) = ring.get_mut(&(line.db, line.partition)) {
+            clients.retain(|other| *other != client);
+        }
+        ring.retain(|_, clients| !clients.is_empty());
+        if ring.is_empty() {
+            self.parked_owners.remove(&line.ring);
+        }
+        ANY_PARKED.set(!self.parked_owners.is_empty());
+    }
+}
+
+/// The current era: see [`Scene::era`].
+pub(crate) fn era() -> u64 {
+    ERA.get()
+}
+
+/// The server changed its role: every lease is over.
+pub(crate) fn new_era() {
+    ERA.set(ERA.get() + 1);
+    WAITING.with_borrow_mut(|all| {
+        all.held.clear();
+        all.gone.clear();
+    });
+}
+
+/// What is known about a line beside its saved progress.
+pub(crate) fn scene(line: &Line, progress: Option<&Progress>) -> Scene {
+    WAITING.with_borrow(|all| {
+        let queue = all.queues.get(line);
+        let connection = progress.and_then(Progress::lease).and_then(|lease| lease.connection);
+        Scene {
+            owner_waits: queue.is_some_and(|queue| queue.owner.is_some()),
+            owner_gone: connection.is_some_and(|client| all.gone.contains(&client)),
+            queue: queue.is_some_and(|queue| !queue.standbys.is_empty()),
+            era: era(),
+        }
+    })
+}
+
+/// Remembers that the lease of `line` now ends with the connection of `caller`, if it does.
+pub(crate) fn note_owner(line: &Line, caller: &Caller) {
+    if let (None, Some(client)) = (&caller.worker, caller.connection) {
+        WAITING.with_borrow_mut(|all| {
+            // Looking first spares a clone of the line on every pull.
+            let lines = all.held.entry(client).or_default();
+            if !lines.contains(line) {
+                lines.insert(line.clone());
+            }
+        });
+    }
+}
+
+/// A connection closed. True if a lease ends with it, which the sweep then does.
+pub(crate) fn connection_closed(client: u64) -> bool {
+    WAITING.with_borrow_mut(|all| all.held.contains_key(&client) && all.gone.insert(client))
+}
+
+/// The closed connections with the lines they may have held; each is given once.
+pub(crate) fn take_gone() -> Vec<(u64, HashSet<Line>)> {
+    WAITING.with_borrow_mut(|all| {
+        let gone: Vec<u64> = all.gone.drain().collect();
+        gone.into_iter().filter_map(|client| Some((client, all.held.remove(&client)?))).collect()
+    })
+}
+
+/// A client begins to wait as the owner of its line's lease, on the stream key.
+pub(crate) fn wait_as_owner(client: u64, waiter: Waiter) {
+    WAITING.with_borrow_mut(|all| {
+        all.queues.entry(waiter.wait.line.clone()).or_default().owner = Some(client);
+        all.waiters.insert(client, waiter);
+    });
+}
+
+/// A client begins to wait at the end of its line.
+pub(crate) fn wait_in_line(client: u64, waiter: Waiter) {
+    WAITING.with_borrow_mut(|all| {
+        all.queues.entry(waiter.wait.line.clone()).or_default().standbys.push_back(client);
+        all.waiters.insert(client, waiter);
+    });
+}
+
+/// Forgets a client that stops waiting.
+pub(crate) fn remove(client: u64) -> Option<Waiter> {
+    WAITING.with_borrow_mut(|all| {
+        let waiter = all.waiters.remove(&client)?;
+        let line = &waiter.wait.line;
+        if let Some(queue) = all.queues.get_mut(line) {
+            if queue.owner == Some(client) {
+                queue.owner = None;
+            }
+            queue.standbys.retain(|other| *other != client);
+            if queue.owner.is_none() && queue.standbys.is_empty() {
+                all.queues.remove(line);
+            }
+        }
+        all.unpark_owner(client, line);
+        Some(waiter)
+    })
+}
+
+/// What a blocked client waits for.
+pub(crate) fn wait_of(client: u64) -> Option<Wait> {
+    WAITING.with_borrow(|all| all.waiters.get(&client).map(|waiter| waiter.wait.clone()))
+}
+
+/// The client that waits as the owner of `line`.
+pub(crate) fn waiting_owner(line: &Line) -> Option<u64> {
+    WAITING.with_borrow(|all| all.queues.get(line)?.owner)
+}
+
+/// The first standby of `line`, who stays where it is.
+pub(crate) fn first_standby(line: &Line) -> Option<u64> {
+    WAITING.with_borrow(|all| all.queues.get(line)?.standbys.front().copied())
+}
+
+/// The standby `client` got the lease of its line: it waits on as the owner, parked.
+pub(crate) fn promote(client: u64) {
+    WAITING.with_borrow_mut(|all| {
+        let Some(line) = all.waiters.get(&client).map(|waiter| waiter.wait.line.clone()) else {
+            return;
+        };
+        if let Some(queue) = all.queues.get_mut(&line) {
+            queue.standbys.retain(|other| *other != client);
+            queue.owner = Some(client);
+        }
+        all.park_owner(client, &line);
+    });
+}
+
+/// Marks a waiter as told to unblock, and gives its handle; none if it was told already.
+pub(crate) fn release(
+    client: u64,
+    outcome: Option<Error>,
+) -> Option<*mut raw::RedisModuleBlockedClient> {
+    WAITING.with_borrow_mut(|all| {
+        let waiter = all.waiters.get_mut(&client).filter(|waiter| !waiter.released)?;
+        waiter.outcome = outcome;
+        waiter.released = true;
+        let (handle, line) = (waiter.handle, waiter.wait.line.clone());
+        all.unpark_owner(client, &line);
+        Some(handle)
+    })
+}
+
+/// Whether any parked owner exists.
+pub(crate) fn any_parked_owner() -> bool {
+    ANY_PARKED.get()
+}
+
+/// The parked owners of one partition, whatever their group.
+pub(crate) fn parked_owners(db: i32, ring: &Name, partition: u32) -> Vec<u64> {
+    WAITING.with_borrow(|all| {
+        let owners = all.parked_owners.get(ring).and_then(|ring| ring.get(&(db, partition)));
+        owners.cloned().unwrap_or_default()
+    })
+}
+
+/// Every parked owner.
+pub(crate) fn all_parked_owners() -> Vec<u64> {
+    WAITING.with_borrow(|all| {
+        all.parked_owners.values().flat_map(HashMap::values).flatten().copied().collect()
+    })
+}
+
+/// Every line that has standbys.
+pub(crate) fn lines_with_standbys() -> Vec<Line> {
+    WAITING.with_borrow(|all| {
+        let standing = all.queues.iter().filter(|(_, queue)| !queue.standbys.is_empty());
+        standing.map(|(line, _)| line.clone()).collect()
+    })
+}
+
+/// Everybody who waits in front of a ring.
+pub(crate) fn waiters_of_ring(db: i32, ring: &Name) -> Vec<u64> {
+    WAITING.with_borrow(|all| {
+        let here = |waiter: &&Waiter| {
+            let line = &waiter.wait.line;
+            line.db == db && line.ring == *ring
+        };
+        let waiters = all.waiters.iter().filter(|(_, waiter)| here(waiter));
+        waiters.map(|(client, _)| *client).collect()
+    })
+}
