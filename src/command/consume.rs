@@ -83,10 +83,10 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
     let place = prepare(ctx, &user, &request)?;
     let group = &place.line.group;
     let now = ctx.now();
-    if let Some(id) = request.ack.filter(|_| visit == Visit::First) {
-        if ctx.acknowledge(&place, &caller, id, now)? {
-            ctx.replicate_ack(&place.names, group, id);
-        }
+    if let Some(id) = request.ack.filter(|_| visit == Visit::First)
+        && ctx.acknowledge(&place, &caller, id, now)?
+    {
+        ctx.replicate_ack(&place.names, group, id);
     }
     let turn = ctx.turn(&place, &caller, now)?;
     match turn {

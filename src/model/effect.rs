@@ -41,7 +41,7 @@ impl Partition {
         match effect {
             Effect::Partition(partition) => *self = partition,
             Effect::EpochIssued(group, epoch) => {
-                self.update(&group, |progress| progress.issue(epoch))
+                self.update(&group, |progress| progress.issue(epoch));
             }
             Effect::Ring(_) | Effect::GroupMade(_) => return false,
         }

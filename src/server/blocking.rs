@@ -191,11 +191,12 @@ unsafe extern "C" fn on_disconnect(ctx: RawCtx, handle: *mut raw::RedisModuleBlo
     let ctx = Ctx::new(ctx);
     // A panic here could only come from the bookkeeping; there is nobody to reply to.
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        if let Some(waiter) = waiting::remove(ctx.client_id()) {
-            if !waiter.on_stream && !waiter.released {
-                // SAFETY: a parked client's handle lives until the server is told, once.
-                unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };
-            }
+        if let Some(waiter) = waiting::remove(ctx.client_id())
+            && !waiter.on_stream
+            && !waiter.released
+        {
+            // SAFETY: a parked client's handle lives until the server is told, once.
+            unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };
         }
     }));
 }

@@ -100,10 +100,10 @@ fn sweep(ctx: &Ctx) {
         }
     }
     for client in waiting::all_parked_owners() {
-        if let Some(wait) = waiting::wait_of(client) {
-            if ctx.select_db(wait.line.db) {
-                serve_parked_owner(ctx, client, &wait);
-            }
+        if let Some(wait) = waiting::wait_of(client)
+            && ctx.select_db(wait.line.db)
+        {
+            serve_parked_owner(ctx, client, &wait);
         }
     }
     if waiting::any_parked_owner() {
