@@ -3,7 +3,7 @@
 use crate::command;
 use crate::server::ctx::Ctx;
 use crate::server::log::{Level, line};
-use crate::server::{config, datatype, events, registry};
+use crate::server::{config, datatype, events, info, registry};
 
 on_load!(load);
 
@@ -14,7 +14,8 @@ fn load(ctx: &Ctx, arguments: &[&[u8]]) -> Result<(), String> {
     let registered = datatype::register(ctx)
         && registry::register_category(ctx)
         && command::register(ctx)
-        && events::subscribe(ctx);
+        && events::subscribe(ctx)
+        && info::register(ctx);
     if !registered {
         return Err("the server refused a type, a command or an event".into());
     }

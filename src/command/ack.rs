@@ -5,7 +5,7 @@
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;
-use crate::model::progress::Caller;
+use crate::model::lease::Caller;
 use crate::model::words::{Claim, PartitionArg, Words, event_id};
 use crate::server::acl::User;
 use crate::server::args::Args;

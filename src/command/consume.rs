@@ -1,44 +1,51 @@
-//! `EVQ.CONSUME partition [RING ring] [GROUP group] [WORKER name] [EPOCH epoch] [COUNT n]
-//! [BLOCK ms | NOBLOCK] [LEASE ms] [ACK id]`
+//! `EVQ.CONSUME partition|* [RING ring] [GROUP group] [WORKER name] [EPOCH epoch] [COUNT n]
+//! [BLOCK ms | NOBLOCK] [LEASE ms] [ACK id]` (with `*`: `ACK partition id`)
 //!
-//! The ordered pull loop of one worker on one partition. Replies `[partition, epoch, events]`, or
-//! null when there was nothing to give in time. A worker that finds another's lease waits in line
-//! for it.
+//! The ordered pull loop of one worker on one partition, or on whichever partition of the ring has
+//! work and no other owner. Replies `[partition, epoch, events]`, or null when there was nothing
+//! to give in time.
 //!
 //! The same code runs once more when a client that waited is to be served ([`resume`]): then it
 //! always replies.
 
+use std::sync::Arc;
+
 use crate::model::error::Error;
+use crate::model::group::Group;
 use crate::model::ids::EventId;
+use crate::model::lease::{Caller, Now, Turn};
 use crate::model::limits::MAX_COUNT;
 use crate::model::name::Name;
-use crate::model::progress::{Caller, Progress, Turn};
-use crate::model::words::{Claim, PartitionArg, Words, event_id, is, once};
+use crate::model::words::{Claim, PartitionArg, Words, event_id, is, once, partition_or_all};
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;
 use crate::server::config;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
-use crate::server::partitions::Place;
 use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::waiting::{Wait, note_owner};
+use crate::server::rings::RingView;
+use crate::server::state::Place;
+use crate::server::waiting::{ANY, Line, Wait, end_round, note_owner, round_begins};
 
 pub(super) struct Consume;
 
 struct Request {
     ring: Name,
-    partition: u32,
+    /// None: any partition of the ring.
+    partition: Option<u32>,
     claim: Claim,
     count: u64,
     /// None: do not wait. 0: wait for ever.
     block_ms: Option<u64>,
     lease_ms: u64,
-    ack: Option<EventId>,
+    /// The event to acknowledge first, and its partition.
+    ack: Option<(u32, EventId)>,
 }
 
 fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.consume", all);
-    let partition = PartitionArg::parse(words.positional()?)?;
+    let target = words.positional()?;
+    let any = target == b"*";
     let mut claim = Claim::default();
     let (mut count, mut block, mut lease, mut ack) = (None, None, None, None);
     while let Some(word) = words.next() {
@@ -52,12 +59,20 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
         } else if is(word, "LEASE") {
             once(&mut lease, word, words.duration_ms(word, "LEASE", 1)?.unsigned_abs())?;
         } else if is(word, "ACK") {
-            once(&mut ack, word, event_id(words.value(word)?)?)?;
+            let partition = if any { words.value(word)? } else { target };
+            once(&mut ack, word, (partition, event_id(words.value(word)?)?))?;
         } else if !claim.take(word, &mut words)? {
             return Err(Error::syntax(word));
         }
     }
-    let (ring, partition) = partition.resolve(claim.ring.clone())?;
+    let (ring, partition) = partition_or_all(target, claim.ring.clone())?;
+    let ack = match ack {
+        None => None,
+        Some((text, id)) => {
+            let (_, p) = PartitionArg::parse(text)?.resolve(Some(ring.clone()))?;
+            Some((p, id))
+        }
+    };
     Ok(Request {
         ring,
         partition,
@@ -80,31 +95,26 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
     let request = parse(args.words())?;
     let caller = Caller::of_consumer(&request.claim, ctx.connection())?;
     let user = User::of(ctx);
-    let place = prepare(ctx, &user, &request)?;
-    let group = &place.line.group;
+    let view = ctx.ring(&user, &request.ring)?;
+    let places = places(ctx, &user, &view, &request)?;
+    join(ctx, &user, &view, &request)?;
     let now = ctx.now();
-    if let Some(id) = request.ack.filter(|_| visit == Visit::First)
-        && ctx.acknowledge(&place, &caller, id, now)?
-    {
-        ctx.replicate_ack(&place.names, group, id);
+    if visit == Visit::First {
+        acknowledge(ctx, &user, &view, &request, &caller, now)?;
     }
-    let turn = ctx.turn(&place, &caller, now)?;
-    match turn {
-        Turn::Wait => {}
-        Turn::Continue => ctx.open_state(&place.names).volatile(group, |progress| {
-            progress.continue_lease(caller.connection, now, request.lease_ms);
-        })?,
-        Turn::Grant(epoch) => ctx.grant(&place, &caller, epoch, now, request.lease_ms)?,
-    }
-    if turn != Turn::Wait {
-        note_owner(&place.line, &caller);
-        if ctx.deliver(&place, request.count)? {
-            return Ok(());
+    let mut owns = false;
+    for place in rounds(&places, &request) {
+        if take(ctx, place, &caller, &request, now)? {
+            owns = true;
+            if ctx.deliver(place, request.count, now)? {
+                end_round(&any_line(place), place.line.partition);
+                return Ok(());
+            }
         }
     }
-    match request.block_ms {
-        Some(block_ms) if visit == Visit::First && ctx.may_block() => {
-            wait(ctx, place, caller, &request, block_ms, turn)
+    match (request.block_ms, places.into_iter().next()) {
+        (Some(block_ms), Some(place)) if visit == Visit::First && ctx.may_block() => {
+            wait(ctx, place, owns, caller, &request, block_ms)
         }
         _ => {
             ctx.reply_null_array();
@@ -113,53 +123,129 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
     }
 }
 
-/// Finds the partition, checks everything that can refuse the command, and makes the ring and the
-/// group if this is their first use.
-fn prepare(ctx: &Ctx, user: &User, request: &Request) -> Result<Place, Error> {
-    let group = request.claim.group();
-    let ring = ctx.ring(user, &request.ring)?;
-    let value = ring.value()?;
-    value.ring.check_partition(request.partition)?;
-    let known = value.ring.has_group(&group);
-    let place = ctx.place(user, &ring.names, request.partition, &group)?;
-    user.check(&place.names.stream, Access::Read)?;
-    ctx.open_read(&place.names.stream).stream()?;
-    ctx.open_state(&place.names).check()?;
-    if !known {
-        if request.ack.is_some() || request.claim.epoch.is_some() {
+/// The partitions that are meant, with everything checked that can refuse the command.
+fn places(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<Vec<Place>, Error> {
+    let name = request.claim.group();
+    let ring = &view.value()?.ring;
+    let group = match ring.group(&name) {
+        Some(group) => Arc::clone(group),
+        None if request.ack.is_some() || request.claim.epoch.is_some() => {
             return Err(Error::NoGroup);
         }
-        value.ring.check_room_for_group()?;
-        user.check(&ring.names.ring, Access::Update)?;
-        ctx.settle(user, &ring)?;
-        ctx.add_group(user, &ring.names, &group)?;
+        None => {
+            ring.check_room_for_group()?;
+            user.check(&view.names.ring, Access::Update)?;
+            Arc::new(Group::default())
+        }
+    };
+    let partitions = match request.partition {
+        Some(p) => {
+            ring.check_partition(p)?;
+            p..p + 1
+        }
+        None => 0..ring.len(),
+    };
+    let checked = |p| {
+        let place = ctx.place(user, &view.names, p, &name, Arc::clone(&group))?;
+        user.check(&place.names.stream, Access::Read)?;
+        ctx.open_read(&place.names.stream).stream()?;
+        ctx.open_state(&place.names).check()?;
+        Ok(place)
+    };
+    partitions.map(checked).collect()
+}
+
+/// Makes the ring and the group if this is their first use.
+fn join(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<(), Error> {
+    let name = request.claim.group();
+    if view.value()?.ring.group(&name).is_none() {
+        ctx.settle(user, view)?;
+        ctx.set_group(user, &view.names, &name, Group::default())?;
     }
-    Ok(place)
+    Ok(())
+}
+
+fn acknowledge(
+    ctx: &Ctx,
+    user: &User,
+    view: &RingView,
+    request: &Request,
+    caller: &Caller,
+    now: Now,
+) -> Result<(), Error> {
+    let Some((p, id)) = request.ack else { return Ok(()) };
+    let place = ctx.place_of(user, view, p, &request.claim.group())?;
+    if ctx.acknowledge(&place, caller, id, now)? {
+        ctx.replicate_ack(&place.names, &place.line.group, id);
+    }
+    Ok(())
+}
+
+/// The partitions in the order in which they are tried: for `*` each round begins behind the
+/// partition that was served last, so that each gets its turn.
+fn rounds<'p>(places: &'p [Place], request: &Request) -> impl Iterator<Item = &'p Place> {
+    let begin = match (request.partition, places.first()) {
+        (None, Some(place)) => round_begins(&any_line(place)) as usize % places.len(),
+        _ => 0,
+    };
+    let (before, from) = places.split_at(begin);
+    from.iter().chain(before)
+}
+
+fn any_line(place: &Place) -> Line {
+    Line { partition: ANY, ..place.line.clone() }
+}
+
+/// Continues or takes the lease of a partition; false if it is another's. With `*`, a free lease
+/// is taken only where there is work.
+fn take(
+    ctx: &Ctx,
+    place: &Place,
+    caller: &Caller,
+    request: &Request,
+    now: Now,
+) -> Result<bool, Error> {
+    let any = request.partition.is_none();
+    match ctx.turn(place, caller, now)? {
+        Turn::Wait => return Ok(false),
+        Turn::Grant(_) if any && !ctx.look(place, now, false)?.work => return Ok(false),
+        Turn::Grant(epoch) => ctx.grant(place, caller, epoch, now, request.lease_ms)?,
+        Turn::Continue => {}
+    }
+    ctx.open_state(&place.names).volatile(&place.line.group, |progress| {
+        progress.continue_lease(caller.connection, now, request.lease_ms);
+        progress.share_lease(any);
+    })?;
+    note_owner(&place.line, caller);
+    Ok(true)
 }
 
 fn wait(
     ctx: &Ctx,
     place: Place,
+    owns: bool,
     caller: Caller,
     request: &Request,
     block_ms: u64,
-    turn: Turn,
 ) -> Result<(), Error> {
     let state = ctx.open_state(&place.names);
-    let progress = state.progress(&place.line.group)?;
-    let position = progress.and_then(Progress::lease).map(|lease| lease.position);
+    let beginning = place.beginning();
+    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+    let line = if request.partition.is_none() { any_line(&place) } else { place.line.clone() };
     let wait = Wait {
-        position: position.unwrap_or_default(),
+        position: progress.lease().map_or(progress.cursor(), |lease| lease.position),
+        plain: progress.is_plain(&place.group),
+        look_ms: progress.next_due_ms(),
         lease_ms: request.lease_ms,
-        line: place.line,
+        line,
         names: place.names,
         caller,
         resume,
     };
-    if turn != Turn::Wait {
+    if owns && request.partition.is_some() {
         ctx.block_on_stream(wait, block_ms);
     } else {
-        ctx.park(wait, block_ms, progress);
+        ctx.park(wait, block_ms, Some(progress));
     }
     Ok(())
 }
@@ -174,8 +260,8 @@ impl Command for Consume {
         flags: c"write blocking",
         acl: c"write slow blocking",
         arity: -2,
-        summary: c"Pulls the next events of a partition for a group, in order, under a lease.",
-        complexity: c"O(log(S)+N), where S is the number of nodes of the stream and N the number of events given.",
+        summary: c"Pulls the next events of a partition, or of any, for a group, in order, under a lease.",
+        complexity: c"O(log(S)+N), where S is the number of nodes of the stream and N the number of events given; with * also O(P), where P is the number of partitions.",
         routing: Routing::Word(1),
         args: &[
             super::PARTITION,

@@ -8,8 +8,9 @@ use crate::model::name::Name;
 use crate::model::words::Words;
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;
-use crate::server::blocking::dismiss_ring;
+use crate::server::blocking::dismiss;
 use crate::server::ctx::Ctx;
+use crate::server::dead::letters_name;
 use crate::server::entry::Command;
 use crate::server::known;
 use crate::server::registry::{Arg, Routing, Spec};
@@ -24,7 +25,7 @@ impl Command for DropRing {
         arity: 2,
         summary: c"Removes a ring with its events and its groups.",
         complexity:
-            c"O(N), where N is the number of partitions; memory is freed in the background.",
+            c"O(N*G), where N is the number of partitions and G the number of groups; memory is freed in the background.",
         routing: Routing::Word(1),
         args: &[Arg::string(c"ring")],
     };
@@ -41,6 +42,15 @@ impl Command for DropRing {
         let names = ring.names.clone();
         let partitions: Vec<_> =
             ring.value()?.ring.nodes().map(|node| names.partition(node.partition)).collect();
+        let mut letters = Vec::new();
+        for (group, _) in ring.value()?.ring.groups() {
+            for node in ring.value()?.ring.nodes() {
+                let dead = letters_name(&name, node.partition, group);
+                if ctx.open_read(&dead).stream()?.is_some() {
+                    letters.push(dead);
+                }
+            }
+        }
         // Closed before its key is deleted.
         drop(ring);
         let mut keys = vec![&names.ring];
@@ -49,12 +59,13 @@ impl Command for DropRing {
             ctx.open_state(partition).check()?;
             keys.extend([&partition.stream, &partition.groups]);
         }
+        keys.extend(&letters);
         for key in &keys {
             user.check(key, Access::Delete)?;
         }
         ctx.unlink(&keys)?;
         known::forget(ctx.db(), &name);
-        dismiss_ring(ctx, &name);
+        dismiss(ctx, &name, None);
         ctx.reply_ok();
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! the partition's `:groups` key does not see it. Replies `OK`.
 
 use crate::model::error::Error;
-use crate::model::progress::Caller;
+use crate::model::lease::Caller;
 use crate::model::words::{Claim, PartitionArg, Words, is, once};
 use crate::server::acl::User;
 use crate::server::args::Args;

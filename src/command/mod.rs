@@ -5,14 +5,22 @@ mod ack;
 mod apply;
 mod consume;
 mod create;
+mod dead;
+mod delgroup;
 mod drop;
 mod extend;
+mod group;
+mod groups;
 mod mtrigger;
+mod nack;
+mod pending;
 mod points;
 mod release;
 mod ring;
 mod rings;
 mod route;
+mod seek;
+mod stats;
 mod trigger;
 
 use crate::server::ctx::Ctx;
@@ -33,8 +41,17 @@ pub(crate) fn register(ctx: &Ctx) -> bool {
         // Consuming.
         && one::<consume::Consume>(ctx)
         && one::<ack::Ack>(ctx)
+        && one::<nack::Nack>(ctx)
         && one::<extend::Extend>(ctx)
         && one::<release::Release>(ctx)
+        // Groups and operations.
+        && one::<group::SetGroup>(ctx)
+        && one::<groups::ListGroups>(ctx)
+        && one::<delgroup::DeleteGroup>(ctx)
+        && one::<seek::Seek>(ctx)
+        && one::<pending::Pending>(ctx)
+        && one::<dead::Dead>(ctx)
+        && one::<stats::Stats>(ctx)
         // Internal: effects on their way to a replica or out of the append-only file.
         && one::<apply::Apply>(ctx)
 }

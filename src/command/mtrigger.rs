@@ -87,7 +87,9 @@ impl Command for MultiTrigger {
         ctx.settle(&user, &ring)?;
         let mut done = Vec::with_capacity(drafts.len());
         for (partition, draft) in &mut drafts {
-            match ctx.produce(&ring.names, *partition, draft) {
+            match ctx
+                .produce(&ring.names, *partition, draft, || value.ring.highest_start(*partition))
+            {
                 Ok(id) => done.push((*partition, id)),
                 Err(error) => {
                     // Only a stream that has used its last id still refuses here.

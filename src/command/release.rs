@@ -3,13 +3,13 @@
 //! Gives the lease up, so that the next in line gets the partition at once. What was handed out
 //! and not acknowledged is handed out again, in order. Replies `OK`.
 
-use crate::model::effect::Effect;
+use crate::model::effect::Change;
 use crate::model::error::Error;
-use crate::model::progress::Caller;
+use crate::model::lease::Caller;
 use crate::model::words::{Claim, PartitionArg, Words};
 use crate::server::acl::User;
 use crate::server::args::Args;
-use crate::server::blocking::fence_owner;
+use crate::server::blocking::{fence_owner, look_again};
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
 use crate::server::registry::{Routing, Spec};
@@ -50,10 +50,11 @@ impl Command for Release {
         let epoch = ctx.judge(&place, |progress, scene| {
             progress.authorize(&caller, scene).map(|_| progress.next_epoch(now))
         })?;
-        let group = &place.line.group;
-        ctx.change(&place.names, Effect::EpochIssued(group.clone(), epoch), |_| {})?;
+        let start = place.group.start(place.line.partition);
+        ctx.change(&place, Change::Epoch { epoch, start })?;
         fence_owner(&place.line, None);
         hand_over(ctx, &place.line)?;
+        look_again(ctx, &place.line);
         ctx.reply_ok();
         Ok(())
     }

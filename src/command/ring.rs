@@ -6,8 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::model::error::Error;
-use crate::model::name::Name;
-use crate::model::words::{Words, is};
+use crate::model::words::ring_and_format;
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;
 use crate::server::ctx::Ctx;
@@ -17,28 +16,6 @@ use crate::server::rings::RingView;
 use crate::server::stream::Extent;
 
 pub(super) struct DescribeRing;
-
-struct Request {
-    ring: Name,
-    json: bool,
-}
-
-/// A single word JSON is the format; a ring of that name is described by `EVQ.RING json JSON`.
-fn parse(all: &[&[u8]]) -> Result<Request, Error> {
-    let mut words = Words::new("evq.ring", all);
-    let mut request = Request { ring: Name::default_name(), json: false };
-    match (words.next(), words.next()) {
-        (Some(word), None) if is(word, "JSON") => request.json = true,
-        (Some(name), None) => request.ring = Name::ring(name)?,
-        (Some(name), Some(word)) if is(word, "JSON") => {
-            request = Request { ring: Name::ring(name)?, json: true };
-        }
-        (Some(_), Some(word)) => return Err(Error::syntax(word)),
-        (None, _) => {}
-    }
-    words.end()?;
-    Ok(request)
-}
 
 fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     let value = view.value()?;
@@ -85,10 +62,10 @@ impl Command for DescribeRing {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let request = parse(args.words())?;
+        let (ring, json) = ring_and_format("evq.ring", args.words())?;
         let user = User::of(ctx);
-        let tree = describe(ctx, &user, &ctx.ring(&user, &request.ring)?)?;
-        if request.json {
+        let tree = describe(ctx, &user, &ctx.ring(&user, &ring)?)?;
+        if json {
             ctx.reply_json(&tree);
         } else {
             ctx.reply_tree(&tree);

@@ -89,7 +89,8 @@ impl Command for Trigger {
         let partition = value.continuum.route(request.key);
         ctx.check_append(&user, &ring.names.partition(partition))?;
         ctx.settle(&user, &ring)?;
-        let id = ctx.produce(&ring.names, partition, &mut draft)?;
+        let id = ctx
+            .produce(&ring.names, partition, &mut draft, || value.ring.highest_start(partition))?;
         ctx.reply_array(2);
         ctx.reply_integer(partition.into());
         ctx.reply_id(id);

@@ -4,9 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::group::Group;
 use super::ids::EventId;
 use super::name::Name;
-use super::progress::Partition;
+use super::partition::Partition;
+use super::progress::Failure;
 use super::ring::Ring;
 
 /// A change to one key's value.
@@ -16,10 +18,45 @@ pub enum Effect {
     Ring(Ring),
     /// The partition's delivery state is this: an AOF rewrite wrote it out whole.
     Partition(Partition),
-    /// On a ring: the group exists.
-    GroupMade(Name),
-    /// On a partition: this epoch of the group was issued, to a worker or to nobody.
-    EpochIssued(Name, u64),
+    /// On a ring: the group has these settings; it is made if it is missing.
+    GroupSet(Name, Group),
+    /// On a ring and on a partition: the group is gone.
+    GroupGone(Name),
+    /// On a partition: something about one group's progress.
+    Group(Name, Change),
+}
+
+/// A change to one group's progress in one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// This epoch was issued, to a worker or to nobody. A group without progress begins after
+    /// `start`.
+    Epoch {
+        /// The epoch.
+        epoch: u64,
+        /// Where a group without progress begins.
+        start: EventId,
+    },
+    /// The cursor moved on without an acknowledgement: over exceptions and what the group does
+    /// not take.
+    Passed(EventId),
+    /// These events are held behind an earlier one of their key (its digest).
+    Held(Vec<(EventId, u128)>),
+    /// The handling of an event failed.
+    Failed(Failure),
+    /// This event was alone in flight when a lease was lost, for the so-many-th time.
+    Suspected(EventId, u32),
+    /// This exception is over: an operator skipped it, or its entry is gone.
+    Dropped(EventId),
+    /// This dead event, whose key has this digest, starts again.
+    Revived(EventId, u128),
+    /// The group goes on after `cursor`, under a new epoch and without exceptions.
+    Sought {
+        /// The new cursor.
+        cursor: EventId,
+        /// The new epoch.
+        epoch: u64,
+    },
 }
 
 impl Ring {
@@ -28,8 +65,9 @@ impl Ring {
     pub fn apply(&mut self, effect: Effect) -> bool {
         match effect {
             Effect::Ring(ring) => *self = ring,
-            Effect::GroupMade(group) => self.add_group(group),
-            Effect::Partition(_) | Effect::EpochIssued(..) => return false,
+            Effect::GroupSet(name, group) => self.set_group(name, group),
+            Effect::GroupGone(name) => self.remove_group(&name),
+            Effect::Partition(_) | Effect::Group(..) => return false,
         }
         true
     }
@@ -40,16 +78,36 @@ impl Partition {
     pub fn apply(&mut self, effect: Effect) -> bool {
         match effect {
             Effect::Partition(partition) => *self = partition,
-            Effect::EpochIssued(group, epoch) => {
-                self.update(&group, |progress| progress.issue(epoch));
-            }
-            Effect::Ring(_) | Effect::GroupMade(_) => return false,
+            Effect::GroupGone(name) => self.remove(&name),
+            Effect::Group(name, change) => self.change(name, change),
+            Effect::Ring(_) | Effect::GroupSet(..) => return false,
         }
         true
     }
 
+    fn change(&mut self, group: Name, change: Change) {
+        match change {
+            Change::Epoch { epoch, start } => self.entry(group, start).issue(epoch),
+            Change::Sought { cursor, epoch } => self.entry(group, cursor).seek(cursor, epoch),
+            Change::Passed(id) => self.update(&group, |progress| progress.pass(id)),
+            Change::Held(events) => self.update(&group, |progress| {
+                for (id, key) in events {
+                    progress.hold(id, key);
+                }
+            }),
+            Change::Failed(failure) => self.update(&group, |progress| progress.failed(&failure)),
+            Change::Suspected(id, count) => {
+                self.update(&group, |progress| progress.suspect(id, count));
+            }
+            Change::Dropped(id) => self.update(&group, |progress| progress.drop_exception(id)),
+            Change::Revived(id, key) => {
+                self.entry(group, EventId::ZERO).revive(id, key);
+            }
+        }
+    }
+
     /// The effect of an acknowledgement. It travels as the EVQ.ACK itself, which needs nothing
-    /// that is not saved: events up to `id` are finished for `group`.
+    /// that is not saved: events up to `id` are finished for `group`, or the exception `id` is.
     pub fn acknowledge(&mut self, group: &Name, id: EventId) {
         self.update(group, |progress| progress.finish(id));
     }

@@ -9,6 +9,15 @@ pub fn hash(mut bytes: &[u8]) -> i32 {
     murmur3::murmur3_32(&mut bytes, 0).unwrap_or(0).cast_signed()
 }
 
+/// A 128-bit digest of a key (MurmurHash3 x64 128-bit), which stands for the key where keys of any
+/// length would have to be kept. Two keys with one digest would only wait for each other.
+/// O(length of `bytes`).
+#[must_use]
+pub fn digest(mut bytes: &[u8]) -> u128 {
+    // Reading from a slice in memory cannot fail, so the error arm is never taken.
+    murmur3::murmur3_x64_128(&mut bytes, 0).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::hash;

@@ -22,6 +22,12 @@ pub fn groups_key(ring: &Name, partition: u32) -> String {
     format!("evq:{{{ring}:{partition}}}:groups")
 }
 
+/// The dead letters of a group in a partition: `evq:{<ring>:<p>}:dead:<group>`.
+#[must_use]
+pub fn dead_key(ring: &Name, partition: u32, group: &Name) -> String {
+    format!("evq:{{{ring}:{partition}}}:dead:{group}")
+}
+
 /// The ring named by a ring key; none for any other key.
 #[must_use]
 pub fn parse_ring_key(key: &[u8]) -> Option<Name> {

@@ -17,6 +17,21 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_GROUPS: usize = 256;
 /// Bytes of one event: all words of its EVQ.TRIGGER together. A stream node holds at most 1 GiB.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024 * 1024;
+/// Types that one group can name, and the bytes of each.
+pub const MAX_TYPES: usize = 64;
+/// Bytes of one type named in TYPES.
+pub const MAX_TYPE_BYTES: usize = 256;
+/// The largest MAXATTEMPTS.
+pub const MAX_ATTEMPTS: u32 = 1_000_000;
+/// Exceptions (events that wait for a retry, are held behind one, or are dead under `hold`) of one
+/// group in one partition. At the bound the partition waits: it hands out no event that would have
+/// to be held, and refuses an EVQ.NACK. Each takes about 150 bytes of memory.
+pub const MAX_EXCEPTIONS: usize = 10_000;
+/// Entries that one command looks at to find an event that the group takes; a group that filters
+/// almost everything goes on in the background from there.
+pub const MAX_SCAN: u64 = 20_000;
+/// Bytes of the REASON of an EVQ.NACK that are kept; the rest is cut off.
+pub const MAX_REASON_BYTES: usize = 1024;
 /// Headers of one event.
 pub const MAX_HEADERS: usize = 64;
 /// Events of one `EVQ.MTRIGGER`.

@@ -1,16 +1,20 @@
 //! The rules of EVQ as plain Rust: no Redis, no clock, no I/O, no `unsafe`.
 //!
-//! Everything lasting is a value ([`ring::Ring`], [`progress::Partition`]) that changes only by
+//! Everything lasting is a value ([`ring::Ring`], [`partition::Partition`]) that changes only by
 //! applying an [`effect::Effect`], so a replica, an AOF replay and a test all run the same code.
 
 pub mod continuum;
 pub mod effect;
 pub mod error;
+pub mod exceptions;
+pub mod group;
 pub mod hash;
 pub mod ids;
 pub mod keys;
+pub mod lease;
 pub mod limits;
 pub mod name;
+pub mod partition;
 pub mod progress;
 pub mod ring;
 pub mod snapshot;

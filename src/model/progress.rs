@@ -1,127 +1,158 @@
-//! Delivery: how far each group has come in one partition, and who may take it further.
+//! Delivery: how far one group has come in one partition, what it left behind on the way, and who
+//! may take it further.
 //!
-//! Saved are the cursor and the last epoch. The lease is not: after a restart, a reload or a
-//! change of role nobody holds one, an old epoch is fenced, and what was handed out but not
-//! finished is handed out again from the cursor.
+//! Saved are the cursor, the exceptions, the last epoch and the suspect; the lease is volatile, so
+//! after a crash an old epoch is fenced and what was not finished is handed out again.
 //!
 //! The functions that take `&self` decide and change nothing. The saved part changes only through
-//! [`Partition::apply`](super::effect), the lease only through the few functions under "Volatile".
+//! effects (see [`super::effect`]), the rest only through the functions under "Volatile".
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::exceptions::{Exception, Exceptions, State};
+use super::group::{Group, OnDead};
 use super::ids::EventId;
-use super::limits::MAX_GROUPS;
-use super::name::Name;
-use super::words::Claim;
-
-/// The moment a command runs: read once, by the primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// The server's clock in unix microseconds.
-    pub unix_us: u64,
-}
-
-impl Now {
-    /// The server's clock in unix milliseconds.
-    #[must_use]
-    pub fn ms(self) -> u64 {
-        self.unix_us / 1000
-    }
-}
-
-/// Who asks: what the command says, and the connection it came through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The name given with WORKER.
-    pub worker: Option<Name>,
-    /// The epoch given with EPOCH.
-    pub epoch: Option<u64>,
-    /// The client connection; none in a script, where a connection is no identity.
-    pub connection: Option<u64>,
-}
-
-impl Caller {
-    /// Who asks with these words through this connection.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] where there is no connection and the words name nobody.
-    pub fn of(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
-        let Claim { worker, epoch, .. } = claim.clone();
-        if connection.is_none() && worker.is_none() && epoch.is_none() {
-            return Err(Error::Usage(
-                "in a script a connection is no worker: give WORKER or EPOCH",
-            ));
-        }
-        Ok(Self { worker, epoch, connection })
-    }
-
-    /// The same for EVQ.CONSUME, which makes the caller an owner: an epoch names none.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] where there is no connection and no WORKER.
-    pub fn of_consumer(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
-        if connection.is_none() && claim.worker.is_none() {
-            return Err(Error::Usage("in a script a connection is no worker: give WORKER"));
-        }
-        Self::of(claim, connection)
-    }
-}
-
-/// A worker's ownership of a partition for its group. Volatile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The owner's name, if it gave one: then a closed connection does not end the lease.
-    pub worker: Option<Name>,
-    /// The connection that last pulled under this lease.
-    pub connection: Option<u64>,
-    /// Past this unix time in ms the next worker that asks takes over.
-    pub deadline_ms: u64,
-    /// By how much the owner's commands renew it.
-    pub lease_ms: u64,
-    /// The last event handed out under this epoch; the cursor if none was.
-    pub position: EventId,
-    /// The era it was granted in, see [`Scene::era`].
-    pub era: u64,
-}
-
-/// What the server knows about a (partition, group) beside its value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scene {
-    /// The owner is blocked in EVQ.CONSUME at this moment.
-    pub owner_waits: bool,
-    /// The owner's connection has closed.
-    pub owner_gone: bool,
-    /// Other workers have been waiting for the lease already.
-    pub queue: bool,
-    /// Counts the server's changes of role: a lease of an earlier era is over.
-    pub era: u64,
-}
-
-/// What EVQ.CONSUME comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// The caller's lease goes on.
-    Continue,
-    /// The caller gets the lease under this new epoch, from the cursor.
-    Grant(u64),
-    /// Somebody else has it, or comes first.
-    Wait,
-}
+use super::lease::{Caller, Lease, Now, Scene, Turn};
+use super::limits::MAX_EXCEPTIONS;
 
 /// One group's progress in one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     cursor: EventId,
     epoch: u64,
+    exceptions: Exceptions,
+    /// An event that was alone in flight when leases were lost, and how often.
+    suspect: Option<(EventId, u32)>,
     #[serde(skip)]
     lease: Option<Lease>,
+    #[serde(skip)]
+    careful: Careful,
+    #[serde(skip)]
+    totals: Totals,
+    #[serde(skip)]
+    counted: Option<Counted>,
+}
+
+/// What has been delivered since the server started or loaded the value. Volatile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events handed out.
+    pub deliveries: u64,
+    /// Failures that led to a retry.
+    pub retries: u64,
+    /// Failures that led to a dead letter.
+    pub dead: u64,
+    /// Deliveries in the second `second`, and in the one before it.
+    second: u64,
+    this_second: u64,
+    last_second: u64,
+}
+
+impl Totals {
+    fn deliver(&mut self, now: Now, events: u64) {
+        self.deliveries += events;
+        self.turn_to(now.ms() / 1000);
+        self.this_second += events;
+    }
+
+    fn turn_to(&mut self, second: u64) {
+        if second != self.second {
+            self.last_second = if second == self.second + 1 { self.this_second } else { 0 };
+            self.this_second = 0;
+            self.second = second;
+        }
+    }
+
+    /// Deliveries in the last full second.
+    #[must_use]
+    pub fn deliveries_per_second(mut self, now: Now) -> u64 {
+        self.turn_to(now.ms() / 1000);
+        self.last_second
+    }
+}
+
+/// How many entries of the stream lie at or below the cursor: what is not finished follows from
+/// the stream's length. Volatile; good as long as nothing else removes entries, which the stamp
+/// tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Counted up to here, which the cursor may have left behind.
+    pub cursor: EventId,
+    /// Entries at or below it.
+    pub below: u64,
+    /// How many entries were ever removed from the stream, and its first entry.
+    pub stamp: (u64, EventId),
+}
+
+/// What was in flight when a lease was lost is handed out one event at a time until it is
+/// finished, so that a poison event shows itself and its neighbours are not blamed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Careful {
+    until: EventId,
+    redelivered: BTreeSet<EventId>,
+}
+
+/// What a failure does to its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// It is handed out again at this unix time in ms.
+    Retry(u64),
+    /// It is dead and holds its key.
+    Dead,
+    /// It is dead and its key goes on.
+    Skipped,
+}
+
+/// A failure that was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The event.
+    pub id: EventId,
+    /// The digest of its key.
+    pub key: u128,
+    /// How often it has failed, this time included.
+    pub attempts: u32,
+    /// When it failed first, in unix ms.
+    pub first_ms: u64,
+    /// What happens to it.
+    pub fate: Fate,
+    /// Later events of its key that were handed out already: they are held behind it from now on.
+    pub held: Vec<EventId>,
+}
+
+/// What an acknowledgement comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// It repeats, or names an exception that is not in flight: nothing changes.
+    Nothing,
+    /// It finishes events or an exception.
+    Finishes,
+}
+
+/// What may happen to the next entry of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// It is handed out.
+    Give,
+    /// The group does not take its type, or it is an exception itself.
+    Skip,
+    /// An earlier event of its key comes first: it becomes an exception.
+    Hold,
+    /// It would have to be held and there is no room: the partition waits here.
+    Wait,
 }
 
 impl Progress {
-    /// Everything at or below it is finished.
+    /// A group that begins after `start`.
+    #[must_use]
+    pub fn new(start: EventId) -> Self {
+        Self { cursor: start, ..Self::default() }
+    }
+
+    /// Everything at or below it is finished, apart from the exceptions.
     #[must_use]
     pub fn cursor(&self) -> EventId {
         self.cursor
@@ -137,6 +168,34 @@ impl Progress {
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
+    }
+
+    /// What the cursor passed, or may pass, without it being finished.
+    #[must_use]
+    pub fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
+    }
+
+    /// The highest id that the group knows of.
+    #[must_use]
+    pub fn highest_id(&self) -> EventId {
+        self.exceptions.last().map_or(self.cursor, |last| last.max(self.cursor))
+    }
+
+    /// Whether `id` is the event that was alone in flight when a lease was lost.
+    #[must_use]
+    pub fn is_suspect(&self, id: EventId) -> bool {
+        self.suspect.is_some_and(|(suspect, _)| suspect == id)
+    }
+
+    /// How often `id` has been handed out in vain so far.
+    #[must_use]
+    pub fn attempts(&self, id: EventId) -> u32 {
+        match (self.exceptions.get(id), self.suspect) {
+            (Some(exception), _) => exception.attempts,
+            (None, Some((suspect, count))) if suspect == id => count,
+            (None, _) => 0,
+        }
     }
 
     /// The next epoch: greater than any before, even than one whose grant was lost in a failover,
@@ -160,8 +219,8 @@ impl Progress {
     #[must_use]
     pub fn is_free(&self, now: Now, scene: Scene) -> bool {
         self.standing(scene).is_none_or(|lease| {
-            let idle = scene.owner_waits && lease.position == self.cursor;
-            now.ms() >= lease.deadline_ms && !idle
+            let idle = lease.is_idle(self.cursor);
+            idle && lease.shared || now.ms() >= lease.deadline_ms && !(idle && scene.owner_waits)
         })
     }
 
@@ -202,27 +261,287 @@ impl Progress {
         if may { Ok(lease) } else { Err(Error::Fenced) }
     }
 
-    /// Decides an ACK of `id`: true if it finishes anything, false if it repeats.
+    /// Decides an ACK of `id`.
     ///
     /// # Errors
     /// [`Error::Fenced`]; [`Error::BadId`] for an id beyond what this epoch was given.
-    pub fn ack(&self, caller: &Caller, scene: Scene, id: EventId) -> Result<bool, Error> {
+    pub fn ack(&self, caller: &Caller, scene: Scene, id: EventId) -> Result<Ack, Error> {
         let lease = self.authorize(caller, scene)?;
-        if id > lease.position {
+        if id > lease.position.max(self.cursor) {
             return Err(Error::BadId("the event was not handed out under this lease"));
         }
-        Ok(id > self.cursor)
+        let finishes = id > self.cursor || lease.redelivering.contains(&id);
+        Ok(if finishes { Ack::Finishes } else { Ack::Nothing })
     }
 
-    /// Saved: everything up to `id` is finished. Never goes back.
+    /// Whether `id` is in flight under the standing lease, as far as the ids tell.
+    ///
+    /// # Errors
+    /// [`Error::BadId`] if it is not.
+    pub fn check_in_flight(&self, lease: &Lease, id: EventId) -> Result<(), Error> {
+        let fresh = id > self.cursor && id <= lease.position && self.exceptions.get(id).is_none();
+        if fresh || lease.redelivering.contains(&id) {
+            Ok(())
+        } else {
+            Err(Error::BadId("the event is not in flight under this lease"))
+        }
+    }
+
+    /// Decides the failure of an event in flight. `later` are the events of its key that were
+    /// handed out after it; those that are no exceptions yet become held. `delay_ms` replaces the
+    /// group's backoff.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the exceptions would not fit.
+    pub fn fail(
+        &self,
+        group: &Group,
+        now: Now,
+        id: EventId,
+        key: u128,
+        later: &[EventId],
+        delay_ms: Option<u64>,
+    ) -> Result<Failure, Error> {
+        let attempts = self.attempts(id).saturating_add(1);
+        let first_ms = match self.exceptions.get(id) {
+            Some(exception) if exception.first_ms > 0 => exception.first_ms,
+            _ => now.ms(),
+        };
+        let fate = if attempts < group.max_attempts {
+            let delay_ms = delay_ms.unwrap_or_else(|| group.backoff_ms(attempts));
+            Fate::Retry(now.ms().saturating_add(delay_ms))
+        } else {
+            match group.on_dead {
+                OnDead::Hold => Fate::Dead,
+                OnDead::Skip => Fate::Skipped,
+            }
+        };
+        // Behind an event that is skipped nothing has to wait.
+        let held: Vec<EventId> = match fate {
+            Fate::Skipped => Vec::new(),
+            Fate::Retry(_) | Fate::Dead => {
+                later.iter().copied().filter(|id| self.exceptions.get(*id).is_none()).collect()
+            }
+        };
+        let new = usize::from(self.exceptions.get(id).is_none());
+        self.check_room(held.len() + new)?;
+        Ok(Failure { id, key, attempts, first_ms, fate, held })
+    }
+
+    /// Refuses one more exception where there is no room, unless `id` is one already.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn check_room_for(&self, id: EventId) -> Result<(), Error> {
+        self.check_room(usize::from(self.exceptions.get(id).is_none()))
+    }
+
+    fn check_room(&self, more: usize) -> Result<(), Error> {
+        if self.exceptions.len() + more > MAX_EXCEPTIONS {
+            let what = "events of a group that wait for a retry or are held in a partition";
+            return Err(Error::Limit(what, MAX_EXCEPTIONS as u64));
+        }
+        Ok(())
+    }
+
+    /// Whether delivery is plain: no event has to be looked at before it is handed out.
+    #[must_use]
+    pub fn is_plain(&self, group: &Group) -> bool {
+        self.exceptions.is_empty() && group.types.is_empty() && !self.is_careful()
+    }
+
+    /// How many fresh events may be handed out now: all, one, or none while one that was in
+    /// flight when a lease was lost has to be finished first.
+    #[must_use]
+    pub fn fresh_allowed(&self, lease: &Lease) -> u64 {
+        match (self.is_careful(), lease.is_idle(self.cursor)) {
+            (false, _) => u64::MAX,
+            (true, true) => 1,
+            (true, false) => 0,
+        }
+    }
+
+    fn is_careful(&self) -> bool {
+        self.cursor < self.careful.until
+            || self.suspect.is_some()
+            || self.careful.redelivered.iter().any(|id| self.exceptions.get(*id).is_some())
+    }
+
+    /// The redelivery that comes next, if one is due and the cursor has reached it. While events
+    /// are handed out one at a time it waits for what is in flight.
+    #[must_use]
+    pub fn due(&self, lease: &Lease, now: Now) -> Option<EventId> {
+        if self.fresh_allowed(lease) == 0 {
+            return None;
+        }
+        let due = self.exceptions.retries().take_while(|(due_ms, _)| *due_ms <= now.ms());
+        due.map(|(_, id)| id)
+            .filter(|id| *id <= self.cursor && !lease.redelivering.contains(id))
+            .min()
+    }
+
+    /// When the next redelivery that is not in flight is due, in unix ms.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let lease = self.lease.as_ref();
+        let in_flight = |id| lease.is_some_and(|lease| lease.redelivering.contains(&id));
+        self.exceptions.retries().find(|(_, id)| !in_flight(*id)).map(|(due_ms, _)| due_ms)
+    }
+
+    /// What happens to the entry `id` with this key and type, when the stream is read from the
+    /// lease's position. `holding` is how many entries this command has decided to hold so far,
+    /// and `held` whether one of them has this key.
+    #[must_use]
+    pub fn offer(
+        &self,
+        group: &Group,
+        id: EventId,
+        key: u128,
+        kind: &[u8],
+        holding: usize,
+        held: bool,
+    ) -> Offer {
+        if !group.takes(kind) || self.exceptions.get(id).is_some() {
+            Offer::Skip
+        } else if !held && self.exceptions.holder(key, id).is_none() {
+            Offer::Give
+        } else if self.check_room(holding + 1).is_ok() {
+            Offer::Hold
+        } else {
+            Offer::Wait
+        }
+    }
+
+    /// What was delivered, since when see [`Totals`].
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// What is known of the number of entries below the cursor.
+    #[must_use]
+    pub fn counted(&self) -> Option<Counted> {
+        self.counted
+    }
+
+    /// Saved: everything up to `id` is finished; at or below the cursor, exactly the exception
+    /// `id` is.
     pub(super) fn finish(&mut self, id: EventId) {
-        self.cursor = self.cursor.max(id);
+        if id > self.cursor {
+            self.count_up_to(id);
+            self.pass(id);
+        } else {
+            self.exceptions.finish(id);
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.redelivering.remove(&id);
+        }
+    }
+
+    /// Keeps the count if `id` ends a reply. If it ends within one, the count stays where it was
+    /// and whoever wants it reads on from there; replies that lie behind it add nothing then.
+    fn count_up_to(&mut self, id: EventId) {
+        let Some(lease) = &mut self.lease else { return };
+        let mut entries = 0;
+        let mut ends_reply = false;
+        while let Some((last, more)) = lease.replies.front().copied()
+            && last <= id
+        {
+            lease.replies.pop_front();
+            entries += more;
+            ends_reply = last == id;
+        }
+        if let Some(counted) = &mut self.counted
+            && ends_reply
+            && counted.cursor == self.cursor
+        {
+            counted.cursor = id;
+            counted.below += entries;
+        }
+    }
+
+    /// Saved: the cursor moves on, over exceptions and what the group does not take.
+    pub(super) fn pass(&mut self, cursor: EventId) {
+        self.cursor = self.cursor.max(cursor);
+        self.exceptions.pass(self.cursor);
+        self.suspect.take_if(|(id, _)| *id <= cursor);
     }
 
     /// Saved: `epoch` is issued; whoever held the lease under an older one is fenced.
     pub(super) fn issue(&mut self, epoch: u64) {
         self.epoch = self.epoch.max(epoch);
         self.lease = None;
+    }
+
+    /// Saved: the event `id` was alone in flight when a lease was lost, for the `count`-th time.
+    pub(super) fn suspect(&mut self, id: EventId, count: u32) {
+        self.suspect = Some((id, count));
+    }
+
+    /// Saved: a failure.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        let Failure { id, key, attempts, first_ms, fate, held } = failure;
+        let state = match fate {
+            Fate::Retry(due_ms) => State::Retry(*due_ms),
+            Fate::Dead => State::Dead,
+            Fate::Skipped => State::Finished,
+        };
+        let exception = Exception { key: *key, attempts: *attempts, first_ms: *first_ms, state };
+        self.exceptions.set(*id, exception);
+        for id in held {
+            self.hold(*id, *key);
+        }
+        if *fate == Fate::Skipped {
+            self.exceptions.pass(self.cursor);
+            self.exceptions.release(*key);
+        }
+        self.suspect.take_if(|(suspect, _)| suspect == id);
+        match fate {
+            Fate::Retry(_) => self.totals.retries += 1,
+            Fate::Dead | Fate::Skipped => self.totals.dead += 1,
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.redelivering.remove(id);
+        }
+    }
+
+    /// Saved: an event is held behind an earlier one of its key.
+    pub(super) fn hold(&mut self, id: EventId, key: u128) {
+        if self.exceptions.get(id).is_none() {
+            let held = Exception { key, attempts: 0, first_ms: 0, state: State::Held };
+            self.exceptions.set(id, held);
+        }
+    }
+
+    /// Saved: an exception is over without an acknowledgement: an operator skipped it, or its
+    /// entry is gone. Above the cursor it stays as finished until the cursor passes it.
+    pub(super) fn drop_exception(&mut self, id: EventId) {
+        let Some(exception) = self.exceptions.get(id).copied() else { return };
+        if id > self.cursor {
+            self.exceptions.set(id, Exception { state: State::Finished, ..exception });
+            self.exceptions.release(exception.key);
+        } else {
+            self.exceptions.finish(id);
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.redelivering.remove(&id);
+        }
+    }
+
+    /// Saved: a dead event starts again at attempt 1.
+    pub(super) fn revive(&mut self, id: EventId, key: u128) {
+        let exception = Exception { key, attempts: 0, first_ms: 0, state: State::Retry(0) };
+        self.exceptions.set(id, exception);
+    }
+
+    /// Saved: the group goes on after `cursor`, wherever it was, and forgets its exceptions.
+    pub(super) fn seek(&mut self, cursor: EventId, epoch: u64) {
+        self.exceptions.clear();
+        self.suspect = None;
+        self.counted = None;
+        self.careful = Careful::default();
+        self.cursor = cursor;
+        self.issue(epoch);
     }
 
     /// Volatile: the worker of `caller` owns the last issued epoch, from the cursor.
@@ -233,7 +552,10 @@ impl Progress {
             deadline_ms: now.ms().saturating_add(lease_ms),
             lease_ms,
             position: self.cursor,
+            redelivering: BTreeSet::new(),
+            shared: false,
             era,
+            replies: std::collections::VecDeque::new(),
         });
     }
 
@@ -244,6 +566,13 @@ impl Progress {
             lease.lease_ms = lease_ms;
         }
         self.renew(now);
+    }
+
+    /// Volatile: the lease was pulled by partition, or (`shared`) with all others of the ring.
+    pub fn share_lease(&mut self, shared: bool) {
+        if let Some(lease) = &mut self.lease {
+            lease.shared = shared;
+        }
     }
 
     /// Volatile: a sign of life from the owner moves the deadline.
@@ -268,76 +597,35 @@ impl Progress {
         self.renew(now);
     }
 
-    /// Volatile: events up to `id` have been handed out.
-    pub fn hand_out(&mut self, id: EventId) {
+    /// Volatile: the stream was read up to `id`, over `entries` entries, of which `given` were
+    /// handed out.
+    pub fn hand_out(&mut self, id: EventId, entries: u64, given: u64, now: Now) {
+        self.totals.deliver(now, given);
         if let Some(lease) = &mut self.lease {
             lease.position = lease.position.max(id);
+            lease.replies.push_back((id, entries));
         }
     }
 
-    /// Volatile: `connection` closed; a lease that was its own, and no name's, is over.
-    pub fn end_lease_of(&mut self, connection: u64) {
-        let own =
-            |lease: &mut Lease| lease.worker.is_none() && lease.connection == Some(connection);
-        self.lease.take_if(own);
-    }
-}
-
-/// The delivery state of one partition, as it is saved under its `:groups` key. A group that is
-/// missing here has finished nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
-    groups: BTreeMap<Name, Progress>,
-}
-
-impl Partition {
-    /// The progress of `group`, if it has any.
-    #[must_use]
-    pub fn get(&self, group: &Name) -> Option<&Progress> {
-        self.groups.get(group)
+    /// Volatile: entries below the cursor were counted.
+    pub fn set_counted(&mut self, counted: Option<Counted>) {
+        self.counted = counted;
     }
 
-    /// The same, for the volatile functions of [`Progress`].
-    pub fn get_mut(&mut self, group: &Name) -> Option<&mut Progress> {
-        self.groups.get_mut(group)
-    }
-
-    /// Changes the progress of `group`, made if it is missing.
-    pub(super) fn update(&mut self, group: &Name, change: impl FnOnce(&mut Progress)) {
-        // Looking first spares a clone of the name on every acknowledgement.
-        match self.groups.get_mut(group) {
-            Some(progress) => change(progress),
-            None => change(self.groups.entry(group.clone()).or_default()),
+    /// Volatile: the exception `id` was handed out again.
+    pub fn redeliver(&mut self, id: EventId, now: Now) {
+        self.totals.deliver(now, 1);
+        if let Some(lease) = &mut self.lease {
+            lease.redelivering.insert(id);
         }
     }
 
-    /// All groups with their progress, in the order of their names.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, &Progress)> {
-        self.groups.iter()
-    }
-
-    /// The highest cursor: a stream that is made anew must begin above it.
-    #[must_use]
-    pub fn highest_cursor(&self) -> EventId {
-        self.groups.values().map(Progress::cursor).max().unwrap_or_default()
-    }
-
-    /// Refuses more groups than a ring can have: a snapshot is hostile bytes.
-    ///
-    /// # Errors
-    /// [`Error::Limit`].
-    pub fn check(&self) -> Result<(), Error> {
-        if self.groups.len() > MAX_GROUPS {
-            return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
+    /// Volatile: a lease is over that was lost. Whatever was in flight is handed out one event at
+    /// a time until it is finished.
+    pub fn lose_lease(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.careful.until = self.careful.until.max(lease.position);
+            self.careful.redelivered.extend(lease.redelivering);
         }
-        Ok(())
-    }
-
-    /// Heap bytes held, about.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        // A B-tree keeps nodes of up to 11 entries that are two thirds full on average.
-        let per_group = (size_of::<Name>() + size_of::<Progress>()) * 3 / 2;
-        self.groups.keys().map(|group| group.as_str().len() + per_group).sum()
     }
 }

@@ -1,12 +1,15 @@
 //! A ring's definition: its partitions and weights, its virtual nodes, its settings and its
 //! groups. It is the authority for the mapping and is saved under the ring's key.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::continuum::{Continuum, Node};
 use super::error::Error;
+use super::group::Group;
+use super::ids::EventId;
 use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_POINTS, MAX_VNODES, MAX_WEIGHT};
 use super::name::Name;
 
@@ -91,14 +94,14 @@ pub struct Ring {
     /// Counts the shapes the ring has had, from 1.
     generation: u64,
     /// Every group of the ring, so that each partition knows who still needs its events.
-    groups: BTreeSet<Name>,
+    groups: BTreeMap<Name, Arc<Group>>,
 }
 
 impl Ring {
     /// A new ring without groups, generation 1.
     #[must_use]
     pub fn new(shape: Shape) -> Self {
-        Self { shape, generation: 1, groups: BTreeSet::new() }
+        Self { shape, generation: 1, groups: BTreeMap::new() }
     }
 
     /// The ring's shape.
@@ -154,14 +157,20 @@ impl Ring {
     }
 
     /// The ring's groups in the order of their names.
-    pub fn groups(&self) -> impl ExactSizeIterator<Item = &Name> {
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&Name, &Arc<Group>)> {
         self.groups.iter()
     }
 
-    /// Whether the ring has this group.
+    /// The settings of a group, if the ring has it.
     #[must_use]
-    pub fn has_group(&self, group: &Name) -> bool {
-        self.groups.contains(group)
+    pub fn group(&self, name: &Name) -> Option<&Arc<Group>> {
+        self.groups.get(name)
+    }
+
+    /// The highest start of a group in a partition: a stream that is made anew begins above it.
+    #[must_use]
+    pub fn highest_start(&self, partition: u32) -> EventId {
+        self.groups.values().map(|group| group.start(partition)).max().unwrap_or_default()
     }
 
     /// Refuses one group more than allowed.
@@ -175,9 +184,14 @@ impl Ring {
         Ok(())
     }
 
-    /// Adds a group; one that is there stays as it is.
-    pub fn add_group(&mut self, group: Name) {
-        self.groups.insert(group);
+    /// Sets a group's settings; it is made if it is missing.
+    pub(super) fn set_group(&mut self, name: Name, group: Group) {
+        self.groups.insert(name, Arc::new(group));
+    }
+
+    /// Removes a group.
+    pub(super) fn remove_group(&mut self, name: &Name) {
+        self.groups.remove(name);
     }
 
     /// Lays out the continuum. O(points log points).
@@ -199,16 +213,19 @@ impl Ring {
         if self.groups.len() > MAX_GROUPS {
             return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
         }
-        Ok(())
+        self.groups.values().try_for_each(|group| group.check())
     }
 
     /// Heap bytes held, about.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         // A B-tree set keeps nodes of up to 11 entries that are two thirds full on average.
-        let per_group = size_of::<Name>() * 3 / 2;
+        let per_group = (size_of::<Name>() + size_of::<Group>()) * 3 / 2;
+        let of_group = |(name, group): (&Name, &Arc<Group>)| {
+            per_group + name.as_str().len() + group.heap_bytes()
+        };
         self.shape.weights.capacity() * size_of::<u32>()
-            + self.groups.iter().map(|group| group.as_str().len() + per_group).sum::<usize>()
+            + self.groups.iter().map(of_group).sum::<usize>()
     }
 }
 
@@ -238,7 +255,8 @@ mod tests {
         let mut ring = Ring::new(Shape::even(1, 1).unwrap());
         for n in 0..MAX_GROUPS {
             ring.check_room_for_group().unwrap();
-            ring.add_group(Name::group(format!("g{n}").as_bytes()).unwrap());
+            let name = Name::group(format!("g{n}").as_bytes()).unwrap();
+            ring.set_group(name, Group::default());
         }
         assert!(ring.check_room_for_group().is_err());
         assert!(ring.check().is_ok());

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::effect::Effect;
 use super::error::Error;
 use super::limits::MAX_SNAPSHOT_BYTES;
-use super::progress::Partition;
+use super::partition::Partition;
 use super::ring::Ring;
 
 const MAGIC: &[u8; 3] = b"EVQ";
@@ -71,7 +71,8 @@ impl Snapshot for Effect {
         match self {
             Self::Ring(ring) => ring.check(),
             Self::Partition(partition) => partition.check(),
-            Self::GroupMade(_) | Self::EpochIssued(..) => Ok(()),
+            Self::GroupSet(_, group) => group.check(),
+            Self::GroupGone(_) | Self::Group(..) => Ok(()),
         }
     }
 }

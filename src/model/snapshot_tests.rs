@@ -3,8 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::effect::Change;
+use crate::model::group::Group;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
+use crate::model::progress::{Failure, Fate};
 use crate::model::ring::Shape;
 
 fn group(name: &str) -> Name {
@@ -13,15 +16,24 @@ fn group(name: &str) -> Name {
 
 fn ring() -> Ring {
     let mut ring = Ring::new(Shape::even(8, 160).unwrap());
-    ring.add_group(group("mail"));
+    let settings = Group { types: vec![b"a\0".as_slice().into()], ..Group::default() };
+    ring.apply(Effect::GroupSet(group("mail"), settings));
     ring
+}
+
+fn failure() -> Failure {
+    let id = |ms| EventId { ms, seq: 0 };
+    let (key, fate) = (u128::MAX, Fate::Retry(9));
+    Failure { id: id(9), key, attempts: 1, first_ms: 8, fate, held: vec![id(10), id(11)] }
 }
 
 fn partition() -> Partition {
     let mut partition = Partition::default();
-    partition.apply(Effect::EpochIssued(group("mail"), 7));
+    let epoch = |epoch| Change::Epoch { epoch, start: EventId::ZERO };
+    partition.apply(Effect::Group(group("mail"), epoch(7)));
+    partition.apply(Effect::Group(group("mail"), Change::Failed(failure())));
     partition.acknowledge(&group("mail"), EventId { ms: 5, seq: 1 });
-    partition.apply(Effect::EpochIssued(group("audit"), u64::MAX));
+    partition.apply(Effect::Group(group("audit"), epoch(u64::MAX)));
     partition
 }
 
@@ -32,8 +44,10 @@ fn values_and_effects_come_back() {
     for effect in [
         Effect::Ring(ring()),
         Effect::Partition(partition()),
-        Effect::GroupMade(group("g")),
-        Effect::EpochIssued(group("g"), 9),
+        Effect::GroupSet(group("g"), Group::default()),
+        Effect::GroupGone(group("g")),
+        Effect::Group(group("g"), Change::Failed(failure())),
+        Effect::Group(group("g"), Change::Held(vec![(EventId::MAX, u128::MAX)])),
     ] {
         assert_eq!(decode(&encode(&effect).unwrap()), Ok(effect));
     }
@@ -72,7 +86,7 @@ fn a_ring_beyond_the_limits_is_refused() {
 
 #[test]
 fn a_bad_name_is_refused() {
-    let mut bytes = encode(&Effect::GroupMade(group("abc"))).unwrap();
+    let mut bytes = encode(&Effect::GroupGone(group("abc"))).unwrap();
     let last = bytes.len() - 1;
     bytes[last] = b'\n';
     assert_eq!(decode::<Effect>(&bytes), Err(Corrupt::Malformed));

@@ -202,8 +202,84 @@ impl PartitionArg {
     }
 }
 
+/// A partition argument, or `*` for every partition of the ring.
+///
+/// # Errors
+/// As [`PartitionArg::parse`] and [`PartitionArg::resolve`].
+pub fn partition_or_all(text: &[u8], ring: Option<Name>) -> Result<(Name, Option<u32>), Error> {
+    if text == b"*" {
+        return Ok((ring.unwrap_or_else(Name::default_name), None));
+    }
+    let (ring, partition) = PartitionArg::parse(text)?.resolve(ring)?;
+    Ok((ring, Some(partition)))
+}
+
+/// `[ring] [JSON]`: which ring, and whether as JSON. A single word JSON is the format; a ring of
+/// that name is asked for by `json JSON`.
+///
+/// # Errors
+/// [`Error::Name`], [`Error::Syntax`].
+pub fn ring_and_format(command: &'static str, all: &[&[u8]]) -> Result<(Name, bool), Error> {
+    let mut words = Words::new(command, all);
+    let asked = match (words.next(), words.next()) {
+        (None, _) => (Name::default_name(), false),
+        (Some(word), None) if is(word, "JSON") => (Name::default_name(), true),
+        (Some(name), None) => (Name::ring(name)?, false),
+        (Some(name), Some(word)) if is(word, "JSON") => (Name::ring(name)?, true),
+        (Some(_), Some(word)) => return Err(Error::syntax(word)),
+    };
+    words.end()?;
+    Ok(asked)
+}
+
+/// Where a group begins or goes on, as EVQ.GROUP and EVQ.SEEK take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Before the first event that is retained.
+    First,
+    /// After the last event at this moment.
+    Last,
+    /// After this event, as XGROUP CREATE.
+    After(EventId),
+    /// With the first event of this unix time in ms or later.
+    Time(u64),
+}
+
+impl Start {
+    /// Reads `first`, `last`, `<ms>-<seq>` or `<unix ms>`.
+    ///
+    /// # Errors
+    /// [`Error::BadId`] if it is none of them.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        if is(text, "FIRST") {
+            Ok(Self::First)
+        } else if is(text, "LAST") {
+            Ok(Self::Last)
+        } else if let Some(ms) = decimal(text) {
+            Ok(Self::Time(ms))
+        } else {
+            EventId::parse(text)
+                .map(Self::After)
+                .ok_or(Error::BadId("a start is first, last, an event id or unix milliseconds"))
+        }
+    }
+
+    /// The cursor it means in a partition whose last event is `last`.
+    #[must_use]
+    pub fn cursor(self, last: EventId) -> EventId {
+        match self {
+            Self::First => EventId::ZERO,
+            Self::Last => last,
+            Self::After(id) => id,
+            Self::Time(ms) => {
+                ms.checked_sub(1).map_or(EventId::ZERO, |ms| EventId { ms, seq: u64::MAX })
+            }
+        }
+    }
+}
+
 /// Which group's lease a command is about and by what right: the options `RING`, `GROUP`,
-/// `WORKER` and `EPOCH` that CONSUME, ACK, EXTEND and RELEASE share.
+/// `WORKER` and `EPOCH` that CONSUME, ACK, NACK, EXTEND and RELEASE share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
     /// `RING ring`.

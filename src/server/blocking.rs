@@ -20,7 +20,7 @@ use super::ffi::{ERR, OK, raw};
 use super::key::Kind;
 use super::stream::Entries;
 use super::sweep;
-use super::waiting::{self, Line, Wait, Waiter};
+use super::waiting::{self, Line, Outcome, Wait, Waiter};
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
@@ -47,7 +47,11 @@ impl Ctx {
             )
         };
         if self.watch_disconnect(handle) {
+            let look_ms = wait.look_ms;
             waiting::wait_as_owner(self.client_id(), waiter(wait, handle, true));
+            if let Some(look_ms) = look_ms {
+                sweep::arm(self, look_ms);
+            }
         }
     }
 
@@ -80,23 +84,42 @@ impl Ctx {
         true
     }
 
-    /// Lets the parked owners of a partition look at what was appended to it. Cheap if there are
-    /// none. O(parked owners of the partition).
-    pub(crate) fn wake_parked(&self, ring: &Name, partition: u32) {
+    /// Lets the parked workers of a partition see what was appended to it: its parked owners, and
+    /// one worker of each group that takes any partition. Cheap if there are none.
+    pub(crate) fn wake(&self, ring: &Name, partition: u32) {
         if waiting::any_parked_owner() {
             for client in waiting::parked_owners(self.db(), ring, partition) {
-                release(client, None);
+                if waiting::wait_of(client).is_some_and(|wait| wait.plain) {
+                    release(client, Outcome::Serve);
+                } else {
+                    sweep::soon(self);
+                }
+            }
+        }
+        if waiting::any_round() {
+            for line in waiting::rounds_of(self.db(), ring) {
+                if !waiting::is_taken_care_of(&line, partition) {
+                    sweep::call_one(self, &line, partition);
+                }
             }
         }
     }
 }
 
+/// The state of a line changed in a way that may give its waiting owner, or a worker that takes
+/// any partition, something to do.
+pub(crate) fn look_again(ctx: &Ctx, line: &Line) {
+    if waiting::be_watchful(line) {
+        sweep::soon(ctx);
+    }
+}
+
 fn waiter(wait: Wait, handle: *mut raw::RedisModuleBlockedClient, on_stream: bool) -> Waiter {
-    Waiter { wait, handle, on_stream, released: false, outcome: None }
+    Waiter { wait, handle, on_stream, released: false, outcome: None, called_to: None }
 }
 
 /// Unblocks a client: to be served from the event loop, or with an error at once or soon.
-pub(crate) fn release(client: u64, outcome: Option<Error>) {
+pub(crate) fn release(client: u64, outcome: Outcome) {
     if let Some(handle) = waiting::release(client, outcome) {
         // SAFETY: the handle is live until the server was told once, which `release` ensures. For
         // a client that is blocked on a key this runs `on_timeout` before it returns.
@@ -108,28 +131,37 @@ pub(crate) fn release(client: u64, outcome: Option<Error>) {
 /// the old one is told so.
 pub(crate) fn fence_owner(line: &Line, but: Option<u64>) {
     if let Some(client) = waiting::waiting_owner(line).filter(|client| Some(*client) != but) {
-        release(client, Some(Error::Fenced));
+        release(client, Outcome::Refuse(Error::Fenced));
     }
 }
 
-/// The ring is gone: everybody who waits in front of it is told so.
-pub(crate) fn dismiss_ring(ctx: &Ctx, ring: &Name) {
-    for client in waiting::waiters_of_ring(ctx.db(), ring) {
-        release(client, Some(Error::NoRing));
+/// A ring, or one group of it, is gone: everybody who waits in front of it is told so.
+pub(crate) fn dismiss(ctx: &Ctx, ring: &Name, group: Option<&Name>) {
+    let error = if group.is_some() { Error::NoGroup } else { Error::NoRing };
+    for client in waiting::waiters_of_ring(ctx.db(), ring, group) {
+        release(client, Outcome::Refuse(error.clone()));
     }
 }
 
 unsafe extern "C" fn on_stream_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {
     let ctx = Ctx::new(ctx);
     let certain = catch_unwind(AssertUnwindSafe(|| {
-        let wait = waiting::wait_of(ctx.client_id())?;
+        let client = ctx.client_id();
+        let Some(wait) = waiting::wait_of(client) else { return false };
         let key = ctx.open_read(&wait.names.stream);
         if key.kind() != Kind::Stream {
-            return None;
+            return false;
         }
-        Entries::after(&key, wait.position).next_entry()
+        let Some((id, _)) = Entries::after(&key, wait.position).next_entry() else { return false };
+        if !wait.plain {
+            // Whether this event is for the group takes more than this key to know.
+            drop(key);
+            waiting::move_on(client, id);
+            sweep::soon(&ctx);
+        }
+        wait.plain
     }));
-    if !matches!(certain, Ok(Some(_))) {
+    if !matches!(certain, Ok(true)) {
         return ERR;
     }
     // SAFETY: the server keeps a blocked client's arguments.
@@ -149,8 +181,8 @@ unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int) {
     reply_outcome(ctx, || {
         let waiter = waiting::remove(ctx.client_id()).ok_or(Error::Bug("an unknown waiter"))?;
         match waiter.outcome {
-            Some(error) => Err(error),
-            None => {
+            Some(Outcome::Refuse(error)) => Err(error),
+            Some(Outcome::Serve) | None => {
                 // SAFETY: the caller vouches for the arguments.
                 let args = unsafe { Args::new(argv, argc) };
                 (waiter.wait.resume)(ctx, &args)
@@ -160,23 +192,29 @@ unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int) {
 }
 
 /// The time is up, CLIENT UNBLOCK was called, or a client that blocks on its stream was released.
-unsafe extern "C" fn on_timeout(ctx: RawCtx, _argv: RawArgs, _argc: c_int) -> c_int {
+unsafe extern "C" fn on_timeout(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {
     let ctx = Ctx::new(ctx);
     reply_outcome(&ctx, || {
         let client = ctx.client_id();
-        let owner =
-            waiting::wait_of(client).filter(|w| waiting::waiting_owner(&w.line) == Some(client));
+        let line = waiting::wait_of(client).map(|wait| wait.line);
+        let owns = line.is_some_and(|line| waiting::waiting_owner(&line) == Some(client));
         let waiter = waiting::remove(client).ok_or(Error::Bug("an unknown waiter"))?;
         if !waiter.on_stream && !waiter.released {
             // SAFETY: a parked client's handle lives until the server is told, once.
             unsafe { api!(RedisModule_UnblockClient)(waiter.handle, null_mut()) };
         }
-        if let Some(error) = waiter.outcome {
-            return Err(error);
+        match waiter.outcome {
+            Some(Outcome::Refuse(error)) => return Err(error),
+            Some(Outcome::Serve) => {
+                // SAFETY: the server keeps a blocked client's arguments.
+                let args = unsafe { Args::new(argv, argc) };
+                return (waiter.wait.resume)(&ctx, &args);
+            }
+            None => {}
         }
-        if let Some(wait) = owner {
+        if owns {
             // Its lease did not age while it waited; from here on it does.
-            let now = ctx.now();
+            let (wait, now) = (waiter.wait, ctx.now());
             let mut state = ctx.open_state(&wait.names);
             state.volatile(&wait.line.group, |progress| progress.renew_for(client, now))?;
         }

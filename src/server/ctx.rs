@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ffi::raw;
-use crate::model::progress::Now;
+use crate::model::lease::Now;
 
 /// A module context, valid for the call that got it.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use crate::model::continuum::Continuum;
 use crate::model::effect::Effect;
 use crate::model::error::Error;
 use crate::model::keys::parse_ring_key;
-use crate::model::progress::Partition;
+use crate::model::partition::Partition;
 use crate::model::ring::Ring;
 use crate::model::snapshot::{Corrupt, decode, encode};
 

@@ -43,6 +43,11 @@ pub(crate) fn swap(one: i32, other: i32) {
     });
 }
 
+/// How many rings are known, in all databases.
+pub(crate) fn len() -> u64 {
+    KNOWN.with_borrow(|known| known.len() as u64)
+}
+
 /// The rings seen in `db`, in the order of their names.
 pub(crate) fn in_db(db: i32) -> Vec<Name> {
     KNOWN.with_borrow(|known| {

@@ -1,7 +1,7 @@
 //! Everything that touches the module API, and the only place with `unsafe`.
 //!
 //! The layers above see safe types: [`ctx::Ctx`] for the server, [`key::Key`] for an open key,
-//! [`stream`] for events, [`rings`] and [`partitions`] for EVQ's own values, [`waiting`] and
+//! [`stream`] for events, [`rings`] and [`state`] for EVQ's own values, [`waiting`] and
 //! [`blocking`] for clients that wait. The rules about what may be called when are in the heads
 //! of those files.
 #![allow(unsafe_code)]
@@ -13,24 +13,29 @@ pub(crate) mod acl;
 pub(crate) mod args;
 pub(crate) mod blocking;
 pub(crate) mod config;
+pub(crate) mod counters;
 pub(crate) mod ctx;
 pub(crate) mod datatype;
+pub(crate) mod dead;
 pub(crate) mod deliver;
 pub(crate) mod entry;
 pub(crate) mod events;
+pub(crate) mod info;
 pub(crate) mod json;
 pub(crate) mod key;
 pub(crate) mod known;
+pub(crate) mod lag;
+pub(crate) mod leases;
 #[macro_use]
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod names;
-pub(crate) mod partitions;
 pub(crate) mod produce;
 pub(crate) mod registry;
 pub(crate) mod replicate;
 pub(crate) mod reply;
 pub(crate) mod rings;
+pub(crate) mod state;
 pub(crate) mod stream;
 pub(crate) mod sweep;
 pub(crate) mod text;

@@ -2,6 +2,7 @@
 
 use super::acl::{Access, User};
 use super::args::Args;
+use super::counters;
 use super::ctx::Ctx;
 use super::ffi::raw;
 use super::names::{PartitionNames, RingNames};
@@ -88,7 +89,8 @@ impl Ctx {
         self.open_read(&names.stream).stream().map(drop)
     }
 
-    /// Appends one event to partition `p`, replicates it and lets parked owners see it. O(1).
+    /// Appends one event to partition `p`, replicates it and lets parked workers see it. `starts`
+    /// is the highest start of the ring's groups there. O(1).
     ///
     /// # Errors
     /// [`Error::WrongType`], [`Error::Exhausted`]; nothing has changed then.
@@ -97,11 +99,14 @@ impl Ctx {
         ring: &RingNames,
         p: u32,
         draft: &mut Draft,
+        starts: impl Fn() -> EventId,
     ) -> Result<EventId, Error> {
         let names = ring.partition(p);
-        let id = self.append(&names, &mut draft.fields, || self.floor(&names))?;
-        self.replicate_event(&names, id, &mut draft.fields);
-        self.wake_parked(&ring.name, p);
+        let stream = &names.stream;
+        let id = self.append(stream, &mut draft.fields, || self.floor(&names, starts()))?;
+        self.replicate_event(stream, id, &mut draft.fields);
+        counters::TRIGGERED.add(1);
+        self.wake(&ring.name, p);
         Ok(id)
     }
 

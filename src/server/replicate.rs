@@ -37,7 +37,7 @@ impl Ctx {
     /// Replicates an appended event.
     pub(crate) fn replicate_event(
         &self,
-        names: &PartitionNames,
+        stream: &Text,
         id: EventId,
         fields: &mut [*mut raw::RedisModuleString],
     ) {
@@ -49,7 +49,7 @@ impl Ctx {
                 self.raw(),
                 c"XADD".as_ptr(),
                 c"sbv".as_ptr(),
-                names.stream.raw(),
+                stream.raw(),
                 id.as_ptr(),
                 id.len(),
                 fields.as_mut_ptr(),

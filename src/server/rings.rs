@@ -8,12 +8,16 @@ use super::ctx::Ctx;
 use super::datatype::RingValue;
 use super::key::{Key, Kind};
 use super::known;
-use super::names::RingNames;
+use super::names::{PartitionNames, RingNames};
+use super::stream::Extent;
 use crate::model::effect::Effect;
 use crate::model::error::Error;
+use crate::model::group::Group;
+use crate::model::ids::EventId;
 use crate::model::name::{DEFAULT, Name};
 use crate::model::ring::{Ring, Shape};
 use crate::model::snapshot::encode;
+use crate::model::words::Start;
 
 /// A ring as a command sees it: one that exists, open for reading until this drops, or the default
 /// ring as its first use would make it.
@@ -103,23 +107,41 @@ impl Ctx {
         Ok(())
     }
 
-    /// Adds a group to a ring that has room for it.
+    /// Where a start lies in a partition at this moment.
     ///
     /// # Errors
-    /// [`Error::NoPermission`], [`Error::Limit`]; nothing has changed then.
-    pub(crate) fn add_group(
+    /// [`Error::WrongType`].
+    pub(crate) fn resolve_start(
+        &self,
+        names: &PartitionNames,
+        start: Start,
+    ) -> Result<EventId, Error> {
+        Ok(start.cursor(Extent::of(self, names)?.last.unwrap_or_default()))
+    }
+
+    /// Sets a group's settings; a new one must have room.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`]; nothing has changed then.
+    pub(crate) fn set_group(
         &self,
         user: &User,
         names: &RingNames,
-        group: &Name,
+        name: &Name,
+        group: Group,
     ) -> Result<(), Error> {
         user.check(&names.ring, Access::Update)?;
-        let mut key = self.open_read(&names.ring);
-        let value = key.value_mut::<RingValue>()?.ok_or(Error::NoRing)?;
-        value.ring.check_room_for_group()?;
-        let effect = Effect::GroupMade(group.clone());
+        self.change_ring(names, Effect::GroupSet(name.clone(), group))
+    }
+
+    /// Applies an effect to a ring that exists and replicates it.
+    ///
+    /// # Errors
+    /// [`Error::NoRing`], [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn change_ring(&self, names: &RingNames, effect: Effect) -> Result<(), Error> {
         let bytes = encode(&effect)?;
-        value.ring.apply(effect);
+        let mut key = self.open_read(&names.ring);
+        key.value_mut::<RingValue>()?.ok_or(Error::NoRing)?.ring.apply(effect);
         self.signal_modified(&names.ring);
         self.replicate_effect(&names.ring, &bytes);
         Ok(())

@@ -10,6 +10,7 @@ use super::ctx::Ctx;
 use super::ffi::{OK, raw};
 use super::key::{Key, Kind};
 use super::names::PartitionNames;
+use super::text::{Text, bytes_of};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 
@@ -27,32 +28,32 @@ impl Ctx {
     /// was added then.
     pub(crate) fn append(
         &self,
-        names: &PartitionNames,
+        name: &Text,
         fields: &mut [*mut raw::RedisModuleString],
         floor: impl FnOnce() -> Result<EventId, Error>,
     ) -> Result<EventId, Error> {
-        let key = match self.open_read(&names.stream).kind() {
-            Kind::Stream => self.open_write(&names.stream),
+        let key = match self.open_read(name).kind() {
+            Kind::Stream => self.open_write(name),
             Kind::Empty => {
                 // Asked before the key is open, because asking opens another key.
                 let floor = floor()?;
                 let clock = EventId { ms: self.now().ms(), seq: 0 };
                 if floor >= clock {
                     let id = floor.next().ok_or(Error::Exhausted)?;
-                    let key = self.open_write(&names.stream);
-                    return self.add(&key, names, Some(id), fields);
+                    let key = self.open_write(name);
+                    return self.add(&key, name, Some(id), fields);
                 }
-                self.open_write(&names.stream)
+                self.open_write(name)
             }
             Kind::Module | Kind::Other => return Err(Error::WrongType),
         };
-        self.add(&key, names, None, fields)
+        self.add(&key, name, None, fields)
     }
 
     fn add(
         &self,
         key: &Key,
-        names: &PartitionNames,
+        name: &Text,
         id: Option<EventId>,
         fields: &mut [*mut raw::RedisModuleString],
     ) -> Result<EventId, Error> {
@@ -73,7 +74,7 @@ impl Ctx {
             // The type was checked, the fields are pairs: what is left is an id beyond the last.
             return Err(Error::Exhausted);
         }
-        self.notify_stream(c"xadd", &names.stream);
+        self.notify_stream(c"xadd", name);
         Ok(EventId { ms: raw_id.ms, seq: raw_id.seq })
     }
 }
@@ -109,6 +110,9 @@ impl Extent {
 pub(crate) struct Entries<'k> {
     key: &'k Key,
     started: bool,
+    /// Fields of the current entry that were not read yet. The server's iterator stands among
+    /// them, and would take one for the next entry.
+    unread: usize,
 }
 
 impl<'k> Entries<'k> {
@@ -116,7 +120,7 @@ impl<'k> Entries<'k> {
     pub(crate) fn after(key: &'k Key, after: EventId) -> Self {
         match after.next() {
             Some(first) => Self::between(key, first, EventId::MAX, 0),
-            None => Self { key, started: false },
+            None => Self { key, started: false, unread: 0 },
         }
     }
 
@@ -139,7 +143,7 @@ impl<'k> Entries<'k> {
             api!(RedisModule_StreamIteratorStart)(key.raw(), flags as c_int, &mut first, &mut last)
                 == OK
         };
-        Self { key, started }
+        Self { key, started, unread: 0 }
     }
 
     /// The next entry's id and its number of fields.
@@ -147,15 +151,30 @@ impl<'k> Entries<'k> {
         if !self.started {
             return None;
         }
+        while self.unread > 0 {
+            self.unread -= 1;
+            let (none, key) = (std::ptr::null_mut(), self.key.raw());
+            // SAFETY: the iterator stands on an entry; nothing is asked for but to go on.
+            unsafe { api!(RedisModule_StreamIteratorNextField)(key, none, none) };
+        }
         let mut id = to_raw(EventId::ZERO);
         let mut fields: c_long = 0;
         // SAFETY: the iterator is started; both places live through the call.
         let found = unsafe {
             api!(RedisModule_StreamIteratorNextID)(self.key.raw(), &mut id, &mut fields) == OK
         };
-        found.then(|| {
-            (EventId { ms: id.ms, seq: id.seq }, usize::try_from(fields).unwrap_or_default())
-        })
+        if !found {
+            return None;
+        }
+        self.unread = usize::try_from(fields).unwrap_or_default();
+        Some((EventId { ms: id.ms, seq: id.seq }, self.unread))
+    }
+
+    /// The next entry with all its fields.
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        let (id, count) = self.next_entry()?;
+        let fields = (0..count).map_while(|_| self.next_field()).collect();
+        Some(Event { id, fields })
     }
 
     /// The next field of the current entry: its name and value.
@@ -165,7 +184,40 @@ impl<'k> Entries<'k> {
         let found = unsafe {
             api!(RedisModule_StreamIteratorNextField)(self.key.raw(), &mut name, &mut value) == OK
         };
+        self.unread = self.unread.saturating_sub(1);
         found.then(|| (Field(name), Field(value)))
+    }
+}
+
+/// An entry that was read whole.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Its id.
+    pub(crate) id: EventId,
+    /// Names and values in their order.
+    pub(crate) fields: Vec<(Field, Field)>,
+}
+
+impl Event {
+    /// The event `id`, if the stream has it.
+    pub(crate) fn read(stream: &Key, id: EventId) -> Option<Self> {
+        Entries::between(stream, id, id, 0).next_event()
+    }
+
+    /// The value of the first field of this name; empty if there is none.
+    pub(crate) fn value(&self, name: &[u8]) -> &[u8] {
+        let field = self.fields.iter().find(|(field, _)| field.bytes() == name);
+        field.map_or(&[], |(_, value)| value.bytes())
+    }
+
+    /// The key it was triggered by.
+    pub(crate) fn key(&self) -> &[u8] {
+        self.value(b"key")
+    }
+
+    /// Its type; empty if it has none.
+    pub(crate) fn kind(&self) -> &[u8] {
+        self.value(b"type")
     }
 }
 
@@ -186,6 +238,12 @@ impl Field {
     /// The pointer to lend to the server.
     pub(crate) fn raw(&self) -> *mut raw::RedisModuleString {
         self.0
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the string lives as long as `self`.
+        unsafe { bytes_of(self.0) }
     }
 }
 

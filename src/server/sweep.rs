@@ -1,26 +1,30 @@
-//! What time does: leases that lapse or whose connection closed go to the next in line.
+//! What time does: leases that lapse or whose connection closed go to the next in line, retries
+//! become due, and who waits where appends do not call is called.
 //!
 //! One timer for the whole module, armed to the earliest moment that matters and not at all while
 //! nobody waits. It runs on primaries only; what it changes is replicated like any command's.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
 use super::blocking::release;
 use super::ctx::Ctx;
+use super::datatype::RingValue;
 use super::ffi::raw;
 use super::names::RingNames;
-use super::partitions::Place;
-use super::stream::Entries;
-use super::waiting::{self, Line, Wait};
+use super::state::Place;
+use super::waiting::{self, ANY, Line, Outcome};
 use crate::model::error::Error;
-use crate::model::ids::EventId;
 use crate::model::progress::Progress;
 
-/// How soon an append that did not come through EVQ.TRIGGER reaches a parked owner.
-const PARKED_OWNER_MS: u64 = 10;
+/// How soon an append that did not come through EVQ.TRIGGER reaches a parked worker.
+const PARKED_MS: u64 = 10;
+/// A ring with more partitions than this is looked through less often for workers that take any.
+const FEW_PARTITIONS: u32 = 64;
+/// How much less often.
+const MANY_PARTITIONS_MS: u64 = 100;
 /// How soon a line is looked at again whatever its lease says: its key may have been deleted,
 /// renamed or restored by hand, which tells us nothing.
 const RECHECK_MS: u64 = 1000;
@@ -31,7 +35,12 @@ struct Armed {
     at_ms: u64,
 }
 
+/// How long to rest between two steps of counting a lag.
+const COUNT_STEP_MS: u64 = 2;
+
 thread_local! {
+    /// Places whose lag is being counted in steps.
+    static COUNTING: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
     static ARMED: Cell<Option<Armed>> = const { Cell::new(None) };
 }
 
@@ -44,7 +53,8 @@ pub(crate) fn arm(ctx: &Ctx, at_ms: u64) {
         // SAFETY: the timer has not fired: firing clears ARMED first.
         unsafe { api!(RedisModule_StopTimer)(ctx.raw(), armed.timer, null_mut()) };
     }
-    let period_ms = at_ms.saturating_sub(ctx.now().ms()).min(RECHECK_MS);
+    let now_ms = ctx.now().ms();
+    let period_ms = at_ms.saturating_sub(now_ms).min(RECHECK_MS);
     // SAFETY: the callback has the signature that the server wants and takes no data.
     let timer = unsafe {
         api!(RedisModule_CreateTimer)(
@@ -54,7 +64,7 @@ pub(crate) fn arm(ctx: &Ctx, at_ms: u64) {
             null_mut(),
         )
     };
-    ARMED.set(Some(Armed { timer, at_ms }));
+    ARMED.set(Some(Armed { timer, at_ms: at_ms.min(now_ms + period_ms) }));
 }
 
 /// Sweeps in the next round of the event loop.
@@ -86,40 +96,61 @@ fn sweep(ctx: &Ctx) {
     if !ctx.may_act() {
         return;
     }
+    // A key that holds something else has no lease to end and nothing to hand out, so errors
+    // leave a line as it is; its clients' time-outs end the wait.
     for (client, lines) in waiting::take_gone() {
         for line in lines {
-            end_lease_of(ctx, client, &line);
+            let _ = end_lease_of(ctx, client, &line);
         }
     }
     let now_ms = ctx.now().ms();
     for line in waiting::lines_with_standbys() {
-        if ctx.select_db(line.db) {
-            // A key of a wrong type has no lease to hand on; the standbys' time-outs end the wait.
+        if line.partition == ANY {
+            let again_ms = call_all(ctx, &line).unwrap_or(RECHECK_MS);
+            arm(ctx, now_ms + again_ms);
+        } else {
             let lease_ends_ms = hand_over(ctx, &line).unwrap_or_default();
             arm(ctx, lease_ends_ms.clamp(now_ms + 1, now_ms + RECHECK_MS));
         }
     }
     for client in waiting::all_parked_owners() {
-        if let Some(wait) = waiting::wait_of(client)
-            && ctx.select_db(wait.line.db)
-        {
-            serve_parked_owner(ctx, client, &wait);
+        if let Some(wait) = waiting::wait_of(client) {
+            let _ = look_for(ctx, client, &wait.line);
         }
     }
+    for (client, line) in waiting::watchful_owners() {
+        let _ = look_for(ctx, client, &line);
+    }
     if waiting::any_parked_owner() {
-        arm(ctx, now_ms + PARKED_OWNER_MS);
+        arm(ctx, now_ms + PARKED_MS);
+    }
+    // Each step asks for the next one itself until it is done.
+    for place in COUNTING.take() {
+        if ctx.select_db(place.line.db) {
+            let _ = ctx.lag(&place);
+        }
     }
 }
 
+/// Goes on counting the lag of a place in the background.
+pub(crate) fn count_on(ctx: &Ctx, place: &Place) {
+    COUNTING.with_borrow_mut(|counting| {
+        if !counting.iter().any(|other| other.line == place.line) {
+            counting.push(place.clone());
+        }
+    });
+    arm(ctx, ctx.now().ms() + COUNT_STEP_MS);
+}
+
 /// The connection of an unnamed owner closed: its lease is over.
-fn end_lease_of(ctx: &Ctx, client: u64, line: &Line) {
-    if !ctx.select_db(line.db) {
-        return;
-    }
-    let names = RingNames::of(&line.ring).partition(line.partition);
-    let mut state = ctx.open_state(&names);
-    // A key of a wrong type has no lease to end.
-    let _ = state.volatile(&line.group, |progress| progress.end_lease_of(client));
+fn end_lease_of(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
+    let Some(place) = ctx.place_in(line) else { return Ok(()) };
+    let own = {
+        let state = ctx.open_state(&place.names);
+        let lease = state.progress(&line.group)?.and_then(Progress::lease);
+        lease.is_some_and(|l| l.worker.is_none() && l.connection == Some(client))
+    };
+    if own { ctx.lose_lease(&place, ctx.now()) } else { Ok(()) }
 }
 
 /// Gives a free lease to the first in line. Answers when the lease that stands lapses, or 0.
@@ -128,42 +159,114 @@ fn end_lease_of(ctx: &Ctx, client: u64, line: &Line) {
 /// [`Error::WrongType`].
 pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<u64, Error> {
     let now = ctx.now();
-    let names = RingNames::of(&line.ring).partition(line.partition);
     let Some(client) = waiting::first_standby(line) else { return Ok(0) };
     let Some(wait) = waiting::wait_of(client) else { return Ok(0) };
+    let Some(place) = ctx.place_in(line) else { return Ok(0) };
     let epoch = {
-        let state = ctx.open_state(&names);
-        match state.progress(&line.group)? {
-            None => now.unix_us,
-            Some(progress) => {
-                let scene = waiting::scene(line, Some(progress));
-                if !progress.is_free(now, scene) {
-                    return Ok(progress.lease().map_or(0, |lease| lease.deadline_ms));
-                }
-                progress.next_epoch(now)
-            }
+        let state = ctx.open_state(&place.names);
+        let beginning = place.beginning();
+        let progress = state.progress(&line.group)?.unwrap_or(&beginning);
+        let scene = waiting::scene(line, Some(progress));
+        if !progress.is_free(now, scene) {
+            return Ok(progress.lease().map_or(0, |lease| lease.deadline_ms));
         }
+        progress.next_epoch(now)
     };
-    let place = Place { names, line: line.clone() };
     ctx.grant(&place, &wait.caller, epoch, now, wait.lease_ms)?;
+    waiting::note_owner(line, &wait.caller);
     waiting::promote(client);
-    serve_parked_owner(ctx, client, &wait);
-    arm(ctx, now.ms() + PARKED_OWNER_MS);
+    look_for(ctx, client, line)?;
+    arm(ctx, now.ms() + PARKED_MS);
     Ok(0)
 }
 
-/// Unblocks a parked owner if there is something to give to it.
-fn serve_parked_owner(ctx: &Ctx, client: u64, wait: &Wait) {
-    let cursor = {
-        let state = ctx.open_state(&wait.names);
-        let progress = state.progress(&wait.line.group).ok().flatten();
-        progress.map_or(EventId::ZERO, Progress::cursor)
-    };
-    let has_work = match ctx.open_read(&wait.names.stream).stream() {
-        Ok(Some(stream)) => Entries::after(&stream, cursor).next_entry().is_some(),
-        Ok(None) | Err(_) => false,
-    };
-    if has_work {
-        release(client, None);
+/// Unblocks the owner `client` of a line if there is something to give to it; if not, keeps what
+/// the look found out and looks again when a retry is due.
+fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
+    let Some(place) = ctx.place_in(line) else { return Ok(()) };
+    let now = ctx.now();
+    let look = ctx.look(&place, now, true)?;
+    if look.work {
+        release(client, Outcome::Serve);
+        return Ok(());
     }
+    ctx.pass_to(&place, look.reached)?;
+    rearm(ctx, &place, look.more)
+}
+
+/// Looks at a place again when its next retry is due, or at once if the last look was cut short.
+fn rearm(ctx: &Ctx, place: &Place, more: bool) -> Result<(), Error> {
+    let now_ms = ctx.now().ms();
+    let due_ms = {
+        let state = ctx.open_state(&place.names);
+        state.progress(&place.line.group)?.and_then(Progress::next_due_ms)
+    };
+    if more {
+        arm(ctx, now_ms + 1);
+    }
+    if let Some(due_ms) = due_ms {
+        // What is due but waits for the cursor, or for what is in flight, is looked at when that
+        // changes.
+        if due_ms > now_ms {
+            arm(ctx, due_ms);
+        }
+    }
+    Ok(())
+}
+
+/// Calls a worker of the line `any` to a partition, if it is free and has work.
+pub(crate) fn call_one(ctx: &Ctx, any: &Line, partition: u32) {
+    // A key that holds something else has nothing to hand out.
+    if !matches!(try_to_call(ctx, any, partition), Ok(true)) {
+        waiting::note_busy(any, partition);
+    }
+}
+
+fn try_to_call(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
+    let line = Line { partition, ..any.clone() };
+    let Some(place) = ctx.place_in(&line) else { return Ok(false) };
+    let now = ctx.now();
+    let free = {
+        let state = ctx.open_state(&place.names);
+        let progress = state.progress(&line.group)?;
+        let scene = waiting::scene(&line, progress);
+        !scene.queue && progress.is_none_or(|progress| progress.is_free(now, scene))
+    };
+    if !free {
+        return Ok(false);
+    }
+    let look = ctx.look(&place, now, false)?;
+    if !look.work {
+        ctx.pass_to(&place, look.reached)?;
+        rearm(ctx, &place, look.more)?;
+        return Ok(false);
+    }
+    if let Some(client) = waiting::first_standby(any) {
+        waiting::call_to(client, partition);
+        release(client, Outcome::Serve);
+    }
+    Ok(true)
+}
+
+/// Calls workers of the line `any` to every partition that is free and has work. Answers after how
+/// many ms to do so again.
+fn call_all(ctx: &Ctx, any: &Line) -> Option<u64> {
+    if !ctx.select_db(any.db) {
+        return None;
+    }
+    let partitions = {
+        let key = ctx.open_read(&RingNames::of(&any.ring).ring);
+        key.value::<RingValue>().ok()??.ring.len()
+    };
+    waiting::forget_busy(any);
+    for partition in 0..partitions {
+        if waiting::first_standby(any).is_none() {
+            break;
+        }
+        if !waiting::is_taken_care_of(any, partition) {
+            // An error leaves the partition to the next sweep.
+            let _ = try_to_call(ctx, any, partition);
+        }
+    }
+    Some(if partitions <= FEW_PARTITIONS { PARKED_MS } else { MANY_PARTITIONS_MS })
 }

@@ -6,6 +6,9 @@
 //! itself, so that any kind of append wakes it; one that was promoted from the line is parked and
 //! is woken by EVQ.TRIGGER or, after an append by other means, by the sweep.
 //!
+//! Workers that pull from any partition (`EVQ.CONSUME *`) stand in a line of their own per ring and
+//! group, that of the partition [`ANY`]; one at a time is called to a partition that has work.
+//!
 //! All of this is lost at any moment without breaking a promise. Every use of it opens the key
 //! and checks. Everything runs on the server's main thread.
 
@@ -19,8 +22,12 @@ use super::ffi::raw;
 use super::names::PartitionNames;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
+use crate::model::lease::{Caller, Scene};
 use crate::model::name::Name;
-use crate::model::progress::{Caller, Progress, Scene};
+use crate::model::progress::Progress;
+
+/// In place of a partition's number: any partition of the ring.
+pub(crate) const ANY: u32 = u32::MAX;
 
 /// A (partition, group) of one database.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +36,7 @@ pub(crate) struct Line {
     pub(crate) db: i32,
     /// The ring.
     pub(crate) ring: Name,
-    /// The partition.
+    /// The partition, or [`ANY`].
     pub(crate) partition: u32,
     /// The group.
     pub(crate) group: Name,
@@ -51,8 +58,21 @@ pub(crate) struct Wait {
     pub(crate) lease_ms: u64,
     /// The last event it was given.
     pub(crate) position: EventId,
+    /// Any event after its position is for it; otherwise each has to be looked at.
+    pub(crate) plain: bool,
+    /// When it has to be looked after though nothing is appended, in unix ms: a retry is due.
+    pub(crate) look_ms: Option<u64>,
     /// What to do when its turn comes.
     pub(crate) resume: Resume,
+}
+
+/// What a client that waited is given.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// Its turn: the command runs again.
+    Serve,
+    /// An error.
+    Refuse(Error),
 }
 
 /// A blocked client.
@@ -66,14 +86,23 @@ pub(crate) struct Waiter {
     pub(crate) on_stream: bool,
     /// The server was told to unblock it; telling twice would free the handle twice.
     pub(crate) released: bool,
-    /// The error it is to be given instead of events.
-    pub(crate) outcome: Option<Error>,
+    /// What it is to be given when it is released; nothing if its time is up.
+    pub(crate) outcome: Option<Outcome>,
+    /// The partition that a worker of the line [`ANY`] was called to.
+    pub(crate) called_to: Option<u32>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     owner: Option<u64>,
     standbys: VecDeque<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Round {
+    waiters: usize,
+    busy: HashSet<u32>,
+    next: u32,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +114,9 @@ struct Waiting {
     parked_owners: HashMap<Name, HashMap<(i32, u32), Vec<u64>>>,
     /// The lines whose lease ends with a connection, by client id.
     held: HashMap<u64, HashSet<Line>>,
+    /// Lines of [`ANY`] in which somebody stands, with the partitions that were found busy since
+    /// the last sweep and the partition at which the next round begins.
+    rounds: HashMap<Line, Round>,
     /// Connections that closed while they held a lease, until the sweep has ended it.
     gone: HashSet<u64>,
 }
@@ -93,6 +125,8 @@ thread_local! {
     static WAITING: RefCell<Waiting> = RefCell::default();
     /// Whether there is any parked owner: the one thing EVQ.TRIGGER asks.
     static ANY_PARKED: Cell<bool> = const { Cell::new(false) };
+    /// Whether anybody waits for any partition of a ring.
+    static ANY_ROUND: Cell<bool> = const { Cell::new(false) };
     static ERA: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -181,7 +215,12 @@ pub(crate) fn wait_as_owner(client: u64, waiter: Waiter) {
 /// A client begins to wait at the end of its line.
 pub(crate) fn wait_in_line(client: u64, waiter: Waiter) {
     WAITING.with_borrow_mut(|all| {
-        all.queues.entry(waiter.wait.line.clone()).or_default().standbys.push_back(client);
+        let line = waiter.wait.line.clone();
+        if line.partition == ANY {
+            all.rounds.entry(line.clone()).or_default().waiters += 1;
+            ANY_ROUND.set(true);
+        }
+        all.queues.entry(line).or_default().standbys.push_back(client);
         all.waiters.insert(client, waiter);
     });
 }
@@ -200,6 +239,13 @@ pub(crate) fn remove(client: u64) -> Option<Waiter> {
                 all.queues.remove(line);
             }
         }
+        if line.partition == ANY {
+            // Where the next round begins is kept for the workers that come back.
+            if let Some(round) = all.rounds.get_mut(line) {
+                round.waiters = round.waiters.saturating_sub(1);
+            }
+            ANY_ROUND.set(all.rounds.values().any(|round| round.waiters > 0));
+        }
         all.unpark_owner(client, line);
         Some(waiter)
     })
@@ -215,9 +261,13 @@ pub(crate) fn waiting_owner(line: &Line) -> Option<u64> {
     WAITING.with_borrow(|all| all.queues.get(line)?.owner)
 }
 
-/// The first standby of `line`, who stays where it is.
+/// The first standby of `line` that was not released yet, who stays where it is.
 pub(crate) fn first_standby(line: &Line) -> Option<u64> {
-    WAITING.with_borrow(|all| all.queues.get(line)?.standbys.front().copied())
+    WAITING.with_borrow(|all| {
+        let standbys = &all.queues.get(line)?.standbys;
+        let waits = |client: &&u64| all.waiters.get(client).is_some_and(|w| !w.released);
+        standbys.iter().find(waits).copied()
+    })
 }
 
 /// The standby `client` got the lease of its line: it waits on as the owner, parked.
@@ -235,13 +285,10 @@ pub(crate) fn promote(client: u64) {
 }
 
 /// Marks a waiter as told to unblock, and gives its handle; none if it was told already.
-pub(crate) fn release(
-    client: u64,
-    outcome: Option<Error>,
-) -> Option<*mut raw::RedisModuleBlockedClient> {
+pub(crate) fn release(client: u64, outcome: Outcome) -> Option<*mut raw::RedisModuleBlockedClient> {
     WAITING.with_borrow_mut(|all| {
         let waiter = all.waiters.get_mut(&client).filter(|waiter| !waiter.released)?;
-        waiter.outcome = outcome;
+        waiter.outcome = Some(outcome);
         waiter.released = true;
         let (handle, line) = (waiter.handle, waiter.wait.line.clone());
         all.unpark_owner(client, &line);
@@ -269,6 +316,105 @@ pub(crate) fn all_parked_owners() -> Vec<u64> {
     })
 }
 
+/// Every owner that waits and for whom each event has to be looked at.
+pub(crate) fn watchful_owners() -> Vec<(u64, Line)> {
+    WAITING.with_borrow(|all| {
+        let watchful = |(line, queue): (&Line, &Queue)| {
+            let client = queue.owner?;
+            let waiter = all.waiters.get(&client)?;
+            (!waiter.wait.plain && !waiter.released).then(|| (client, line.clone()))
+        };
+        all.queues.iter().filter_map(watchful).collect()
+    })
+}
+
+/// From now on each event has to be looked at for the owner that waits in `line`. False if nobody
+/// waits there, nor for any partition of its ring.
+pub(crate) fn be_watchful(line: &Line) -> bool {
+    WAITING.with_borrow_mut(|all| {
+        let owner = all.queues.get(line).and_then(|queue| queue.owner);
+        if let Some(waiter) = owner.and_then(|client| all.waiters.get_mut(&client)) {
+            waiter.wait.plain = false;
+        }
+        let any = Line { partition: ANY, ..line.clone() };
+        owner.is_some() || all.rounds.get(&any).is_some_and(|round| round.waiters > 0)
+    })
+}
+
+/// What was seen of an owner's stream brought nothing: it is not looked at again.
+pub(crate) fn move_on(client: u64, position: EventId) {
+    WAITING.with_borrow_mut(|all| {
+        if let Some(waiter) = all.waiters.get_mut(&client) {
+            waiter.wait.position = waiter.wait.position.max(position);
+        }
+    });
+}
+
+/// Whether anybody waits for any partition of any ring.
+pub(crate) fn any_round() -> bool {
+    ANY_ROUND.get()
+}
+
+/// The lines of [`ANY`] in front of a ring in which somebody stands.
+pub(crate) fn rounds_of(db: i32, ring: &Name) -> Vec<Line> {
+    WAITING.with_borrow(|all| {
+        let here = |line: &&Line| line.db == db && line.ring == *ring;
+        let waited_in = all.rounds.iter().filter(|(_, round)| round.waiters > 0);
+        waited_in.map(|(line, _)| line).filter(here).cloned().collect()
+    })
+}
+
+/// Whether a worker of `line` is on its way to `partition`, or the partition was found busy.
+pub(crate) fn is_taken_care_of(line: &Line, partition: u32) -> bool {
+    WAITING.with_borrow(|all| {
+        let busy = all.rounds.get(line).is_some_and(|round| round.busy.contains(&partition));
+        busy || all.queues.get(line).is_some_and(|queue| {
+            let waiters = queue.standbys.iter().filter_map(|client| all.waiters.get(client));
+            // Those on their way are the first in the line.
+            waiters.take_while(|w| w.released).any(|w| w.called_to == Some(partition))
+        })
+    })
+}
+
+/// `partition` is busy: it need not be looked at again before the next sweep.
+pub(crate) fn note_busy(line: &Line, partition: u32) {
+    WAITING.with_borrow_mut(|all| {
+        if let Some(round) = all.rounds.get_mut(line) {
+            round.busy.insert(partition);
+        }
+    });
+}
+
+/// A sweep looks at every partition again.
+pub(crate) fn forget_busy(line: &Line) {
+    WAITING.with_borrow_mut(|all| {
+        if let Some(round) = all.rounds.get_mut(line) {
+            round.busy.clear();
+        }
+    });
+}
+
+/// A worker of the line [`ANY`] is called to `partition`.
+pub(crate) fn call_to(client: u64, partition: u32) {
+    WAITING.with_borrow_mut(|all| {
+        if let Some(waiter) = all.waiters.get_mut(&client) {
+            waiter.called_to = Some(partition);
+        }
+    });
+}
+
+/// The partition at which the next round of a line of [`ANY`] begins.
+pub(crate) fn round_begins(line: &Line) -> u32 {
+    WAITING.with_borrow(|all| all.rounds.get(line).map_or(0, |round| round.next))
+}
+
+/// The next round begins behind `partition`, so that each gets its turn.
+pub(crate) fn end_round(line: &Line, partition: u32) {
+    WAITING.with_borrow_mut(|all| {
+        all.rounds.entry(line.clone()).or_default().next = partition.wrapping_add(1);
+    });
+}
+
 /// Every line that has standbys.
 pub(crate) fn lines_with_standbys() -> Vec<Line> {
     WAITING.with_borrow(|all| {
@@ -277,12 +423,40 @@ pub(crate) fn lines_with_standbys() -> Vec<Line> {
     })
 }
 
-/// Everybody who waits in front of a ring.
-pub(crate) fn waiters_of_ring(db: i32, ring: &Name) -> Vec<u64> {
+/// How many clients wait, and as what.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WaitingTotals {
+    /// Owners of a lease.
+    pub(crate) owners: u64,
+    /// Behind somebody's lease.
+    pub(crate) standbys: u64,
+    /// For any partition.
+    pub(crate) any_partition: u64,
+}
+
+/// Counts who waits. O(lines).
+pub(crate) fn totals() -> WaitingTotals {
+    WAITING.with_borrow(|all| {
+        let mut totals = WaitingTotals::default();
+        for (line, queue) in &all.queues {
+            let standbys = queue.standbys.len() as u64;
+            totals.owners += u64::from(queue.owner.is_some());
+            if line.partition == ANY {
+                totals.any_partition += standbys;
+            } else {
+                totals.standbys += standbys;
+            }
+        }
+        totals
+    })
+}
+
+/// Everybody who waits in front of a ring, for one group or for all.
+pub(crate) fn waiters_of_ring(db: i32, ring: &Name, group: Option<&Name>) -> Vec<u64> {
     WAITING.with_borrow(|all| {
         let here = |waiter: &&Waiter| {
             let line = &waiter.wait.line;
-            line.db == db && line.ring == *ring
+            line.db == db && line.ring == *ring && group.is_none_or(|group| line.group == *group)
         };
         let waiters = all.waiters.iter().filter(|(_, waiter)| here(waiter));
         waiters.map(|(client, _)| *client).collect()

@@ -1,0 +1,220 @@
+//! `EVQ.DEAD group LIST partition|* [COUNT n] [RING ring]`
+//! `EVQ.DEAD group RETRY partition|* id|* [RING ring]`
+//! `EVQ.DEAD group SKIP partition|* id|* [RING ring]`
+//!
+//! Works on dead letters. LIST replies `[partition, letter id, [field, value, ...]]` each; RETRY
+//! hands the events out again from attempt 1, SKIP finishes them, and both reply how many.
+
+use crate::model::effect::Change;
+use crate::model::error::Error;
+use crate::model::exceptions::State;
+use crate::model::hash::digest;
+use crate::model::ids::EventId;
+use crate::model::limits::MAX_COUNT;
+use crate::model::name::Name;
+use crate::model::words::{Words, event_id, is, once, partition_or_all};
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::blocking::look_again;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::state::Place;
+use crate::server::stream::Event;
+
+pub(super) struct Dead;
+
+const DEFAULT_COUNT: u64 = 100;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    List(usize),
+    /// One event, or all.
+    Retry(Option<EventId>),
+    Skip(Option<EventId>),
+}
+
+struct Request {
+    group: Name,
+    ring: Name,
+    partition: Option<u32>,
+    action: Action,
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
+    let mut words = Words::new("evq.dead", all);
+    let group = Name::group(words.positional()?)?;
+    let verb = words.positional()?;
+    let lists = is(verb, "LIST");
+    if !lists && !is(verb, "RETRY") && !is(verb, "SKIP") {
+        return Err(Error::syntax(verb));
+    }
+    let partition = words.positional()?;
+    let id = match lists {
+        true => None,
+        false => match words.positional()? {
+            b"*" => None,
+            id => Some(event_id(id)?),
+        },
+    };
+    let (mut ring, mut count) = (None, None);
+    while let Some(word) = words.next() {
+        if is(word, "RING") {
+            once(&mut ring, word, Name::ring(words.value(word)?)?)?;
+        } else if lists && is(word, "COUNT") {
+            once(&mut count, word, words.count_after(word, "letters of one reply", MAX_COUNT)?)?;
+        } else {
+            return Err(Error::syntax(word));
+        }
+    }
+    let (ring, partition) = partition_or_all(partition, ring)?;
+    let count = usize::try_from(count.unwrap_or(DEFAULT_COUNT)).unwrap_or(usize::MAX);
+    let action = match (lists, is(verb, "RETRY")) {
+        (true, _) => Action::List(count),
+        (false, true) => Action::Retry(id),
+        (false, false) => Action::Skip(id),
+    };
+    Ok(Request { group, ring, partition, action })
+}
+
+fn list(ctx: &Ctx, places: &[Place], count: usize) -> Result<(), Error> {
+    let mut letters = Vec::new();
+    for place in places {
+        let room = count - letters.len();
+        let of_place = ctx.letters(place, room, |_| true)?;
+        letters.extend(of_place.into_iter().map(|letter| (place.line.partition, letter)));
+    }
+    ctx.reply_array(letters.len());
+    for (partition, letter) in letters {
+        ctx.reply_array(3);
+        ctx.reply_integer(partition.into());
+        ctx.reply_id(letter.id);
+        ctx.reply_array(letter.fields.len() * 2);
+        for (name, value) in &letter.fields {
+            ctx.reply_string(name.raw());
+            ctx.reply_string(value.raw());
+        }
+    }
+    Ok(())
+}
+
+/// The dead events of a place that are meant, with their letters: those that have one, and those
+/// that hold their key though somebody deleted the letter.
+fn dead_events(
+    ctx: &Ctx,
+    place: &Place,
+    only: Option<EventId>,
+) -> Result<Vec<(EventId, Option<EventId>)>, Error> {
+    let meant = |id: &EventId| only.is_none_or(|only| only == *id);
+    let event_of = |letter: &Event| EventId::parse(letter.value(b"id"));
+    let letters =
+        ctx.letters(place, usize::MAX, |letter| event_of(letter).as_ref().is_some_and(meant))?;
+    let mut dead: Vec<_> =
+        letters.iter().filter_map(|letter| Some((event_of(letter)?, Some(letter.id)))).collect();
+    let state = ctx.open_state(&place.names);
+    if let Some(progress) = state.progress(&place.line.group)? {
+        for (id, exception) in progress.exceptions().iter() {
+            let listed = dead.iter().any(|(other, _)| *other == id);
+            if exception.state == State::Dead && meant(&id) && !listed {
+                dead.push((id, None));
+            }
+        }
+    }
+    dead.sort_unstable();
+    Ok(dead)
+}
+
+/// What happens to one dead event, or none if there is nothing to be done for it.
+fn decide(ctx: &Ctx, place: &Place, id: EventId, retry: bool) -> Result<Option<Change>, Error> {
+    let state = ctx.open_state(&place.names);
+    let beginning = place.beginning();
+    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+    let held = progress.exceptions().get(id).is_some_and(|e| e.state == State::Dead);
+    let stream = ctx.open_read(&place.names.stream).stream()?;
+    let event = stream.as_ref().and_then(|stream| Event::read(stream, id));
+    match (retry, event) {
+        // A dead event whose entry was deleted or trimmed cannot be handed out again.
+        (true, Some(event)) => {
+            progress.check_room_for(id)?;
+            Ok(Some(Change::Revived(id, digest(event.key()))))
+        }
+        (true, None) => Ok(None),
+        (false, _) => Ok(held.then_some(Change::Dropped(id))),
+    }
+}
+
+fn resolve(ctx: &Ctx, places: &[Place], only: Option<EventId>, retry: bool) -> Result<u64, Error> {
+    let mut done = 0;
+    for place in places {
+        for (id, letter) in dead_events(ctx, place, only)? {
+            let change = match decide(ctx, place, id, retry) {
+                Ok(change) => change,
+                // What was done before stays done and is counted; the rest is still dead.
+                Err(Error::Limit(..)) if done > 0 => return Ok(done),
+                Err(error) => return Err(error),
+            };
+            if retry && change.is_none() {
+                continue;
+            }
+            if let Some(change) = change {
+                ctx.change(place, change)?;
+            }
+            if let Some(letter) = letter {
+                ctx.remove_letter(place, letter)?;
+            }
+            done += 1;
+        }
+        look_again(ctx, &place.line);
+    }
+    Ok(done)
+}
+
+impl Command for Dead {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.DEAD",
+        flags: c"write",
+        acl: c"write slow",
+        arity: -4,
+        summary: c"Lists, retries or skips the dead letters of a group.",
+        complexity: c"O(N), where N is the number of dead letters of the partitions.",
+        routing: Routing::Word(3),
+        args: &[
+            Arg::string(c"group"),
+            Arg::one_of(
+                c"action",
+                &[
+                    Arg::flag(c"list", c"LIST"),
+                    Arg::flag(c"retry", c"RETRY"),
+                    Arg::flag(c"skip", c"SKIP"),
+                ],
+            ),
+            super::PARTITION,
+            Arg::string(c"id").optional(),
+            Arg::number(c"count", c"COUNT"),
+            super::RING,
+        ],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        let user = User::of(ctx);
+        let view = ctx.ring(&user, &request.ring)?;
+        let all = 0..view.value()?.ring.len();
+        let access = match request.action {
+            Action::List(_) => Access::Read,
+            Action::Retry(_) | Action::Skip(_) => Access::Delete,
+        };
+        let mut places = Vec::new();
+        for p in request.partition.map_or(all, |p| p..p.saturating_add(1)) {
+            let place = ctx.place_of(&user, &view, p, &request.group)?;
+            user.check(&place.letters(), access)?;
+            places.push(place);
+        }
+        match request.action {
+            Action::List(count) => return list(ctx, &places, count),
+            Action::Retry(id) => ctx.reply_integer(resolve(ctx, &places, id, true)?),
+            Action::Skip(id) => ctx.reply_integer(resolve(ctx, &places, id, false)?),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! `EVQ.DELGROUP group [RING ring]`
+//!
+//! Removes a group with its progress and its dead letters; the events stay. Who waits in it gets
+//! `EVQNOGROUP`. Replies `OK`.
+
+use crate::model::effect::Effect;
+use crate::model::error::Error;
+use crate::model::name::Name;
+use crate::model::words::{Words, only_ring};
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::blocking::dismiss;
+use crate::server::ctx::Ctx;
+use crate::server::dead::letters_name;
+use crate::server::entry::Command;
+use crate::server::registry::{Arg, Routing, Spec};
+
+pub(super) struct DeleteGroup;
+
+impl Command for DeleteGroup {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.DELGROUP",
+        flags: c"write",
+        acl: c"write slow",
+        arity: -2,
+        summary: c"Removes a group with its progress and its dead letters.",
+        complexity: c"O(N), where N is the number of partitions.",
+        routing: Routing::Word(1),
+        args: &[Arg::string(c"group"), super::RING],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let mut words = Words::new("evq.delgroup", args.words());
+        let group = Name::group(words.positional()?)?;
+        let ring_name = only_ring(&mut words)?;
+        let user = User::of(ctx);
+        let ring = ctx.ring(&user, &ring_name)?;
+        if ring.value()?.ring.group(&group).is_none() {
+            return Err(Error::NoGroup);
+        }
+        user.check(&ring.names.ring, Access::Update)?;
+        let (mut partitions, mut letters) = (Vec::new(), Vec::new());
+        for node in ring.value()?.ring.nodes() {
+            let names = ring.names.partition(node.partition);
+            let dead = letters_name(&ring_name, node.partition, &group);
+            user.check(&names.groups, Access::Update)?;
+            user.check(&dead, Access::Delete)?;
+            if ctx.open_state(&names).progress(&group)?.is_some() {
+                partitions.push(names);
+            }
+            if ctx.open_read(&dead).stream()?.is_some() {
+                letters.push(dead);
+            }
+        }
+        ctx.change_ring(&ring.names, Effect::GroupGone(group.clone()))?;
+        for names in &partitions {
+            ctx.change_partition(names, Effect::GroupGone(group.clone()))?;
+        }
+        if !letters.is_empty() {
+            ctx.unlink(&letters.iter().collect::<Vec<_>>())?;
+        }
+        dismiss(ctx, &ring_name, Some(&group));
+        ctx.reply_ok();
+        Ok(())
+    }
+}

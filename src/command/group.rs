@@ -1,0 +1,157 @@
+//! `EVQ.GROUP group [RING ring] [FROM first|last|<id>|<unix ms>] [TYPES n type ...]
+//! [MAXATTEMPTS n] [BACKOFF min-ms max-ms] [ONDEAD skip|hold]`
+//!
+//! Makes a group or changes its settings and replies `OK`; without options describes it.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::model::error::Error;
+use crate::model::group::{Group, OnDead};
+use crate::model::limits::{MAX_ATTEMPTS, MAX_TYPES};
+use crate::model::name::Name;
+use crate::model::words::{Start, Words, is, once};
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::rings::RingView;
+
+pub(super) struct SetGroup;
+
+#[derive(Default)]
+struct Options {
+    from: Option<Start>,
+    types: Option<Vec<Box<[u8]>>>,
+    max_attempts: Option<u32>,
+    backoff_ms: Option<(u64, u64)>,
+    on_dead: Option<OnDead>,
+}
+
+fn parse(all: &[&[u8]]) -> Result<(Name, Name, Options, bool), Error> {
+    let mut words = Words::new("evq.group", all);
+    let name = Name::group(words.positional()?)?;
+    let (mut ring, mut options, mut describe) = (None, Options::default(), true);
+    while let Some(word) = words.next() {
+        if is(word, "RING") {
+            once(&mut ring, word, Name::ring(words.value(word)?)?)?;
+            continue;
+        }
+        describe = false;
+        if is(word, "FROM") {
+            once(&mut options.from, word, Start::parse(words.value(word)?)?)?;
+        } else if is(word, "TYPES") {
+            let count = words.count_after(word, "types of a group", MAX_TYPES as u64)?;
+            let types =
+                (0..count).map(|_| words.value(word).map(Into::into)).collect::<Result<_, _>>()?;
+            once(&mut options.types, word, types)?;
+        } else if is(word, "MAXATTEMPTS") {
+            let n = words.count_after(word, "attempts", MAX_ATTEMPTS.into())?;
+            once(&mut options.max_attempts, word, u32::try_from(n).unwrap_or(MAX_ATTEMPTS))?;
+        } else if is(word, "BACKOFF") {
+            let min_ms = words.duration_ms(word, "BACKOFF", 0)?.unsigned_abs();
+            let max_ms = words.duration_ms(word, "BACKOFF", 0)?.unsigned_abs();
+            once(&mut options.backoff_ms, word, (min_ms, max_ms))?;
+        } else if is(word, "ONDEAD") {
+            let policy = match words.value(word)? {
+                value if is(value, "SKIP") => OnDead::Skip,
+                value if is(value, "HOLD") => OnDead::Hold,
+                value => return Err(Error::syntax(value)),
+            };
+            once(&mut options.on_dead, word, policy)?;
+        } else {
+            return Err(Error::syntax(word));
+        }
+    }
+    Ok((ring.unwrap_or_else(Name::default_name), name, options, describe))
+}
+
+/// Resolves a start to one id per partition, at this moment.
+fn starts(
+    ctx: &Ctx,
+    user: &User,
+    ring: &RingView,
+    from: Start,
+) -> Result<BTreeMap<u32, crate::model::ids::EventId>, Error> {
+    let mut starts = BTreeMap::new();
+    for node in ring.value()?.ring.nodes() {
+        let names = ring.names.partition(node.partition);
+        user.check(&names.stream, Access::Read)?;
+        starts.insert(node.partition, ctx.resolve_start(&names, from)?);
+    }
+    Ok(starts)
+}
+
+fn describe(ctx: &Ctx, name: &Name, group: &Group) {
+    let types: Vec<_> = group.types.iter().map(|kind| String::from_utf8_lossy(kind)).collect();
+    ctx.reply_tree(&json!({
+        "group": name.as_str(),
+        "types": types,
+        "max-attempts": group.max_attempts,
+        "backoff-min-ms": group.backoff_min_ms,
+        "backoff-max-ms": group.backoff_max_ms,
+        "on-dead": group.on_dead.as_str(),
+    }));
+}
+
+impl Command for SetGroup {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.GROUP",
+        flags: c"write deny-oom",
+        acl: c"write slow",
+        arity: -2,
+        summary: c"Makes a group, changes its settings, or describes it.",
+        complexity: c"O(N), where N is the number of partitions.",
+        routing: Routing::Word(1),
+        args: &[
+            Arg::string(c"group"),
+            super::RING,
+            Arg::option(c"start", c"FROM"),
+            Arg::block(c"types", &[Arg::integer(c"count"), Arg::string(c"type").repeated()])
+                .after(c"TYPES")
+                .optional(),
+            Arg::number(c"attempts", c"MAXATTEMPTS"),
+            Arg::block(c"backoff", &[Arg::integer(c"min-ms"), Arg::integer(c"max-ms")])
+                .after(c"BACKOFF")
+                .optional(),
+            Arg::one_of(c"on-dead", &[Arg::flag(c"skip", c"SKIP"), Arg::flag(c"hold", c"HOLD")])
+                .after(c"ONDEAD")
+                .optional(),
+        ],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let (ring_name, name, options, describes) = parse(args.words())?;
+        let user = User::of(ctx);
+        let ring = ctx.ring(&user, &ring_name)?;
+        let known = ring.value()?.ring.group(&name).cloned();
+        if describes {
+            describe(ctx, &name, &*known.ok_or(Error::NoGroup)?);
+            return Ok(());
+        }
+        if known.is_some() && options.from.is_some() {
+            return Err(Error::Usage("FROM is for a new group; EVQ.SEEK moves one that exists"));
+        }
+        if known.is_none() {
+            ring.value()?.ring.check_room_for_group()?;
+        }
+        let mut group = known.map_or_else(Group::default, |group| (*group).clone());
+        if let Some(from) = options.from {
+            group.starts = starts(ctx, &user, &ring, from)?;
+        }
+        group.types = options.types.unwrap_or(group.types);
+        group.max_attempts = options.max_attempts.unwrap_or(group.max_attempts);
+        if let Some((min_ms, max_ms)) = options.backoff_ms {
+            (group.backoff_min_ms, group.backoff_max_ms) = (min_ms, max_ms);
+        }
+        group.on_dead = options.on_dead.unwrap_or(group.on_dead);
+        group.check()?;
+        user.check(&ring.names.ring, Access::Update)?;
+        ctx.settle(&user, &ring)?;
+        ctx.set_group(&user, &ring.names, &name, group)?;
+        ctx.reply_ok();
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! `EVQ.GROUPS [RING ring]`
+//!
+//! Lists the ring's groups with their lag over all partitions.
+
+use serde_json::{Value, json};
+
+use crate::model::error::Error;
+use crate::model::words::{Words, only_ring};
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Routing, Spec};
+
+pub(super) struct ListGroups;
+
+impl Command for ListGroups {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.GROUPS",
+        flags: c"readonly",
+        acl: c"read slow",
+        arity: -1,
+        summary: c"Lists the groups of a ring with their lag.",
+        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; a count that was lost is made again in steps.",
+        routing: Routing::None,
+        args: &[super::RING],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let name = only_ring(&mut Words::new("evq.groups", args.words()))?;
+        let user = User::of(ctx);
+        let ring = ctx.ring(&user, &name)?;
+        let value = ring.value()?;
+        let mut list = Vec::new();
+        for (group, _) in value.ring.groups() {
+            let (mut lag, mut exact) = (0, true);
+            for node in value.ring.nodes() {
+                let place = ctx.reading_place(&user, &ring, node.partition, group)?;
+                user.check(&place.names.stream, Access::Read)?;
+                let of_partition = ctx.lag(&place)?;
+                lag += of_partition.events;
+                exact &= of_partition.exact;
+            }
+            list.push(json!({
+                "group": group.as_str(), "lag": lag, "lag-exact": u8::from(exact),
+            }));
+        }
+        ctx.reply_tree(&Value::Array(list));
+        Ok(())
+    }
+}

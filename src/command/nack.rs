@@ -1,0 +1,138 @@
+//! `EVQ.NACK partition id [DELAY ms] [REASON text] [RING ring] [GROUP group] [WORKER name]
+//! [EPOCH epoch]`
+//!
+//! The handling of an event failed. Only its key waits: the event is handed out again after the
+//! delay, or goes to the dead letters after its last attempt. Replies the ids that were handed out
+//! already and are now held behind it.
+
+use crate::model::error::Error;
+use crate::model::hash::digest;
+use crate::model::ids::EventId;
+use crate::model::lease::Caller;
+use crate::model::limits::MAX_REASON_BYTES;
+use crate::model::progress::Fate;
+use crate::model::words::{Claim, PartitionArg, Words, event_id, is, once};
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::leases::worker_of;
+use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::state::Place;
+use crate::server::stream::{Entries, Event};
+
+pub(super) struct Nack;
+
+struct Request<'a> {
+    partition: PartitionArg,
+    id: EventId,
+    delay_ms: Option<u64>,
+    reason: &'a [u8],
+    claim: Claim,
+}
+
+fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
+    let mut words = Words::new("evq.nack", all);
+    let partition = PartitionArg::parse(words.positional()?)?;
+    let id = event_id(words.positional()?)?;
+    let (mut claim, mut delay_ms, mut reason) = (Claim::default(), None, None);
+    while let Some(word) = words.next() {
+        if is(word, "DELAY") {
+            once(&mut delay_ms, word, words.duration_ms(word, "DELAY", 0)?.unsigned_abs())?;
+        } else if is(word, "REASON") {
+            once(&mut reason, word, words.value(word)?)?;
+        } else if !claim.take(word, &mut words)? {
+            return Err(Error::syntax(word));
+        }
+    }
+    let reason = reason.unwrap_or_default();
+    let reason = reason.get(..MAX_REASON_BYTES).unwrap_or(reason);
+    Ok(Request { partition, id, delay_ms, reason, claim })
+}
+
+/// Later events of the key that were handed out under the same lease.
+fn later_of_key(
+    ctx: &Ctx,
+    place: &Place,
+    event: &Event,
+    position: EventId,
+) -> Result<Vec<EventId>, Error> {
+    let Some(stream) = ctx.open_read(&place.names.stream).stream()? else { return Ok(Vec::new()) };
+    let mut entries = Entries::after(&stream, event.id);
+    let mut later = Vec::new();
+    while let Some(other) = entries.next_event() {
+        if other.id > position {
+            break;
+        }
+        if other.key() == event.key() && place.group.takes(other.kind()) {
+            later.push(other.id);
+        }
+    }
+    Ok(later)
+}
+
+impl Command for Nack {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.NACK",
+        flags: c"write",
+        acl: c"write slow",
+        arity: -3,
+        summary:
+            c"Reports that the handling of an event failed: it is retried, and only its key waits.",
+        complexity: c"O(N), where N is the number of events in flight.",
+        routing: Routing::Word(1),
+        args: &[
+            super::PARTITION,
+            Arg::string(c"id"),
+            Arg::number(c"delay-ms", c"DELAY"),
+            Arg::option(c"reason", c"REASON"),
+            super::RING,
+            super::GROUP,
+            super::WORKER,
+            super::EPOCH,
+        ],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        let (ring, p) = request.partition.resolve(request.claim.ring.clone())?;
+        let caller = Caller::of(&request.claim, ctx.connection())?;
+        let user = User::of(ctx);
+        let place = ctx.group_place(&user, &ring, p, &request.claim.group())?;
+        user.check(&place.names.stream, Access::Read)?;
+        let (id, now) = (request.id, ctx.now());
+        let (worker, position) = ctx.judge(&place, |progress, scene| {
+            let lease = progress.authorize(&caller, scene)?;
+            progress.check_in_flight(lease, id)?;
+            Ok((worker_of(lease), lease.position))
+        })?;
+        let event = match ctx.open_read(&place.names.stream).stream()? {
+            Some(stream) => Event::read(&stream, id),
+            None => None,
+        };
+        let Some(event) = event else {
+            // Deleted by hand while it was in flight, which finishes it.
+            ctx.reply_array(0);
+            return Ok(());
+        };
+        let later = later_of_key(ctx, &place, &event, position)?;
+        let failure = ctx.judge(&place, |progress, _| {
+            if !place.group.takes(event.kind()) {
+                return Err(Error::BadId("the event is not in flight under this lease"));
+            }
+            let key = digest(event.key());
+            progress.fail(&place.group, now, id, key, &later, request.delay_ms)
+        })?;
+        if !matches!(failure.fate, Fate::Retry(_)) {
+            user.check(&place.letters(), Access::Insert)?;
+        }
+        let held = failure.held.clone();
+        ctx.record_failure(&place, &event, failure, worker, request.reason, now)?;
+        ctx.open_state(&place.names).volatile(&place.line.group, |progress| progress.renew(now))?;
+        ctx.reply_array(held.len());
+        for id in held {
+            ctx.reply_id(id);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! `EVQ.SEEK group partition|* first|last|<id>|<unix ms> [RING ring]`
+//!
+//! Moves the group's cursor: replay, or skipping ahead. Ends the lease, so that a running worker
+//! is fenced, and drops retries and held events there. Replies `OK`.
+
+use crate::model::effect::Change;
+use crate::model::error::Error;
+use crate::model::name::Name;
+use crate::model::progress::Progress;
+use crate::model::words::{Start, Words, only_ring, partition_or_all};
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::blocking::{fence_owner, look_again};
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::sweep::hand_over;
+
+pub(super) struct Seek;
+
+impl Command for Seek {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.SEEK",
+        flags: c"write",
+        acl: c"write slow",
+        arity: -4,
+        summary: c"Moves the cursor of a group in one partition or in all.",
+        complexity: c"O(N), where N is the number of partitions.",
+        routing: Routing::Word(2),
+        args: &[Arg::string(c"group"), super::PARTITION, Arg::string(c"start"), super::RING],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let mut words = Words::new("evq.seek", args.words());
+        let group = Name::group(words.positional()?)?;
+        let partition = words.positional()?;
+        let start = Start::parse(words.positional()?)?;
+        let given = words.left() > 0;
+        let ring = only_ring(&mut words)?;
+        let (ring, partition) = partition_or_all(partition, given.then_some(ring))?;
+        let user = User::of(ctx);
+        let view = ctx.ring(&user, &ring)?;
+        let all = 0..view.value()?.ring.len();
+        let partitions = partition.map_or(all, |p| p..p.saturating_add(1));
+        let mut places = Vec::new();
+        for p in partitions {
+            let place = ctx.place_of(&user, &view, p, &group)?;
+            user.check(&place.names.stream, Access::Read)?;
+            ctx.open_state(&place.names).check()?;
+            let cursor = ctx.resolve_start(&place.names, start)?;
+            places.push((place, cursor));
+        }
+        let now = ctx.now();
+        for (place, cursor) in &places {
+            let epoch = {
+                let state = ctx.open_state(&place.names);
+                let none = Progress::default();
+                state.progress(&group)?.unwrap_or(&none).next_epoch(now)
+            };
+            ctx.change(place, Change::Sought { cursor: *cursor, epoch })?;
+            fence_owner(&place.line, None);
+            hand_over(ctx, &place.line)?;
+            look_again(ctx, &place.line);
+        }
+        ctx.reply_ok();
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! `EVQ.STATS [ring] [JSON]`
+//!
+//! Per partition and group: lag, what is unfinished and how old it is, who owns it, and what was
+//! delivered. With JSON the same as one document.
+
+use serde_json::{Value, json};
+
+use crate::model::error::Error;
+use crate::model::exceptions::State;
+use crate::model::words::ring_and_format;
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::leases::worker_of;
+use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::rings::RingView;
+use crate::server::state::Place;
+use crate::server::stream::Extent;
+use crate::server::waiting::scene;
+
+pub(super) struct Stats;
+
+fn of_group(ctx: &Ctx, place: &Place) -> Result<Value, Error> {
+    let lag = ctx.lag(place)?;
+    let oldest = ctx.oldest_unfinished(place)?;
+    let now = ctx.now();
+    let state = ctx.open_state(&place.names);
+    let beginning = place.beginning();
+    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+    let lease = progress.standing(scene(&place.line, Some(progress)));
+    let count = |wanted: fn(&State) -> bool| {
+        progress.exceptions().iter().filter(|(_, exception)| wanted(&exception.state)).count()
+    };
+    let totals = progress.totals();
+    Ok(json!({
+        "group": place.line.group.as_str(),
+        "lag": lag.events,
+        "lag-exact": u8::from(lag.exact),
+        "cursor": progress.cursor().to_string(),
+        "oldest-unfinished-id": oldest.map(|id| id.to_string()),
+        "oldest-unfinished-ms": oldest.map(|id| now.ms().saturating_sub(id.ms)),
+        "owner": lease.map(worker_of),
+        "epoch": progress.epoch(),
+        "lease-ends-ms": lease.map(|lease| lease.deadline_ms),
+        "retrying": count(|state| matches!(state, State::Retry(_))),
+        "held": count(|state| *state == State::Held),
+        "dead-held": count(|state| *state == State::Dead),
+        "dead-letters": ctx.count_letters(place),
+        "deliveries": totals.deliveries,
+        "retries": totals.retries,
+        "dead": totals.dead,
+        "deliveries-per-second": totals.deliveries_per_second(now),
+    }))
+}
+
+fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
+    let value = view.value()?;
+    let mut partitions = Vec::new();
+    for node in value.ring.nodes() {
+        let names = view.names.partition(node.partition);
+        user.check(&names.stream, Access::Read)?;
+        let mut groups = Vec::new();
+        for (group, _) in value.ring.groups() {
+            let place = ctx.reading_place(user, view, node.partition, group)?;
+            user.check(&place.letters(), Access::Read)?;
+            groups.push(of_group(ctx, &place)?);
+        }
+        partitions.push(json!({
+            "partition": node.partition,
+            "key": String::from_utf8_lossy(names.stream.bytes()),
+            "length": Extent::of(ctx, &names)?.length,
+            "groups": groups,
+        }));
+    }
+    Ok(json!({ "name": view.names.name.as_str(), "partitions": partitions }))
+}
+
+impl Command for Stats {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.STATS",
+        flags: c"readonly",
+        acl: c"read slow",
+        arity: -1,
+        summary: c"Shows lag, owners and deliveries per partition and group.",
+        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; a count that was lost is made again in steps.",
+        routing: Routing::Word(1),
+        args: &[Arg::string(c"ring").optional(), Arg::flag(c"json", c"JSON")],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let (ring, json) = ring_and_format("evq.stats", args.words())?;
+        let user = User::of(ctx);
+        let tree = describe(ctx, &user, &ctx.ring(&user, &ring)?)?;
+        if json {
+            ctx.reply_json(&tree);
+        } else {
+            ctx.reply_tree(&tree);
+        }
+        Ok(())
+    }
+}

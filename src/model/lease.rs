@@ -1,0 +1,118 @@
+//! The lease: who may take a group further in a partition, and until when. Volatile: after a
+//! restart, a reload or a change of role nobody holds one.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::error::Error;
+use super::ids::EventId;
+use super::name::Name;
+use super::words::Claim;
+
+/// The moment a command runs: read once, by the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The server's clock in unix microseconds.
+    pub unix_us: u64,
+}
+
+impl Now {
+    /// The server's clock in unix milliseconds.
+    #[must_use]
+    pub fn ms(self) -> u64 {
+        self.unix_us / 1000
+    }
+}
+
+/// Who asks: what the command says, and the connection it came through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The name given with WORKER.
+    pub worker: Option<Name>,
+    /// The epoch given with EPOCH.
+    pub epoch: Option<u64>,
+    /// The client connection; none in a script, where a connection is no identity.
+    pub connection: Option<u64>,
+}
+
+impl Caller {
+    /// Who asks with these words through this connection.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no connection and the words name nobody.
+    pub fn of(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
+        let Claim { worker, epoch, .. } = claim.clone();
+        if connection.is_none() && worker.is_none() && epoch.is_none() {
+            return Err(Error::Usage(
+                "in a script a connection is no worker: give WORKER or EPOCH",
+            ));
+        }
+        Ok(Self { worker, epoch, connection })
+    }
+
+    /// The same for EVQ.CONSUME, which makes the caller an owner: an epoch names none.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no connection and no WORKER.
+    pub fn of_consumer(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
+        if connection.is_none() && claim.worker.is_none() {
+            return Err(Error::Usage("in a script a connection is no worker: give WORKER"));
+        }
+        Self::of(claim, connection)
+    }
+}
+
+/// A worker's ownership of a partition for its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The owner's name, if it gave one: then a closed connection does not end the lease.
+    pub worker: Option<Name>,
+    /// The connection that last pulled under this lease.
+    pub connection: Option<u64>,
+    /// Past this unix time in ms the next worker that asks takes over.
+    pub deadline_ms: u64,
+    /// By how much the owner's commands renew it.
+    pub lease_ms: u64,
+    /// The last event handed out under this epoch; the cursor if none was.
+    pub position: EventId,
+    /// Redelivered events that were handed out and not answered.
+    pub redelivering: BTreeSet<EventId>,
+    /// Pulled by `EVQ.CONSUME *`: with nothing in flight, any worker of the group may take it.
+    pub shared: bool,
+    /// The era it was granted in, see [`Scene::era`].
+    pub era: u64,
+    /// For each reply that is not acknowledged yet, its last event and how many stream entries
+    /// lie between the reply before and it: what an acknowledgement adds to the counters.
+    pub replies: VecDeque<(EventId, u64)>,
+}
+
+impl Lease {
+    /// Whether nothing that was handed out is unfinished.
+    #[must_use]
+    pub fn is_idle(&self, cursor: EventId) -> bool {
+        self.position <= cursor && self.redelivering.is_empty()
+    }
+}
+
+/// What the server knows about a (partition, group) beside its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scene {
+    /// The owner is blocked in EVQ.CONSUME at this moment.
+    pub owner_waits: bool,
+    /// The owner's connection has closed.
+    pub owner_gone: bool,
+    /// Other workers have been waiting for the lease already.
+    pub queue: bool,
+    /// Counts the server's changes of role: a lease of an earlier era is over.
+    pub era: u64,
+}
+
+/// What EVQ.CONSUME comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The caller's lease goes on.
+    Continue,
+    /// The caller gets the lease under this new epoch, from the cursor.
+    Grant(u64),
+    /// Somebody else has it, or comes first.
+    Wait,
+}

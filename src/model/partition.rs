@@ -1,0 +1,83 @@
+//! A partition's delivery state: the progress of every group in it, saved under its `:groups` key.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::ids::EventId;
+use super::limits::{MAX_EXCEPTIONS, MAX_GROUPS};
+use super::name::Name;
+use super::progress::Progress;
+
+/// The progress of each group. A group that is missing stands at its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    groups: BTreeMap<Name, Progress>,
+}
+
+impl Partition {
+    /// The progress of `group`, if it has any.
+    #[must_use]
+    pub fn get(&self, group: &Name) -> Option<&Progress> {
+        self.groups.get(group)
+    }
+
+    /// The same, for the volatile functions of [`Progress`].
+    pub fn get_mut(&mut self, group: &Name) -> Option<&mut Progress> {
+        self.groups.get_mut(group)
+    }
+
+    /// The progress of `group`, which begins after `start` if it is missing.
+    pub(super) fn entry(&mut self, group: Name, start: EventId) -> &mut Progress {
+        self.groups.entry(group).or_insert_with(|| Progress::new(start))
+    }
+
+    /// Changes the progress of `group`; nothing if it has none.
+    pub(super) fn update(&mut self, group: &Name, change: impl FnOnce(&mut Progress)) {
+        if let Some(progress) = self.groups.get_mut(group) {
+            change(progress);
+        }
+    }
+
+    /// Forgets a group.
+    pub(super) fn remove(&mut self, group: &Name) {
+        self.groups.remove(group);
+    }
+
+    /// All groups with their progress, in the order of their names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, &Progress)> {
+        self.groups.iter()
+    }
+
+    /// The highest id that a group knows: a stream that is made anew must begin above it.
+    #[must_use]
+    pub fn highest_id(&self) -> EventId {
+        self.groups.values().map(Progress::highest_id).max().unwrap_or_default()
+    }
+
+    /// Refuses more than a ring can have: a snapshot is hostile bytes.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn check(&self) -> Result<(), Error> {
+        if self.groups.len() > MAX_GROUPS {
+            return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
+        }
+        if self.groups.values().any(|progress| progress.exceptions().len() > MAX_EXCEPTIONS) {
+            return Err(Error::Limit("exceptions of a group", MAX_EXCEPTIONS as u64));
+        }
+        Ok(())
+    }
+
+    /// Heap bytes held, about.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        // A B-tree keeps nodes of up to 11 entries that are two thirds full on average.
+        let per_group = (size_of::<Name>() + size_of::<Progress>()) * 3 / 2;
+        let of_group = |(name, progress): (&Name, &Progress)| {
+            per_group + name.as_str().len() + progress.exceptions().heap_bytes()
+        };
+        self.groups.iter().map(of_group).sum()
+    }
+}

@@ -1,0 +1,43 @@
+//! `INFO evq`: totals since the start, and who waits at this moment.
+
+use std::ffi::c_int;
+use std::panic::catch_unwind;
+
+use super::ctx::Ctx;
+use super::ffi::{OK, raw};
+use super::{counters, known, load, waiting};
+
+/// Registers the section; false if the server refuses.
+pub(crate) fn register(ctx: &Ctx) -> bool {
+    // SAFETY: the callback has the signature that the server wants.
+    unsafe { api!(RedisModule_RegisterInfoFunc)(ctx.raw(), Some(info)) == OK }
+}
+
+unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c_int) {
+    if for_crash_report != 0 {
+        // The process is dying; nothing of ours is worth another fault.
+        return;
+    }
+    // A panic ends here: the section is then shorter.
+    let _ = catch_unwind(|| {
+        let waiting = waiting::totals();
+        // SAFETY: the context is valid for this call; every name is static.
+        unsafe {
+            if api!(RedisModule_InfoAddSection)(ctx, std::ptr::null()) != OK {
+                // The client asked for other sections.
+                return;
+            }
+            let field = |name: &std::ffi::CStr, value: u64| {
+                api!(RedisModule_InfoAddFieldULongLong)(ctx, name.as_ptr(), value);
+            };
+            field(c"version", u64::from(load::version().unsigned_abs()));
+            field(c"rings_known", known::len());
+            field(c"owners_waiting", waiting.owners);
+            field(c"standbys_waiting", waiting.standbys);
+            field(c"any_partition_waiting", waiting.any_partition);
+            for counter in counters::ALL {
+                field(counter.name, counter.get());
+            }
+        }
+    });
+}

@@ -1,0 +1,209 @@
+//! Who takes a group further: grants, lost leases, acknowledgements and failures, from the
+//! decision in the model to the effect on the wire.
+
+use super::ctx::Ctx;
+use super::dead::Letter;
+use super::names::RingNames;
+use super::state::Place;
+use super::stream::{Entries, Event};
+use super::{blocking, counters, waiting};
+use crate::model::effect::Change;
+use crate::model::error::Error;
+use crate::model::hash::digest;
+use crate::model::ids::EventId;
+use crate::model::lease::{Caller, Lease, Now, Turn};
+use crate::model::name::Name;
+use crate::model::progress::{Ack, Failure, Fate, Progress};
+
+impl Ctx {
+    /// Decides a CONSUME.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn turn(&self, place: &Place, caller: &Caller, now: Now) -> Result<Turn, Error> {
+        let state = self.open_state(&place.names);
+        let progress = state.progress(&place.line.group)?;
+        let scene = waiting::scene(&place.line, progress);
+        Ok(progress.unwrap_or(&place.beginning()).turn(caller, now, scene))
+    }
+
+    /// Issues `epoch` to `caller`, which fences whoever had the lease; a client that is blocked
+    /// under the old lease learns so.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn grant(
+        &self,
+        place: &Place,
+        caller: &Caller,
+        epoch: u64,
+        now: Now,
+        lease_ms: u64,
+    ) -> Result<(), Error> {
+        self.lose_lease(place, now)?;
+        let start = place.group.start(place.line.partition);
+        self.change(place, Change::Epoch { epoch, start })?;
+        self.open_state(&place.names).volatile(&place.line.group, |progress| {
+            progress.begin_lease(caller, now, lease_ms, waiting::era());
+        })?;
+        counters::GRANTS.add(1);
+        blocking::fence_owner(&place.line, caller.connection);
+        Ok(())
+    }
+
+    /// Ends a lease that was lost by a closed connection, expiry or a takeover. An event that was
+    /// alone in flight has failed with it; of several, none is blamed.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn lose_lease(&self, place: &Place, now: Now) -> Result<(), Error> {
+        let group = &place.line.group;
+        let suspect = {
+            let state = self.open_state(&place.names);
+            let Some(progress) = state.progress(group)? else { return Ok(()) };
+            let Some(lease) = progress.lease() else { return Ok(()) };
+            if lease.era == waiting::era() { self.alone(place, progress, lease)? } else { None }
+        };
+        if let Some((event, worker)) = suspect {
+            self.blame(place, &event, worker, now)?;
+        }
+        self.open_state(&place.names).volatile(group, Progress::lose_lease)
+    }
+
+    /// The one event in flight under a lease, if there is exactly one.
+    fn alone(
+        &self,
+        place: &Place,
+        progress: &Progress,
+        lease: &Lease,
+    ) -> Result<Option<(Event, String)>, Error> {
+        let Some(stream) = self.open_read(&place.names.stream).stream()? else { return Ok(None) };
+        let mut alone = None;
+        for id in &lease.redelivering {
+            if alone.is_some() {
+                return Ok(None);
+            }
+            alone = Event::read(&stream, *id);
+        }
+        let mut entries = Entries::after(&stream, progress.cursor());
+        while let Some(event) = entries.next_event() {
+            if event.id > lease.position {
+                break;
+            }
+            if place.group.takes(event.kind()) && progress.exceptions().get(event.id).is_none() {
+                if alone.is_some() {
+                    return Ok(None);
+                }
+                alone = Some(event);
+            }
+        }
+        Ok(alone.map(|event| (event, worker_of(lease))))
+    }
+
+    fn blame(&self, place: &Place, event: &Event, worker: String, now: Now) -> Result<(), Error> {
+        let group = &place.line.group;
+        let state = self.open_state(&place.names);
+        let Some(progress) = state.progress(group)? else { return Ok(()) };
+        let attempts = progress.attempts(event.id) + 1;
+        let fresh = progress.exceptions().get(event.id).is_none();
+        if fresh && attempts < place.group.max_attempts {
+            drop(state);
+            return self.change(place, Change::Suspected(event.id, attempts));
+        }
+        let key = digest(event.key());
+        let Ok(failure) = progress.fail(&place.group, now, event.id, key, &[], Some(0)) else {
+            // No room for one more exception: it is handed out again, uncounted.
+            return Ok(());
+        };
+        drop(state);
+        self.record_failure(place, event, failure, worker, b"the worker was lost", now)
+    }
+
+    /// Applies a failure, writes the dead letter if it was the last attempt, and replicates both.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn record_failure(
+        &self,
+        place: &Place,
+        event: &Event,
+        failure: Failure,
+        worker: String,
+        reason: &[u8],
+        now: Now,
+    ) -> Result<(), Error> {
+        if matches!(failure.fate, Fate::Dead | Fate::Skipped) {
+            let letter = Letter { event, failure: &failure, worker, reason, last_ms: now.ms() };
+            self.write_letter(place, &letter)?;
+            counters::DEAD.add(1);
+        } else {
+            counters::RETRIES.add(1);
+        }
+        self.change(place, Change::Failed(failure))?;
+        blocking::look_again(self, &place.line);
+        Ok(())
+    }
+
+    /// Judges an acknowledgement and applies it: true if it finished anything, and then it is to
+    /// be replicated. Renews the lease.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::BadId`], [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn acknowledge(
+        &self,
+        place: &Place,
+        caller: &Caller,
+        id: EventId,
+        now: Now,
+    ) -> Result<bool, Error> {
+        let group = &place.line.group;
+        let mut state = self.open_state(&place.names);
+        let progress = state.progress(group)?.ok_or(Error::Fenced)?;
+        let scene = waiting::scene(&place.line, Some(progress));
+        let finishes = progress.ack(caller, scene, id)? == Ack::Finishes;
+        let watchful = !progress.is_plain(&place.group);
+        if let Some(partition) = state.partition()? {
+            if finishes {
+                partition.acknowledge(group, id);
+                self.signal_modified(&place.names.groups);
+                counters::ACKS.add(1);
+            }
+            if let Some(progress) = partition.get_mut(group) {
+                progress.renew(now);
+            }
+        }
+        drop(state);
+        if finishes && watchful {
+            blocking::look_again(self, &place.line);
+        }
+        Ok(finishes)
+    }
+
+    /// Applies an acknowledgement that the primary has judged.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn replay_acknowledgement(
+        &self,
+        ring: &Name,
+        p: u32,
+        group: &Name,
+        id: EventId,
+    ) -> Result<(), Error> {
+        let names = RingNames::of(ring).partition(p);
+        if let Some(partition) = self.open_state(&names).partition()? {
+            partition.acknowledge(group, id);
+            self.signal_modified(&names.groups);
+        }
+        Ok(())
+    }
+}
+
+/// How a dead letter names the worker that had the lease.
+pub(crate) fn worker_of(lease: &Lease) -> String {
+    match (&lease.worker, lease.connection) {
+        (Some(name), _) => name.to_string(),
+        (None, Some(connection)) => format!("connection {connection}"),
+        (None, None) => String::new(),
+    }
+}

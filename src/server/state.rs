@@ -1,0 +1,280 @@
+//! A partition's delivery state under its `:groups` key: open it, change it by effects, replicate
+//! exactly those.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::acl::{Access, User};
+use super::ctx::Ctx;
+use super::datatype::RingValue;
+use super::key::Key;
+use super::known;
+use super::names::{PartitionNames, RingNames};
+use super::rings::RingView;
+use super::text::Text;
+use super::waiting::{self, Line};
+use crate::model::effect::{Change, Effect};
+use crate::model::error::Error;
+use crate::model::group::Group;
+use crate::model::ids::EventId;
+use crate::model::keys::parse_ring_key;
+use crate::model::lease::Scene;
+use crate::model::name::Name;
+use crate::model::partition::Partition;
+use crate::model::progress::Progress;
+use crate::model::snapshot::encode;
+
+/// A partition and a group of it: checked to exist, and that the user may change the group's
+/// progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The partition's keys.
+    pub(crate) names: Rc<PartitionNames>,
+    /// The line of workers in front of it for the group.
+    pub(crate) line: Line,
+    /// The group's settings.
+    pub(crate) group: Arc<Group>,
+}
+
+impl Place {
+    /// The group's progress where it has none yet.
+    pub(crate) fn beginning(&self) -> Progress {
+        Progress::new(self.group.start(self.line.partition))
+    }
+}
+
+impl Ctx {
+    /// The partition `p` of a ring, which has it, for a group.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`] for the delivery state.
+    pub(crate) fn place(
+        &self,
+        user: &User,
+        ring: &RingNames,
+        p: u32,
+        name: &Name,
+        group: Arc<Group>,
+    ) -> Result<Place, Error> {
+        let names = ring.partition(p);
+        user.check(&names.groups, Access::ReadUpdate)?;
+        let line =
+            Line { db: self.db(), ring: ring.name.clone(), partition: p, group: name.clone() };
+        Ok(Place { names, line, group })
+    }
+
+    /// The same, looked up by name: for commands that need an existing group.
+    ///
+    /// # Errors
+    /// [`Error::NoRing`], [`Error::NoPartition`], [`Error::NoGroup`], [`Error::NoPermission`],
+    /// [`Error::WrongType`].
+    pub(crate) fn group_place(
+        &self,
+        user: &User,
+        ring: &Name,
+        p: u32,
+        group: &Name,
+    ) -> Result<Place, Error> {
+        self.place_of(user, &self.ring(user, ring)?, p, group)
+    }
+
+    /// The same in a ring that was found.
+    ///
+    /// # Errors
+    /// As [`Ctx::group_place`].
+    pub(crate) fn place_of(
+        &self,
+        user: &User,
+        ring: &RingView,
+        p: u32,
+        group: &Name,
+    ) -> Result<Place, Error> {
+        let value = ring.value()?;
+        value.ring.check_partition(p)?;
+        let settings = value.ring.group(group).ok_or(Error::NoGroup)?;
+        self.place(user, &ring.names, p, group, Arc::clone(settings))
+    }
+
+    /// The same for commands that only look: the user needs to read the delivery state.
+    ///
+    /// # Errors
+    /// As [`Ctx::group_place`].
+    pub(crate) fn reading_place(
+        &self,
+        user: &User,
+        ring: &RingView,
+        p: u32,
+        group: &Name,
+    ) -> Result<Place, Error> {
+        let value = ring.value()?;
+        value.ring.check_partition(p)?;
+        let settings = value.ring.group(group).ok_or(Error::NoGroup)?;
+        let names = ring.names.partition(p);
+        user.check(&names.groups, Access::Read)?;
+        let (db, ring) = (self.db(), ring.names.name.clone());
+        let line = Line { db, ring, partition: p, group: group.clone() };
+        Ok(Place { names, line, group: Arc::clone(settings) })
+    }
+
+    /// The place of a line that a worker waits in, if its ring and group still exist.
+    pub(crate) fn place_in(&self, line: &Line) -> Option<Place> {
+        if !self.select_db(line.db) {
+            return None;
+        }
+        let names = RingNames::of(&line.ring);
+        let key = self.open_read(&names.ring);
+        let group = key.value::<RingValue>().ok()??.ring.group(&line.group)?;
+        let group = Arc::clone(group);
+        Some(Place { names: names.partition(line.partition), line: line.clone(), group })
+    }
+
+    /// Opens a partition's delivery state.
+    pub(crate) fn open_state(&self, names: &PartitionNames) -> State {
+        State(self.open_read(&names.groups))
+    }
+
+    /// The id a new stream of this partition must begin above: cursors stay valid after a DEL.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn floor(&self, names: &PartitionNames, starts: EventId) -> Result<EventId, Error> {
+        let key = self.open_read(&names.groups);
+        let known = key.value::<Partition>()?.map(Partition::highest_id).unwrap_or_default();
+        Ok(known.max(starts))
+    }
+
+    /// Applies a change to the progress of `place` and replicates it.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn change(&self, place: &Place, change: Change) -> Result<(), Error> {
+        let effect = Effect::Group(place.line.group.clone(), change);
+        self.change_partition(&place.names, effect)
+    }
+
+    /// Applies an effect to a partition's delivery state and replicates it.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn change_partition(
+        &self,
+        names: &PartitionNames,
+        effect: Effect,
+    ) -> Result<(), Error> {
+        let bytes = encode(&effect)?;
+        self.apply_to_partition(&names.groups, effect)?;
+        self.replicate_effect(&names.groups, &bytes);
+        Ok(())
+    }
+
+    fn apply_to_partition(&self, name: &Text, effect: Effect) -> Result<(), Error> {
+        let mut key = self.open_read(name);
+        if let Some(partition) = key.value_mut::<Partition>()? {
+            partition.apply(effect);
+            self.signal_modified(name);
+            return Ok(());
+        }
+        drop(key);
+        let mut partition = Partition::default();
+        partition.apply(effect);
+        self.create_value(name, partition)
+    }
+
+    /// Applies a replicated effect to the value under `key`, and passes it on.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; [`Error::NoRing`] for a group of a ring that is not there.
+    pub(crate) fn apply(&self, key: &Text, effect: Effect, bytes: &[u8]) -> Result<(), Error> {
+        match effect {
+            Effect::Partition(_) | Effect::Group(..) => self.apply_to_partition(key, effect)?,
+            // A group goes from its ring first, then from each partition that has progress of it.
+            Effect::GroupGone(_) if parse_ring_key(key.bytes()).is_none() => {
+                self.apply_to_partition(key, effect)?;
+            }
+            Effect::Ring(_) | Effect::GroupSet(..) | Effect::GroupGone(_) => {
+                self.apply_to_ring(key, effect)?;
+            }
+        }
+        self.replicate_effect(key, bytes);
+        Ok(())
+    }
+
+    fn apply_to_ring(&self, name: &Text, effect: Effect) -> Result<(), Error> {
+        let mut key = self.open_read(name);
+        match (key.value_mut::<RingValue>()?, effect) {
+            (None, Effect::Ring(ring)) => {
+                drop(key);
+                if let Some(ring) = parse_ring_key(name.bytes()) {
+                    known::note(self.db(), &ring);
+                }
+                self.create_value(name, RingValue::new(ring))?;
+            }
+            (None, _) => return Err(Error::NoRing),
+            (Some(value), Effect::Ring(ring)) => *value = RingValue::new(ring),
+            (Some(value), effect) => {
+                value.ring.apply(effect);
+            }
+        }
+        self.signal_modified(name);
+        Ok(())
+    }
+
+    /// Asks the progress of `place` for a decision; nothing changes.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] where there is no progress, and the decision's own.
+    pub(crate) fn judge<R>(
+        &self,
+        place: &Place,
+        decide: impl FnOnce(&Progress, Scene) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let state = self.open_state(&place.names);
+        let progress = state.progress(&place.line.group)?.ok_or(Error::Fenced)?;
+        decide(progress, waiting::scene(&place.line, Some(progress)))
+    }
+}
+
+/// A partition's delivery state, open for reading. What is volatile may be changed in place.
+#[derive(Debug)]
+pub(crate) struct State(Key);
+
+impl State {
+    /// Refuses a key that holds something else.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.0.value::<Partition>().map(drop)
+    }
+
+    /// The whole value; none if nothing was saved yet.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn partition(&mut self) -> Result<Option<&mut Partition>, Error> {
+        self.0.value_mut::<Partition>()
+    }
+
+    /// The progress of `group`; none if it has finished nothing and never had a lease.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn progress(&self, group: &Name) -> Result<Option<&Progress>, Error> {
+        Ok(self.0.value::<Partition>()?.and_then(|partition| partition.get(group)))
+    }
+
+    /// Changes what is volatile about `group`'s progress, if it has any.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn volatile(
+        &mut self,
+        group: &Name,
+        change: impl FnOnce(&mut Progress),
+    ) -> Result<(), Error> {
+        if let Some(progress) = self.partition()?.and_then(|p| p.get_mut(group)) {
+            change(progress);
+        }
+        Ok(())
+    }
+}
