@@ -79,13 +79,18 @@ pub(crate) fn check_payload(accepts: Payload, payload: &[u8]) -> Result<(), Erro
 }
 
 impl Ctx {
-    /// Refuses to append to a partition: the user may not, or its key is no stream.
+    /// Refuses to append to a partition: the user may not, a key is of another type, or a stream
+    /// that has yet to be made would have no id left. True if the stream exists.
     ///
     /// # Errors
-    /// [`Error::NoPermission`], [`Error::WrongType`].
-    pub(crate) fn check_append(&self, user: &User, names: &PartitionNames) -> Result<(), Error> {
+    /// [`Error::NoPermission`], [`Error::WrongType`], [`Error::Exhausted`].
+    pub(crate) fn check_append(&self, user: &User, names: &PartitionNames) -> Result<bool, Error> {
         user.check(&names.stream, Access::Insert)?;
-        self.open_read(&names.stream).stream().map(drop)
+        let exists = self.open_read(&names.stream).stream()?.is_some();
+        if !exists {
+            self.floor(names)?.next().ok_or(Error::Exhausted)?;
+        }
+        Ok(exists)
     }
 
     /// Appends one event to partition `p`, replicates it and lets parked owners see it. O(1).
@@ -105,11 +110,21 @@ impl Ctx {
         Ok(id)
     }
 
-    /// Takes an event back that was produced by the command that now fails.
+    /// Takes back what was produced by the command that now fails: `events` as partition and id,
+    /// and the streams of the partitions `made`, which were not there before.
     ///
     /// # Errors
     /// [`Error::Bug`] if the server refuses.
-    pub(crate) fn take_back(&self, names: &PartitionNames, id: EventId) -> Result<(), Error> {
-        self.delete_entry(&names.stream, &Text::new(id.to_string().as_bytes()))
+    pub(crate) fn take_back(
+        &self,
+        ring: &RingNames,
+        events: &[(u32, EventId)],
+        made: &[u32],
+    ) -> Result<(), Error> {
+        for (p, id) in events.iter().filter(|(p, _)| !made.contains(p)) {
+            let id = Text::new(id.to_string().as_bytes());
+            self.delete_entry(&ring.partition(*p).stream, &id)?;
+        }
+        made.iter().try_for_each(|p| self.unlink(&[&ring.partition(*p).stream]))
     }
 }
