@@ -8,3 +8,4 @@
 mod harness;
 mod harness_test;
 mod produce;
+mod routing;
