@@ -69,13 +69,20 @@ impl Draft {
 /// # Errors
 /// [`Error::Payload`] with the place where the parser stopped, never the content.
 pub(crate) fn check_payload(accepts: Payload, payload: &[u8]) -> Result<(), Error> {
-    match accepts {
-        Payload::Any => Ok(()),
-        // IgnoredAny reads the whole document and builds nothing.
-        Payload::Json => serde_json::from_slice::<serde::de::IgnoredAny>(payload)
-            .map(drop)
-            .map_err(|error| Error::Payload { line: error.line(), column: error.column() }),
+    if accepts == Payload::Any {
+        return Ok(());
     }
+    // The parser below skips over strings without looking at their bytes.
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        let good = payload.get(..error.valid_up_to()).unwrap_or_default();
+        let lines = good.split(|byte| *byte == b'\n');
+        let column = lines.clone().next_back().map_or(0, <[u8]>::len) + 1;
+        Error::Payload { line: lines.count(), column }
+    })?;
+    // IgnoredAny reads the whole document and builds nothing.
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map(drop)
+        .map_err(|error| Error::Payload { line: error.line(), column: error.column() })
 }
 
 impl Ctx {
