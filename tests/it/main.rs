@@ -8,4 +8,6 @@
 mod harness;
 mod harness_test;
 mod produce;
+mod ring;
+mod ring_life;
 mod routing;
