@@ -5,9 +5,12 @@
 // A test that cannot go on should stop where it stands and say so.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod config;
+mod consume;
 mod harness;
 mod harness_test;
 mod produce;
+mod pull;
 mod ring;
 mod ring_life;
 mod routing;
