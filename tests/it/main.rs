@@ -9,6 +9,8 @@ mod config;
 mod consume;
 mod harness;
 mod harness_test;
+mod persistence;
+mod leases;
 mod produce;
 mod pull;
 mod ring;
