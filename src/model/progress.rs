@@ -237,10 +237,10 @@ impl Progress {
         });
     }
 
-    /// Volatile: the owner's pull moves the lease to its connection and renews it.
+    /// Volatile: the owner's pull moves the lease to its connection, if it has one, and renews it.
     pub fn continue_lease(&mut self, connection: Option<u64>, now: Now, lease_ms: u64) {
         if let Some(lease) = &mut self.lease {
-            lease.connection = connection;
+            lease.connection = connection.or(lease.connection);
             lease.lease_ms = lease_ms;
         }
         self.renew(now);
@@ -316,10 +316,14 @@ impl Partition {
         self.groups.iter()
     }
 
-    /// The highest cursor: a stream that is made anew must begin above it.
+    /// A stream that is made anew must begin above this: every cursor, and every event in flight,
+    /// or the acknowledgement of one would finish new events that nobody was given.
     #[must_use]
-    pub fn highest_cursor(&self) -> EventId {
-        self.groups.values().map(Progress::cursor).max().unwrap_or_default()
+    pub fn floor(&self) -> EventId {
+        let reached = |progress: &Progress| {
+            progress.lease().map_or(progress.cursor, |lease| lease.position.max(progress.cursor))
+        };
+        self.groups.values().map(reached).max().unwrap_or_default()
     }
 
     /// Refuses more groups than a ring can have: a snapshot is hostile bytes.

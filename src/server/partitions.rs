@@ -73,13 +73,14 @@ impl Ctx {
         State(self.open_read(&names.groups))
     }
 
-    /// The id a new stream of this partition must begin above: cursors stay valid after a DEL.
+    /// The id a new stream of this partition must begin above: cursors and acknowledgements stay
+    /// valid after a DEL.
     ///
     /// # Errors
     /// [`Error::WrongType`].
     pub(crate) fn floor(&self, names: &PartitionNames) -> Result<EventId, Error> {
         let key = self.open_read(&names.groups);
-        Ok(key.value::<Partition>()?.map(Partition::highest_cursor).unwrap_or_default())
+        Ok(key.value::<Partition>()?.map(Partition::floor).unwrap_or_default())
     }
 
     /// Applies an effect to a partition's delivery state and replicates it. `then` sets what is

@@ -7,6 +7,7 @@
 
 mod config;
 mod consume;
+mod epochs;
 mod harness;
 mod harness_test;
 mod leases;
