@@ -7,6 +7,7 @@
 
 mod config;
 mod consume;
+mod demo;
 mod epochs;
 mod harness;
 mod harness_test;
@@ -14,8 +15,12 @@ mod leases;
 mod persistence;
 mod produce;
 mod pull;
+mod python_worker;
 mod replication;
 mod replication_mix;
+mod restore;
 mod ring;
 mod ring_life;
 mod routing;
+mod types;
+mod waiting;

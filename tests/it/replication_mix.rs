@@ -158,7 +158,11 @@ impl Arg for Value {
 #[test]
 fn a_replica_and_the_append_only_file_hold_what_the_primary_holds() {
     let seed = seed();
-    eprintln!("EVQ_SEED={seed}");
+    // A failing test shows what it printed.
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!("EVQ_SEED={seed}");
+    }
     each_binary(|binary| {
         let config = ["appendonly yes", "appendfsync no"];
         let primary = Server::with(binary).tcp().config(&config).start();
