@@ -73,12 +73,14 @@ impl Command for MultiTrigger {
         let ring = ctx.ring(&user, &request.ring)?;
         let value = ring.value()?;
         let mut drafts = Vec::with_capacity(request.events.len());
-        let mut checked = Vec::new();
+        let (mut checked, mut made) = (Vec::new(), Vec::new());
         for (n, (key, payload)) in request.events.iter().enumerate() {
             check_payload(value.ring.payload(), payload)?;
             let partition = value.continuum.route(key);
             if !checked.contains(&partition) {
-                ctx.check_append(&user, &ring.names.partition(partition))?;
+                if !ctx.check_append(&user, &ring, partition)? {
+                    made.push(partition);
+                }
                 checked.push(partition);
             }
             let draft = Draft::new(args, 2 * n + 1, 2 * n + 2, request.kind, &[])?;
@@ -87,15 +89,11 @@ impl Command for MultiTrigger {
         ctx.settle(&user, &ring)?;
         let mut done = Vec::with_capacity(drafts.len());
         for (partition, draft) in &mut drafts {
-            match ctx
-                .produce(&ring.names, *partition, draft, || value.ring.highest_start(*partition))
-            {
+            match ctx.produce(&ring, *partition, draft) {
                 Ok(id) => done.push((*partition, id)),
                 Err(error) => {
                     // Only a stream that has used its last id still refuses here.
-                    for (partition, id) in done {
-                        ctx.take_back(&ring.names.partition(partition), id)?;
-                    }
+                    ctx.take_back(&ring.names, &done, &made)?;
                     return Err(error);
                 }
             }

@@ -87,10 +87,9 @@ impl Command for Trigger {
         let value = ring.value()?;
         check_payload(value.ring.payload(), request.payload)?;
         let partition = value.continuum.route(request.key);
-        ctx.check_append(&user, &ring.names.partition(partition))?;
+        ctx.check_append(&user, &ring, partition)?;
         ctx.settle(&user, &ring)?;
-        let id = ctx
-            .produce(&ring.names, partition, &mut draft, || value.ring.highest_start(partition))?;
+        let id = ctx.produce(&ring, partition, &mut draft)?;
         ctx.reply_array(2);
         ctx.reply_integer(partition.into());
         ctx.reply_id(id);

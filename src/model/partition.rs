@@ -50,9 +50,11 @@ impl Partition {
         self.groups.iter()
     }
 
-    /// The highest id that a group knows: a stream that is made anew must begin above it.
+    /// A stream that is made anew must begin above this: every cursor, every exception, and every
+    /// event in flight, or the acknowledgement of one would finish new events that nobody was
+    /// given.
     #[must_use]
-    pub fn highest_id(&self) -> EventId {
+    pub fn floor(&self) -> EventId {
         self.groups.values().map(Progress::highest_id).max().unwrap_or_default()
     }
 

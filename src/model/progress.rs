@@ -176,10 +176,11 @@ impl Progress {
         &self.exceptions
     }
 
-    /// The highest id that the group knows of.
+    /// The highest id that the group knows of: cursor, exceptions, events in flight.
     #[must_use]
     pub fn highest_id(&self) -> EventId {
-        self.exceptions.last().map_or(self.cursor, |last| last.max(self.cursor))
+        let position = self.lease.as_ref().map(|lease| lease.position);
+        self.cursor.max(self.exceptions.last().max(position).unwrap_or_default())
     }
 
     /// Whether `id` is the event that was alone in flight when a lease was lost.
@@ -559,10 +560,10 @@ impl Progress {
         });
     }
 
-    /// Volatile: the owner's pull moves the lease to its connection and renews it.
+    /// Volatile: the owner's pull moves the lease to its connection, if it has one, and renews it.
     pub fn continue_lease(&mut self, connection: Option<u64>, now: Now, lease_ms: u64) {
         if let Some(lease) = &mut self.lease {
-            lease.connection = connection;
+            lease.connection = connection.or(lease.connection);
             lease.lease_ms = lease_ms;
         }
         self.renew(now);

@@ -264,17 +264,19 @@ impl Start {
         }
     }
 
-    /// The cursor it means in a partition whose last event is `last`.
+    /// The cursor it means in a partition whose last event is `last`. Nothing is skipped that has
+    /// yet to come: a start in the future is the last event.
     #[must_use]
     pub fn cursor(self, last: EventId) -> EventId {
-        match self {
+        let cursor = match self {
             Self::First => EventId::ZERO,
             Self::Last => last,
             Self::After(id) => id,
             Self::Time(ms) => {
                 ms.checked_sub(1).map_or(EventId::ZERO, |ms| EventId { ms, seq: u64::MAX })
             }
-        }
+        };
+        cursor.min(last)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What the server tells the module: a connection closed, the role changed, databases were emptied
-//! or swapped.
+//! or swapped, a key got another name or database.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use super::ctx::Ctx;
 use super::ffi::{OK, raw};
+use super::text::bytes_of;
 use super::{known, sweep, waiting};
+use crate::model::keys::parse_ring_key;
 
 /// Subscribes; false if the server refuses.
 pub(crate) fn subscribe(ctx: &Ctx) -> bool {
@@ -13,6 +15,19 @@ pub(crate) fn subscribe(ctx: &Ctx) -> bool {
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, on_role_change)
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_FLUSHDB, on_flush)
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_SWAPDB, on_swap)
+        && subscribe_to_keys(ctx)
+}
+
+/// Of keyspace events only the generic class, so that appending events costs nothing more.
+fn subscribe_to_keys(ctx: &Ctx) -> bool {
+    // SAFETY: the callback has the signature that the server wants.
+    unsafe {
+        api!(RedisModule_SubscribeToKeyspaceEvents)(
+            ctx.raw(),
+            raw::REDISMODULE_NOTIFY_GENERIC,
+            Some(on_key_event),
+        ) == OK
+    }
 }
 
 type Callback =
@@ -78,4 +93,25 @@ unsafe extern "C" fn on_swap(
         let (one, other) = (swap.dbnum_first, swap.dbnum_second);
         let _ = std::panic::catch_unwind(|| known::swap(one, other));
     }
+}
+
+/// RENAME and MOVE bring a ring under a name without any call to its type.
+unsafe extern "C" fn on_key_event(
+    ctx: *mut raw::RedisModuleCtx,
+    _class: c_int,
+    event: *const c_char,
+    key: *mut raw::RedisModuleString,
+) -> c_int {
+    let _ = std::panic::catch_unwind(|| {
+        // SAFETY: the server passes text that ends with NUL.
+        let event = unsafe { CStr::from_ptr(event) };
+        if event != c"rename_to" && event != c"move_to" {
+            return;
+        }
+        // SAFETY: the key's name is valid for this call.
+        if let Some(ring) = parse_ring_key(unsafe { bytes_of(key) }) {
+            known::note(Ctx::new(ctx).db(), &ring);
+        }
+    });
+    OK
 }

@@ -122,6 +122,7 @@ pub(crate) fn missing_functions() -> Vec<&'static str> {
         RedisModule_StreamIteratorStart,
         RedisModule_StreamIteratorStop,
         RedisModule_StringPtrLen,
+        RedisModule_SubscribeToKeyspaceEvents,
         RedisModule_SubscribeToServerEvent,
         RedisModule_UnblockClient,
         RedisModule_ValueLength,

@@ -1,7 +1,8 @@
 //! The rings this server has seen: a hint for EVQ.RINGS, so that it need not scan the keyspace.
 //!
-//! Fed by whatever brings a ring's value into being (EVQ.CREATE, a load, RESTORE, COPY) or finds
-//! one. Every use opens the key and checks; what is no longer there is forgotten.
+//! Fed by whatever brings a ring's value into being (EVQ.CREATE, a load, RESTORE, COPY), to a name
+//! or a database (RENAME, MOVE), or finds one. Every use opens the key and checks; what is no
+//! longer there is forgotten.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -5,7 +5,8 @@ use super::args::Args;
 use super::counters;
 use super::ctx::Ctx;
 use super::ffi::raw;
-use super::names::{PartitionNames, RingNames};
+use super::names::RingNames;
+use super::rings::RingView;
 use super::text::Text;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
@@ -70,51 +71,72 @@ impl Draft {
 /// # Errors
 /// [`Error::Payload`] with the place where the parser stopped, never the content.
 pub(crate) fn check_payload(accepts: Payload, payload: &[u8]) -> Result<(), Error> {
-    match accepts {
-        Payload::Any => Ok(()),
-        // IgnoredAny reads the whole document and builds nothing.
-        Payload::Json => serde_json::from_slice::<serde::de::IgnoredAny>(payload)
-            .map(drop)
-            .map_err(|error| Error::Payload { line: error.line(), column: error.column() }),
+    if accepts == Payload::Any {
+        return Ok(());
     }
+    // The parser below skips over strings without looking at their bytes.
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        let good = payload.get(..error.valid_up_to()).unwrap_or_default();
+        let lines = good.split(|byte| *byte == b'\n');
+        let column = lines.clone().next_back().map_or(0, <[u8]>::len) + 1;
+        Error::Payload { line: lines.count(), column }
+    })?;
+    // IgnoredAny reads the whole document and builds nothing.
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map(drop)
+        .map_err(|error| Error::Payload { line: error.line(), column: error.column() })
 }
 
 impl Ctx {
-    /// Refuses to append to a partition: the user may not, or its key is no stream.
+    /// Refuses to append to a partition: the user may not, a key is of another type, or a stream
+    /// that has yet to be made would have no id left. True if the stream exists.
     ///
     /// # Errors
-    /// [`Error::NoPermission`], [`Error::WrongType`].
-    pub(crate) fn check_append(&self, user: &User, names: &PartitionNames) -> Result<(), Error> {
+    /// [`Error::NoPermission`], [`Error::WrongType`], [`Error::Exhausted`].
+    pub(crate) fn check_append(&self, user: &User, ring: &RingView, p: u32) -> Result<bool, Error> {
+        let names = ring.names.partition(p);
         user.check(&names.stream, Access::Insert)?;
-        self.open_read(&names.stream).stream().map(drop)
+        let exists = self.open_read(&names.stream).stream()?.is_some();
+        if !exists {
+            self.floor(ring, p)?.next().ok_or(Error::Exhausted)?;
+        }
+        Ok(exists)
     }
 
-    /// Appends one event to partition `p`, replicates it and lets parked workers see it. `starts`
-    /// is the highest start of the ring's groups there. O(1).
+    /// Appends one event to partition `p`, replicates it and lets parked workers see it. O(1).
     ///
     /// # Errors
     /// [`Error::WrongType`], [`Error::Exhausted`]; nothing has changed then.
     pub(crate) fn produce(
         &self,
-        ring: &RingNames,
+        ring: &RingView,
         p: u32,
         draft: &mut Draft,
-        starts: impl Fn() -> EventId,
     ) -> Result<EventId, Error> {
-        let names = ring.partition(p);
+        let names = ring.names.partition(p);
         let stream = &names.stream;
-        let id = self.append(stream, &mut draft.fields, || self.floor(&names, starts()))?;
+        let id = self.append(stream, &mut draft.fields, || self.floor(ring, p))?;
         self.replicate_event(stream, id, &mut draft.fields);
         counters::TRIGGERED.add(1);
-        self.wake(&ring.name, p);
+        self.wake(&ring.names.name, p);
         Ok(id)
     }
 
-    /// Takes an event back that was produced by the command that now fails.
+    /// Takes back what was produced by the command that now fails: `events` as partition and id,
+    /// and the streams of the partitions `made`, which were not there before.
     ///
     /// # Errors
     /// [`Error::Bug`] if the server refuses.
-    pub(crate) fn take_back(&self, names: &PartitionNames, id: EventId) -> Result<(), Error> {
-        self.delete_entry(&names.stream, &Text::new(id.to_string().as_bytes()))
+    pub(crate) fn take_back(
+        &self,
+        ring: &RingNames,
+        events: &[(u32, EventId)],
+        made: &[u32],
+    ) -> Result<(), Error> {
+        for (p, id) in events.iter().filter(|(p, _)| !made.contains(p)) {
+            let id = Text::new(id.to_string().as_bytes());
+            self.delete_entry(&ring.partition(*p).stream, &id)?;
+        }
+        made.iter().try_for_each(|p| self.unlink(&[&ring.partition(*p).stream]))
     }
 }

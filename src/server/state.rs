@@ -133,14 +133,15 @@ impl Ctx {
         State(self.open_read(&names.groups))
     }
 
-    /// The id a new stream of this partition must begin above: cursors stay valid after a DEL.
+    /// The id a new stream of this partition must begin above: cursors and acknowledgements stay
+    /// valid after a DEL.
     ///
     /// # Errors
     /// [`Error::WrongType`].
-    pub(crate) fn floor(&self, names: &PartitionNames, starts: EventId) -> Result<EventId, Error> {
-        let key = self.open_read(&names.groups);
-        let known = key.value::<Partition>()?.map(Partition::highest_id).unwrap_or_default();
-        Ok(known.max(starts))
+    pub(crate) fn floor(&self, ring: &RingView, p: u32) -> Result<EventId, Error> {
+        let key = self.open_read(&ring.names.partition(p).groups);
+        let known = key.value::<Partition>()?.map(Partition::floor).unwrap_or_default();
+        Ok(known.max(ring.value()?.ring.highest_start(p)))
     }
 
     /// Applies a change to the progress of `place` and replicates it.

@@ -178,9 +178,11 @@ pub(crate) fn scene(line: &Line, progress: Option<&Progress>) -> Scene {
     })
 }
 
-/// Remembers that the lease of `line` now ends with the connection of `caller`, if it does.
+/// Remembers that the lease of `line` is now with the connection of `caller`: when that closes, a
+/// lease that is no name's ends. Whose it is was settled when it was granted, so the name that
+/// `caller` gives now says nothing.
 pub(crate) fn note_owner(line: &Line, caller: &Caller) {
-    if let (None, Some(client)) = (&caller.worker, caller.connection) {
+    if let Some(client) = caller.connection {
         WAITING.with_borrow_mut(|all| {
             // Looking first spares a clone of the line on every pull.
             let lines = all.held.entry(client).or_default();

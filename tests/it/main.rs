@@ -5,5 +5,22 @@
 // A test that cannot go on should stop where it stands and say so.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod config;
+mod consume;
+mod demo;
+mod epochs;
 mod harness;
 mod harness_test;
+mod leases;
+mod persistence;
+mod produce;
+mod pull;
+mod python_worker;
+mod replication;
+mod replication_mix;
+mod restore;
+mod ring;
+mod ring_life;
+mod routing;
+mod types;
+mod waiting;

@@ -1,0 +1,209 @@
+"""The forum: producers post to threads, one worker a partition handles the posts, one is killed.
+
+    python3 play.py unix:///path/of/socket
+
+Needs an empty server with the module, and leaves the ring with its events on it. Exit code 0 only
+if every thread's events were handled in order, none is missing, and the takeover took place.
+EVQ_DEMO_SPEED=20 plays twenty times as fast.
+"""
+import json
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+
+import redis
+from check import Handled, problems
+from crew import GROUP, PATIENCE_S, Crew
+from handler import HANDLED, SPEED
+from screen import Screen
+
+PRODUCERS = 3
+THREADS = 20
+POSTS = 8  # of each thread
+PAUSE_S = 0.27 / SPEED
+RUSH = "thread:21"  # everybody posts to it at once: its worker dies of it
+
+
+class Forum:
+    """What was posted and what was handled."""
+
+    def __init__(self, url):
+        self.url = url
+        self.client = redis.Redis.from_url(url)
+        names = [f"thread:{n}" for n in range(1, THREADS + 1)] + [RUSH]
+        self.triggered = {name: [] for name in names}
+        self.handled = []
+        self.seen = set()
+
+    def trigger(self, client, thread, kinds):
+        """Posts events of one thread, numbered 1, 2, 3 ..., in one command."""
+        events = self.triggered[thread]
+        first = len(events) + 1
+        payloads = [json.dumps({"n": first + n}) for n in range(len(kinds))]
+        if len(kinds) == 1:
+            replies = [client.execute_command("EVQ.TRIGGER", thread, *payloads, "TYPE", *kinds)]
+        else:
+            words = [word for payload in payloads for word in (thread, payload)]
+            replies = client.execute_command("EVQ.MTRIGGER", len(kinds), *words, "TYPE", kinds[0])
+        events.extend((partition, id.decode()) for partition, id in replies)
+
+    def posted(self):
+        return sum(map(len, self.triggered.values()))
+
+    def look(self, screen):
+        """Shows what was handled since the last look."""
+        records = [json.loads(r) for r in self.client.lrange(HANDLED, len(self.handled), -1)]
+        for record in records:
+            one = Handled(*record["handled"])
+            again = (one.thread, one.id) in self.seen
+            what = "AGAIN" if again else record["type"]
+            screen.cell(one.partition, one.thread, f"#{one.number} {what}")
+            self.seen.add((one.thread, one.id))
+            self.handled.append(one)
+        return records
+
+    def look_until(self, screen, condition):
+        """Looks until the condition holds; false if nothing has happened for a long time."""
+        last = time.monotonic()
+        while not condition():
+            if self.look(screen):
+                last = time.monotonic()
+            elif time.monotonic() - last > PATIENCE_S:
+                return False
+            screen.flush()
+            time.sleep(0.12 / SPEED)
+        return True
+
+
+def produce(forum, number):
+    """One producer: posts to its threads in turn, until each is closed."""
+    dice = random.Random(number)
+    client = redis.Redis.from_url(forum.url)
+    threads = [f"thread:{n}" for n in range(1, THREADS + 1) if n % PRODUCERS == number]
+    for post in range(1, POSTS + 1):
+        for thread in threads:
+            kind = dice.choice(["PostCreated", "PostUpdated", "PostLiked"])
+            kind = {1: "PostCreated", POSTS: "ThreadClosed"}.get(post, kind)
+            forum.trigger(client, thread, [kind])
+            time.sleep(PAUSE_S * dice.uniform(0.5, 1.5))
+
+
+def play(forum, crew, screen):
+    """The whole scenario; everything that is wrong afterwards, one line each."""
+    client = forum.client
+    places = {name: client.execute_command("EVQ.ROUTE", name)[0] for name in forum.triggered}
+    ring = json.loads(client.execute_command("EVQ.RING", "JSON"))
+    screen.ring(ring, client.execute_command("EVQ.POINTS"), places)
+    pause(3)
+
+    for partition in range(screen.partitions):
+        crew.start(f"worker {partition}", [partition])
+    crew.start("standby", list(range(screen.partitions)))
+    screen.note(
+        f"{screen.partitions} workers, one a partition; 1 standby behind all of them; "
+        f"{PRODUCERS} producers"
+    )
+    screen.note("each line below: events that were just handled, as: thread #number what")
+    screen.head()
+    pause(1)
+
+    producers = [threading.Thread(target=produce, args=(forum, n)) for n in range(PRODUCERS)]
+    for producer in producers:
+        producer.start()
+    forum.look_until(screen, lambda: len(forum.handled) > THREADS * POSTS * 0.45)
+    wrong = kill_one(forum, crew, screen, places[RUSH])
+    complete = forum.look_until(
+        screen,
+        lambda: not any(p.is_alive() for p in producers) and len(forum.seen) >= forum.posted(),
+    )
+    for producer in producers:
+        producer.join()
+    forum.look(screen)
+    screen.note("all is handled" if complete else "nothing happens any more")
+    wrong += [f"{name} ended with exit code {code}" for name, code in crew.stop().items()]
+    screen.note("workers and standby were asked to end (SIGTERM), and have")
+    forum.look(screen)
+    return wrong + problems(forum.triggered, forum.handled)
+
+
+def kill_one(forum, crew, screen, victim):
+    """Kills the worker of the partition `victim` in the middle of its work."""
+    mark = len(forum.handled)
+    forum.trigger(forum.client, RUSH, ["PostCreated"] * 5)
+    in_hand = lambda: sum(one.thread == RUSH for one in forum.handled[mark:])  # noqa: E731
+    forum.look_until(screen, lambda: in_hand() >= 2)
+    before = max(one.epoch for one in forum.handled if one.partition == victim)
+    pid, killed_at = crew.kill(f"worker {victim}")
+    forum.look(screen)
+    screen.note(f"kill -9 {pid}: the worker of partition {victim} is dead, with posts in hand")
+    after = lambda: [  # noqa: E731
+        one for one in forum.handled if one.partition == victim and one.epoch > before
+    ]
+    if not forum.look_until(screen, after):
+        return [f"nobody took partition {victim} over"]
+    taken_ms = (after()[0].started - killed_at) * 1000
+    screen.note(
+        f"the standby took partition {victim} over {taken_ms:.0f} ms later "
+        "and began with what was not acknowledged"
+    )
+    screen.head()
+    forum.trigger(forum.client, RUSH, ["PostUpdated"] * 2)
+    forum.trigger(forum.client, RUSH, ["ThreadClosed"])
+    return []
+
+
+def report(forum, screen, wrong):
+    """The counts, and the verdict."""
+    triggered = Counter(p for events in forum.triggered.values() for p, _ in events)
+    handled = Counter(partition for partition, *_ in {(e.partition, e.id) for e in forum.handled})
+    again = Counter(e.partition for e in forum.handled)
+    again.subtract(handled)
+    screen.say()
+    screen.say("Each thread, below its partition:")
+    screen.head()
+    for thread, events in forum.triggered.items():
+        broken = any(problem.startswith(f"{thread} ") for problem in wrong)
+        screen.cell(events[0][0], thread, f"{len(events)} {'WRONG' if broken else 'in order'}")
+    screen.say()
+    screen.table(
+        [("partition", "triggered", "handled", "duplicates")]
+        + [(p, triggered[p], handled[p], again[p]) for p in range(screen.partitions)]
+        + [("all", *(sum(each.values()) for each in (triggered, handled, again)))]
+    )
+    screen.say()
+    for problem in wrong:
+        screen.say(f"WRONG: {problem}")
+    if wrong:
+        screen.say(f"{len(wrong)} problems: the promise is broken.")
+        return
+    screen.say(
+        f"Order held in all {len(forum.triggered)} threads and nothing is missing. "
+        f"{sum(again.values())} events were handled"
+    )
+    screen.say("again after the kill: at least once is the promise, and never out of order.")
+
+
+def pause(seconds):
+    time.sleep(seconds / SPEED)
+
+
+def main():
+    # So that the crew goes home on SIGTERM too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    forum = Forum(sys.argv[1])
+    ring = json.loads(forum.client.execute_command("EVQ.RING", "JSON"))
+    screen = Screen(len(ring["partitions"]))
+    with Crew(forum.client, forum.url) as crew:
+        wrong = play(forum, crew, screen)
+    report(forum, screen, wrong)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
