@@ -16,6 +16,7 @@ use crate::model::progress::{Caller, Progress, Turn};
 use crate::model::words::{Claim, PartitionArg, Words, event_id, is, once};
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;
+use crate::server::blocking::move_wait;
 use crate::server::config;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
@@ -88,12 +89,18 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
     {
         ctx.replicate_ack(&place.names, group, id);
     }
-    let turn = ctx.turn(&place, &caller, now)?;
+    let turn = match visit {
+        Visit::First => ctx.turn(&place, &caller, now)?,
+        Visit::Again => ctx.next_turn(&place, &caller, now)?,
+    };
     match turn {
         Turn::Wait => {}
-        Turn::Continue => ctx.open_state(&place.names).volatile(group, |progress| {
-            progress.continue_lease(caller.connection, now, request.lease_ms);
-        })?,
+        Turn::Continue => {
+            ctx.open_state(&place.names).volatile(group, |progress| {
+                progress.continue_lease(caller.connection, now, request.lease_ms);
+            })?;
+            move_wait(&place.line, caller.connection);
+        }
         Turn::Grant(epoch) => ctx.grant(&place, &caller, epoch, now, request.lease_ms)?,
     }
     if turn != Turn::Wait {

@@ -8,6 +8,10 @@
 //! will be served: answering "not served" after a replication, or after opening another key that
 //! has expired, kills Redis 7.0. So the callback looks for an entry beyond the waiter's position
 //! first, and only then runs the command again, which always replies.
+//!
+//! The time of a parked client is kept by the sweep, not by the server: when it is up between the
+//! moment the client is released and the moment it is served, Redis 7.0 unblocks the client
+//! without any reply. (It does so for a CLIENT UNBLOCK in that moment too, which we cannot see.)
 
 use std::ffi::{c_int, c_longlong};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +24,7 @@ use super::ffi::{ERR, OK, raw};
 use super::key::Kind;
 use super::stream::Entries;
 use super::sweep;
-use super::waiting::{self, Line, Wait, Waiter};
+use super::waiting::{self, Line, Outcome, Wait, Waiter};
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
@@ -47,12 +51,12 @@ impl Ctx {
             )
         };
         if self.watch_disconnect(handle) {
-            waiting::wait_as_owner(self.client_id(), waiter(wait, handle, true));
+            waiting::wait_as_owner(self.client_id(), on_stream(wait, handle));
         }
     }
 
-    /// Parks the client at the end of its line, behind the lease of `progress`, at most `timeout_ms` (0: for ever). The context
-    /// must allow blocking.
+    /// Parks the client at the end of its line, behind the lease of `progress`, at most
+    /// `timeout_ms` (0: for ever). The context must allow blocking.
     pub(crate) fn park(&self, wait: Wait, timeout_ms: u64, progress: Option<&Progress>) {
         // SAFETY: the callbacks have the signatures that the server wants.
         let handle = unsafe {
@@ -61,11 +65,13 @@ impl Ctx {
                 Some(on_parked_ready),
                 Some(on_timeout),
                 None,
-                timeout_ms.cast_signed() as c_longlong,
+                0,
             )
         };
         if self.watch_disconnect(handle) {
-            waiting::wait_in_line(self.client_id(), waiter(wait, handle, false));
+            let ends_ms = (timeout_ms > 0).then(|| self.now().ms().saturating_add(timeout_ms));
+            let waiter = Waiter { on_stream: false, ends_ms, ..on_stream(wait, handle) };
+            waiting::wait_in_line(self.client_id(), waiter);
             sweep::watch(self, progress);
         }
     }
@@ -85,18 +91,20 @@ impl Ctx {
     pub(crate) fn wake_parked(&self, ring: &Name, partition: u32) {
         if waiting::any_parked_owner() {
             for client in waiting::parked_owners(self.db(), ring, partition) {
-                release(client, None);
+                release(client, Outcome::Serve);
             }
         }
     }
 }
 
-fn waiter(wait: Wait, handle: *mut raw::RedisModuleBlockedClient, on_stream: bool) -> Waiter {
-    Waiter { wait, handle, on_stream, released: false, outcome: None }
+fn on_stream(wait: Wait, handle: *mut raw::RedisModuleBlockedClient) -> Waiter {
+    let outcome = Outcome::Serve;
+    Waiter { wait, handle, on_stream: true, released: false, outcome, ends_ms: None }
 }
 
-/// Unblocks a client: to be served from the event loop, or with an error at once or soon.
-pub(crate) fn release(client: u64, outcome: Option<Error>) {
+/// Unblocks a client. A parked one gets its reply from the event loop; one that blocks on its
+/// stream at once, and cannot be served in this way.
+pub(crate) fn release(client: u64, outcome: Outcome) {
     if let Some(handle) = waiting::release(client, outcome) {
         // SAFETY: the handle is live until the server was told once, which `release` ensures. For
         // a client that is blocked on a key this runs `on_timeout` before it returns.
@@ -108,14 +116,23 @@ pub(crate) fn release(client: u64, outcome: Option<Error>) {
 /// the old one is told so.
 pub(crate) fn fence_owner(line: &Line, but: Option<u64>) {
     if let Some(client) = waiting::waiting_owner(line).filter(|client| Some(*client) != but) {
-        release(client, Some(Error::Fenced));
+        release(client, Outcome::Refuse(Error::Fenced));
+    }
+}
+
+/// The lease of `line` goes on at `connection`: whoever waits under it elsewhere waits in vain.
+pub(crate) fn move_wait(line: &Line, connection: Option<u64>) {
+    if let Some(client) = waiting::waiting_owner(line).filter(|client| Some(*client) != connection)
+        && connection.is_some()
+    {
+        release(client, Outcome::Nothing);
     }
 }
 
 /// The ring is gone: everybody who waits in front of it is told so.
 pub(crate) fn dismiss_ring(ctx: &Ctx, ring: &Name) {
     for client in waiting::waiters_of_ring(ctx.db(), ring) {
-        release(client, Some(Error::NoRing));
+        release(client, Outcome::Refuse(Error::NoRing));
     }
 }
 
@@ -147,14 +164,16 @@ unsafe extern "C" fn on_parked_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) ->
 /// `argv` and `argc` must be the arguments of the context's client.
 unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int) {
     reply_outcome(ctx, || {
-        let waiter = waiting::remove(ctx.client_id()).ok_or(Error::Bug("an unknown waiter"))?;
+        let (waiter, owner) = leave(ctx)?;
         match waiter.outcome {
-            Some(error) => Err(error),
-            None => {
+            // To serve may mean to write, and who must not write has no way to wait on.
+            Outcome::Serve if ctx.may_replicate() => {
                 // SAFETY: the caller vouches for the arguments.
                 let args = unsafe { Args::new(argv, argc) };
                 (waiter.wait.resume)(ctx, &args)
             }
+            Outcome::Serve | Outcome::Nothing => give_nothing(ctx, &waiter.wait, owner),
+            Outcome::Refuse(error) => Err(error),
         }
     });
 }
@@ -163,27 +182,37 @@ unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int) {
 unsafe extern "C" fn on_timeout(ctx: RawCtx, _argv: RawArgs, _argc: c_int) -> c_int {
     let ctx = Ctx::new(ctx);
     reply_outcome(&ctx, || {
-        let client = ctx.client_id();
-        let owner =
-            waiting::wait_of(client).filter(|w| waiting::waiting_owner(&w.line) == Some(client));
-        let waiter = waiting::remove(client).ok_or(Error::Bug("an unknown waiter"))?;
+        let (waiter, owner) = leave(&ctx)?;
         if !waiter.on_stream && !waiter.released {
             // SAFETY: a parked client's handle lives until the server is told, once.
             unsafe { api!(RedisModule_UnblockClient)(waiter.handle, null_mut()) };
         }
-        if let Some(error) = waiter.outcome {
-            return Err(error);
+        match waiter.outcome {
+            Outcome::Refuse(error) => Err(error),
+            Outcome::Serve | Outcome::Nothing => give_nothing(&ctx, &waiter.wait, owner),
         }
-        if let Some(wait) = owner {
-            // Its lease did not age while it waited; from here on it does.
-            let now = ctx.now();
-            let mut state = ctx.open_state(&wait.names);
-            state.volatile(&wait.line.group, |progress| progress.renew_for(client, now))?;
-        }
-        ctx.reply_null_array();
-        Ok(())
     });
     OK
+}
+
+/// Ends the bookkeeping of the context's client; also tells whether it waited as the owner.
+fn leave(ctx: &Ctx) -> Result<(Waiter, bool), Error> {
+    let client = ctx.client_id();
+    let owner = waiting::wait_of(client)
+        .is_some_and(|wait| waiting::waiting_owner(&wait.line) == Some(client));
+    let waiter = waiting::remove(client).ok_or(Error::Bug("an unknown waiter"))?;
+    Ok((waiter, owner))
+}
+
+/// Replies null. The lease of an owner did not age while it waited; from here on it does.
+fn give_nothing(ctx: &Ctx, wait: &Wait, owner: bool) -> Result<(), Error> {
+    if owner {
+        let (client, now) = (ctx.client_id(), ctx.now());
+        let mut state = ctx.open_state(&wait.names);
+        state.volatile(&wait.line.group, |progress| progress.renew_for(client, now))?;
+    }
+    ctx.reply_null_array();
+    Ok(())
 }
 
 /// The client was killed or closed its connection, or the server lets it go by itself.

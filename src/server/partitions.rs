@@ -157,9 +157,33 @@ impl Ctx {
     /// # Errors
     /// [`Error::WrongType`].
     pub(crate) fn turn(&self, place: &Place, caller: &Caller, now: Now) -> Result<Turn, Error> {
+        self.decide_turn(place, caller, now, |scene| scene)
+    }
+
+    /// Decides a CONSUME whose turn has come after it had waited: nobody was before it, even if
+    /// the lease it had is gone with its key.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn next_turn(
+        &self,
+        place: &Place,
+        caller: &Caller,
+        now: Now,
+    ) -> Result<Turn, Error> {
+        self.decide_turn(place, caller, now, |scene| Scene { queue: false, ..scene })
+    }
+
+    fn decide_turn(
+        &self,
+        place: &Place,
+        caller: &Caller,
+        now: Now,
+        seen: impl FnOnce(Scene) -> Scene,
+    ) -> Result<Turn, Error> {
         let state = self.open_state(&place.names);
         let progress = state.progress(&place.line.group)?;
-        let scene = waiting::scene(&place.line, progress);
+        let scene = seen(waiting::scene(&place.line, progress));
         // Who has no progress yet is as who has finished nothing and never had a lease.
         let none = Progress::default();
         Ok(progress.unwrap_or(&none).turn(caller, now, scene))

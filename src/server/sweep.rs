@@ -10,11 +10,12 @@ use std::ptr::null_mut;
 
 use super::blocking::release;
 use super::ctx::Ctx;
+use super::datatype::RingValue;
 use super::ffi::raw;
-use super::names::RingNames;
+use super::names::{PartitionNames, RingNames};
 use super::partitions::Place;
 use super::stream::Entries;
-use super::waiting::{self, Line, Wait};
+use super::waiting::{self, Line, Outcome, Wait};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
@@ -24,6 +25,8 @@ const PARKED_OWNER_MS: u64 = 10;
 /// How soon a line is looked at again whatever its lease says: its key may have been deleted,
 /// renamed or restored by hand, which tells us nothing.
 const RECHECK_MS: u64 = 1000;
+/// How soon to try again while the server wants no writes: it is paused, fails over or stops.
+const PAUSED_MS: u64 = 20;
 
 #[derive(Clone, Copy)]
 struct Armed {
@@ -72,7 +75,8 @@ unsafe extern "C" fn wake_up(_data: *mut c_void) {}
 pub(crate) fn watch(ctx: &Ctx, progress: Option<&Progress>) {
     let now_ms = ctx.now().ms();
     let deadline_ms = progress.and_then(Progress::lease).map_or(now_ms, |lease| lease.deadline_ms);
-    arm(ctx, deadline_ms.clamp(now_ms + 1, now_ms + RECHECK_MS));
+    let end_ms = waiting::next_end().unwrap_or(u64::MAX);
+    arm(ctx, deadline_ms.min(end_ms).clamp(now_ms + 1, now_ms + RECHECK_MS));
 }
 
 unsafe extern "C" fn on_timer(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
@@ -83,19 +87,32 @@ unsafe extern "C" fn on_timer(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void)
 }
 
 fn sweep(ctx: &Ctx) {
-    if !ctx.may_act() {
-        return;
+    let now_ms = ctx.now().ms();
+    for client in waiting::time_is_up(now_ms) {
+        release(client, Outcome::Nothing);
     }
-    for (client, lines) in waiting::take_gone() {
-        for line in lines {
-            end_lease_of(ctx, client, &line);
+    if ctx.may_act() {
+        for (client, lines) in waiting::take_gone() {
+            for line in lines {
+                end_lease_of(ctx, client, &line);
+            }
+        }
+        if ctx.may_replicate() {
+            look_after_lines(ctx, now_ms);
+        } else {
+            arm(ctx, now_ms + PAUSED_MS);
         }
     }
-    let now_ms = ctx.now().ms();
+    if let Some(end_ms) = waiting::next_end() {
+        arm(ctx, end_ms.clamp(now_ms + 1, now_ms + RECHECK_MS));
+    }
+}
+
+fn look_after_lines(ctx: &Ctx, now_ms: u64) {
     for line in waiting::lines_with_standbys() {
         if ctx.select_db(line.db) {
             // A key of a wrong type has no lease to hand on; the standbys' time-outs end the wait.
-            let lease_ends_ms = hand_over(ctx, &line).unwrap_or_default();
+            let lease_ends_ms = hand_over(ctx, &line).ok().flatten().unwrap_or(u64::MAX);
             arm(ctx, lease_ends_ms.clamp(now_ms + 1, now_ms + RECHECK_MS));
         }
     }
@@ -122,15 +139,17 @@ fn end_lease_of(ctx: &Ctx, client: u64, line: &Line) {
     let _ = state.volatile(&line.group, |progress| progress.end_lease_of(client));
 }
 
-/// Gives a free lease to the first in line. Answers when the lease that stands lapses, or 0.
+/// Gives a free lease to the first in line. Answers when the lease that stands then lapses, if it
+/// does.
 ///
 /// # Errors
 /// [`Error::WrongType`].
-pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<u64, Error> {
+pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<Option<u64>, Error> {
+    let Some(client) = waiting::first_standby(line) else { return Ok(None) };
+    let Some(wait) = waiting::wait_of(client) else { return Ok(None) };
     let now = ctx.now();
-    let names = RingNames::of(&line.ring).partition(line.partition);
-    let Some(client) = waiting::first_standby(line) else { return Ok(0) };
-    let Some(wait) = waiting::wait_of(client) else { return Ok(0) };
+    let ring = RingNames::of(&line.ring);
+    let names = ring.partition(line.partition);
     let epoch = {
         let state = ctx.open_state(&names);
         match state.progress(&line.group)? {
@@ -138,18 +157,30 @@ pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<u64, Error> {
             Some(progress) => {
                 let scene = waiting::scene(line, Some(progress));
                 if !progress.is_free(now, scene) {
-                    return Ok(progress.lease().map_or(0, |lease| lease.deadline_ms));
+                    return Ok(progress.lease().map(|lease| lease.deadline_ms));
                 }
                 progress.next_epoch(now)
             }
         }
     };
+    let known = {
+        let key = ctx.open_read(&ring.ring);
+        key.value::<RingValue>()?.map(|value| value.ring.has_group(&line.group))
+    };
+    if known != Some(true) {
+        // The keys were deleted by hand, and perhaps made again. Whoever waited since before then
+        // makes the group again, as every CONSUME would, when there is something to give.
+        if known.is_some() && has_entry_after(ctx, &names, EventId::ZERO) {
+            release(client, Outcome::Serve);
+        }
+        return Ok(None);
+    }
     let place = Place { names, line: line.clone() };
     ctx.grant(&place, &wait.caller, epoch, now, wait.lease_ms)?;
     waiting::promote(client);
     serve_parked_owner(ctx, client, &wait);
     arm(ctx, now.ms() + PARKED_OWNER_MS);
-    Ok(0)
+    Ok(Some(now.ms().saturating_add(wait.lease_ms)))
 }
 
 /// Unblocks a parked owner if there is something to give to it.
@@ -159,11 +190,14 @@ fn serve_parked_owner(ctx: &Ctx, client: u64, wait: &Wait) {
         let progress = state.progress(&wait.line.group).ok().flatten();
         progress.map_or(EventId::ZERO, Progress::cursor)
     };
-    let has_work = match ctx.open_read(&wait.names.stream).stream() {
-        Ok(Some(stream)) => Entries::after(&stream, cursor).next_entry().is_some(),
+    if has_entry_after(ctx, &wait.names, cursor) {
+        release(client, Outcome::Serve);
+    }
+}
+
+fn has_entry_after(ctx: &Ctx, names: &PartitionNames, after: EventId) -> bool {
+    match ctx.open_read(&names.stream).stream() {
+        Ok(Some(stream)) => Entries::after(&stream, after).next_entry().is_some(),
         Ok(None) | Err(_) => false,
-    };
-    if has_work {
-        release(client, None);
     }
 }

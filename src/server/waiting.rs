@@ -10,7 +10,7 @@
 //! and checks. Everything runs on the server's main thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::args::Args;
@@ -55,6 +55,17 @@ pub(crate) struct Wait {
     pub(crate) resume: Resume,
 }
 
+/// How a wait ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The command runs once more, and is given events if there still are any.
+    Serve,
+    /// With null, as if the time were up.
+    Nothing,
+    /// With an error.
+    Refuse(Error),
+}
+
 /// A blocked client.
 #[derive(Debug)]
 pub(crate) struct Waiter {
@@ -66,8 +77,10 @@ pub(crate) struct Waiter {
     pub(crate) on_stream: bool,
     /// The server was told to unblock it; telling twice would free the handle twice.
     pub(crate) released: bool,
-    /// The error it is to be given instead of events.
-    pub(crate) outcome: Option<Error>,
+    /// How its wait ends, as far as is known now.
+    pub(crate) outcome: Outcome,
+    /// When the time of a parked client is up, in unix ms: see [`super::blocking`].
+    pub(crate) ends_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +94,8 @@ struct Waiting {
     /// By client id: a client waits for one thing at a time.
     waiters: HashMap<u64, Waiter>,
     queues: HashMap<Line, Queue>,
+    /// When whose time is up.
+    ends: BTreeSet<(u64, u64)>,
     /// Owners that an append does not reach by itself, by ring, then by database and partition.
     parked_owners: HashMap<Name, HashMap<(i32, u32), Vec<u64>>>,
     /// The lines whose lease ends with a connection, by client id.
@@ -113,6 +128,12 @@ impl Waiting {
             self.parked_owners.remove(&line.ring);
         }
         ANY_PARKED.set(!self.parked_owners.is_empty());
+    }
+
+    fn forget_end(&mut self, client: u64, ends_ms: Option<u64>) {
+        if let Some(at_ms) = ends_ms {
+            self.ends.remove(&(at_ms, client));
+        }
     }
 }
 
@@ -184,6 +205,7 @@ pub(crate) fn wait_as_owner(client: u64, waiter: Waiter) {
 pub(crate) fn wait_in_line(client: u64, waiter: Waiter) {
     WAITING.with_borrow_mut(|all| {
         all.queues.entry(waiter.wait.line.clone()).or_default().standbys.push_back(client);
+        all.ends.extend(waiter.ends_ms.map(|at_ms| (at_ms, client)));
         all.waiters.insert(client, waiter);
     });
 }
@@ -203,6 +225,7 @@ pub(crate) fn remove(client: u64) -> Option<Waiter> {
             }
         }
         all.unpark_owner(client, line);
+        all.forget_end(client, waiter.ends_ms);
         Some(waiter)
     })
 }
@@ -236,19 +259,38 @@ pub(crate) fn promote(client: u64) {
     });
 }
 
-/// Marks a waiter as told to unblock, and gives its handle; none if it was told already.
-pub(crate) fn release(
-    client: u64,
-    outcome: Option<Error>,
-) -> Option<*mut raw::RedisModuleBlockedClient> {
+/// Marks a waiter as told to unblock, and gives its handle; none if it was told already. Until it
+/// has unblocked, a better reason than to be served still counts.
+pub(crate) fn release(client: u64, outcome: Outcome) -> Option<*mut raw::RedisModuleBlockedClient> {
     WAITING.with_borrow_mut(|all| {
-        let waiter = all.waiters.get_mut(&client).filter(|waiter| !waiter.released)?;
-        waiter.outcome = outcome;
-        waiter.released = true;
-        let (handle, line) = (waiter.handle, waiter.wait.line.clone());
+        let waiter = all.waiters.get_mut(&client)?;
+        if waiter.outcome == Outcome::Serve {
+            waiter.outcome = outcome;
+        }
+        if std::mem::replace(&mut waiter.released, true) {
+            return None;
+        }
+        let (handle, line, ends_ms) = (waiter.handle, waiter.wait.line.clone(), waiter.ends_ms);
         all.unpark_owner(client, &line);
+        all.forget_end(client, ends_ms);
+        // Who is on the way out is not next in line, but an owner is one until it is gone.
+        if let Some(queue) = all.queues.get_mut(&line) {
+            queue.standbys.retain(|other| *other != client);
+        }
         Some(handle)
     })
+}
+
+/// The parked clients whose time is up.
+pub(crate) fn time_is_up(now_ms: u64) -> Vec<u64> {
+    WAITING.with_borrow(|all| {
+        all.ends.range(..(now_ms.saturating_add(1), 0)).map(|(_, client)| *client).collect()
+    })
+}
+
+/// When the time of the next parked client is up.
+pub(crate) fn next_end() -> Option<u64> {
+    WAITING.with_borrow(|all| all.ends.first().map(|(at_ms, _)| *at_ms))
 }
 
 /// Whether any parked owner exists.

@@ -23,4 +23,5 @@ mod ring;
 mod ring_life;
 mod routing;
 mod types;
+mod unblocking;
 mod waiting;
