@@ -5,9 +5,11 @@
 // A test that cannot go on should stop where it stands and say so.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod acl;
 mod config;
 mod consume;
 mod demo;
+mod docs;
 mod epochs;
 mod harness;
 mod harness_test;
