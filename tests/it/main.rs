@@ -17,6 +17,7 @@ mod hostile;
 mod leases;
 mod persistence;
 mod produce;
+mod promises;
 mod pull;
 mod python_worker;
 mod replication;
