@@ -44,13 +44,13 @@ impl Command for DropRing {
         // Closed before its key is deleted.
         drop(ring);
         let mut keys = vec![&names.ring];
+        keys.extend(partitions.iter().flat_map(|names| [&names.stream, &names.groups]));
+        for key in &keys {
+            user.check(key, Access::Delete)?;
+        }
         for partition in &partitions {
             ctx.open_read(&partition.stream).stream()?;
             ctx.open_state(partition).check()?;
-            keys.extend([&partition.stream, &partition.groups]);
-        }
-        for key in &keys {
-            user.check(key, Access::Delete)?;
         }
         ctx.unlink(&keys)?;
         known::forget(ctx.db(), &name);

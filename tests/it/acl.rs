@@ -169,6 +169,26 @@ fn a_batch_needs_every_partition_it_touches() {
 }
 
 #[test]
+fn what_a_key_holds_is_not_told_to_who_may_not_touch_it() {
+    each_server(|server| {
+        let mut admin = server.connect();
+        must!(admin, "EVQ.CREATE", "r", 1);
+        must!(admin, "SET", "evq:{r:0}", "a string");
+        must!(admin, "SET", "evq:{r:0}:groups", "a string");
+        let mut conn = user(&server, &["~evq:{r}"]);
+        for words in [
+            args!["EVQ.TRIGGER", "k", "p", "RING", "r"].to_vec(),
+            args!["EVQ.MTRIGGER", 1, "k", "p", "RING", "r"].to_vec(),
+            args!["EVQ.RING", "r"].to_vec(),
+            args!["EVQ.CONSUME", 0, "RING", "r", "NOBLOCK"].to_vec(),
+            args!["EVQ.DROP", "r"].to_vec(),
+        ] {
+            assert_eq!(conn.cmd(&words).err_code(), "NOPERM", "{:?}", words[0].escape_ascii());
+        }
+    });
+}
+
+#[test]
 fn rings_lists_only_what_the_user_may_read() {
     each_server(|server| {
         let mut admin = server.connect();
