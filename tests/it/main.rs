@@ -20,6 +20,7 @@ mod produce;
 mod promises;
 mod pull;
 mod python_worker;
+mod readme;
 mod replication;
 mod replication_mix;
 mod restore;
