@@ -19,6 +19,7 @@ use crate::model::name::Name;
 use crate::model::words::{Claim, PartitionArg, Words, event_id, is, once, partition_or_all};
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;
+use crate::server::blocking::move_wait;
 use crate::server::config;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
@@ -104,7 +105,7 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
     }
     let mut owns = false;
     for place in rounds(&places, &request) {
-        if take(ctx, place, &caller, &request, now)? {
+        if take(ctx, place, &caller, &request, now, visit)? {
             owns = true;
             if ctx.deliver(place, request.count, now)? {
                 end_round(&any_line(place), place.line.partition);
@@ -204,13 +205,18 @@ fn take(
     caller: &Caller,
     request: &Request,
     now: Now,
+    visit: Visit,
 ) -> Result<bool, Error> {
     let any = request.partition.is_none();
-    match ctx.turn(place, caller, now)? {
+    let turn = match visit {
+        Visit::Again if !any => ctx.next_turn(place, caller, now)?,
+        Visit::Again | Visit::First => ctx.turn(place, caller, now)?,
+    };
+    match turn {
         Turn::Wait => return Ok(false),
         Turn::Grant(_) if any && !ctx.look(place, now, false)?.work => return Ok(false),
         Turn::Grant(epoch) => ctx.grant(place, caller, epoch, now, request.lease_ms)?,
-        Turn::Continue => {}
+        Turn::Continue => move_wait(&place.line, caller.connection),
     }
     ctx.open_state(&place.names).volatile(&place.line.group, |progress| {
         progress.continue_lease(caller.connection, now, request.lease_ms);

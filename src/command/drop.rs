@@ -45,23 +45,23 @@ impl Command for DropRing {
         let mut letters = Vec::new();
         for (group, _) in ring.value()?.ring.groups() {
             for node in ring.value()?.ring.nodes() {
-                let dead = letters_name(&name, node.partition, group);
-                if ctx.open_read(&dead).stream()?.is_some() {
-                    letters.push(dead);
-                }
+                letters.push(letters_name(&name, node.partition, group));
             }
         }
         // Closed before its key is deleted.
         drop(ring);
         let mut keys = vec![&names.ring];
-        for partition in &partitions {
-            ctx.open_read(&partition.stream).stream()?;
-            ctx.open_state(partition).check()?;
-            keys.extend([&partition.stream, &partition.groups]);
-        }
+        keys.extend(partitions.iter().flat_map(|names| [&names.stream, &names.groups]));
         keys.extend(&letters);
         for key in &keys {
             user.check(key, Access::Delete)?;
+        }
+        for partition in &partitions {
+            ctx.open_read(&partition.stream).stream()?;
+            ctx.open_state(partition).check()?;
+        }
+        for dead in &letters {
+            ctx.open_read(dead).stream()?;
         }
         ctx.unlink(&keys)?;
         known::forget(ctx.db(), &name);

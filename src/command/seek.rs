@@ -59,7 +59,8 @@ impl Command for Seek {
             };
             ctx.change(place, Change::Sought { cursor: *cursor, epoch })?;
             fence_owner(&place.line, None);
-            hand_over(ctx, &place.line)?;
+            // The cursor is moved, whoever pulls from it next.
+            let _ = hand_over(ctx, &place.line);
             look_again(ctx, &place.line);
         }
         ctx.reply_ok();

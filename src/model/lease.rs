@@ -78,6 +78,8 @@ pub struct Lease {
     pub redelivering: BTreeSet<EventId>,
     /// Pulled by `EVQ.CONSUME *`: with nothing in flight, any worker of the group may take it.
     pub shared: bool,
+    /// The connection of a named owner has closed; the lease goes on to its deadline.
+    pub abandoned: bool,
     /// The era it was granted in, see [`Scene::era`].
     pub era: u64,
     /// For each reply that is not acknowledged yet, its last event and how many stream entries

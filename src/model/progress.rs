@@ -555,6 +555,7 @@ impl Progress {
             position: self.cursor,
             redelivering: BTreeSet::new(),
             shared: false,
+            abandoned: false,
             era,
             replies: std::collections::VecDeque::new(),
         });
@@ -564,6 +565,7 @@ impl Progress {
     pub fn continue_lease(&mut self, connection: Option<u64>, now: Now, lease_ms: u64) {
         if let Some(lease) = &mut self.lease {
             lease.connection = connection.or(lease.connection);
+            lease.abandoned = false;
             lease.lease_ms = lease_ms;
         }
         self.renew(now);
@@ -587,6 +589,13 @@ impl Progress {
     pub fn renew_for(&mut self, connection: u64, now: Now) {
         if self.lease.as_ref().is_some_and(|lease| lease.connection == Some(connection)) {
             self.renew(now);
+        }
+    }
+
+    /// Volatile: the connection of the lease's named owner has closed.
+    pub fn abandon_lease(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.abandoned = true;
         }
     }
 

@@ -40,10 +40,13 @@ fn partition() -> Partition {
 #[test]
 fn values_and_effects_come_back() {
     assert_eq!(decode(&encode(&ring()).unwrap()), Ok(ring()));
-    assert_eq!(decode(&encode(&partition()).unwrap()), Ok(partition()));
+    // What is volatile (here: how often something failed since the start) does not come back.
+    let back: Partition = decode(&encode(&partition()).unwrap()).unwrap();
+    assert_eq!(encode(&back), encode(&partition()));
+    assert_eq!(decode(&encode(&back).unwrap()), Ok(back));
     for effect in [
         Effect::Ring(ring()),
-        Effect::Partition(partition()),
+        Effect::Partition(Partition::default()),
         Effect::GroupSet(group("g"), Group::default()),
         Effect::GroupGone(group("g")),
         Effect::Group(group("g"), Change::Failed(failure())),

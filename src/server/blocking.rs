@@ -8,6 +8,10 @@
 //! will be served: answering "not served" after a replication, or after opening another key that
 //! has expired, kills Redis 7.0. So the callback looks for an entry beyond the waiter's position
 //! first, and only then runs the command again, which always replies.
+//!
+//! The time of a parked client is kept by the sweep, not by the server: when it is up between the
+//! moment the client is released and the moment it is served, Redis 7.0 unblocks the client
+//! without any reply. (It does so for a CLIENT UNBLOCK in that moment too, which we cannot see.)
 
 use std::ffi::{c_int, c_longlong};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,15 +52,15 @@ impl Ctx {
         };
         if self.watch_disconnect(handle) {
             let look_ms = wait.look_ms;
-            waiting::wait_as_owner(self.client_id(), waiter(wait, handle, true));
+            waiting::wait_as_owner(self.client_id(), on_stream(wait, handle));
             if let Some(look_ms) = look_ms {
                 sweep::arm(self, look_ms);
             }
         }
     }
 
-    /// Parks the client at the end of its line, behind the lease of `progress`, at most `timeout_ms` (0: for ever). The context
-    /// must allow blocking.
+    /// Parks the client at the end of its line, behind the lease of `progress`, at most
+    /// `timeout_ms` (0: for ever). The context must allow blocking.
     pub(crate) fn park(&self, wait: Wait, timeout_ms: u64, progress: Option<&Progress>) {
         // SAFETY: the callbacks have the signatures that the server wants.
         let handle = unsafe {
@@ -65,11 +69,13 @@ impl Ctx {
                 Some(on_parked_ready),
                 Some(on_timeout),
                 None,
-                timeout_ms.cast_signed() as c_longlong,
+                0,
             )
         };
         if self.watch_disconnect(handle) {
-            waiting::wait_in_line(self.client_id(), waiter(wait, handle, false));
+            let ends_ms = (timeout_ms > 0).then(|| self.now().ms().saturating_add(timeout_ms));
+            let waiter = Waiter { on_stream: false, ends_ms, ..on_stream(wait, handle) };
+            waiting::wait_in_line(self.client_id(), waiter);
             sweep::watch(self, progress);
         }
     }
@@ -114,11 +120,13 @@ pub(crate) fn look_again(ctx: &Ctx, line: &Line) {
     }
 }
 
-fn waiter(wait: Wait, handle: *mut raw::RedisModuleBlockedClient, on_stream: bool) -> Waiter {
-    Waiter { wait, handle, on_stream, released: false, outcome: None, called_to: None }
+fn on_stream(wait: Wait, handle: *mut raw::RedisModuleBlockedClient) -> Waiter {
+    let outcome = Outcome::Serve;
+    Waiter { wait, handle, on_stream: true, released: false, outcome, ends_ms: None }
 }
 
-/// Unblocks a client: to be served from the event loop, or with an error at once or soon.
+/// Unblocks a client. A parked one gets its reply from the event loop; one that blocks on its
+/// stream at once.
 pub(crate) fn release(client: u64, outcome: Outcome) {
     if let Some(handle) = waiting::release(client, outcome) {
         // SAFETY: the handle is live until the server was told once, which `release` ensures. For
@@ -132,6 +140,15 @@ pub(crate) fn release(client: u64, outcome: Outcome) {
 pub(crate) fn fence_owner(line: &Line, but: Option<u64>) {
     if let Some(client) = waiting::waiting_owner(line).filter(|client| Some(*client) != but) {
         release(client, Outcome::Refuse(Error::Fenced));
+    }
+}
+
+/// The lease of `line` goes on at `connection`: whoever waits under it elsewhere waits in vain.
+pub(crate) fn move_wait(line: &Line, connection: Option<u64>) {
+    if let Some(client) = waiting::waiting_owner(line).filter(|client| Some(*client) != connection)
+        && connection.is_some()
+    {
+        release(client, Outcome::Nothing);
     }
 }
 
@@ -179,49 +196,69 @@ unsafe extern "C" fn on_parked_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) ->
 /// `argv` and `argc` must be the arguments of the context's client.
 unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int) {
     reply_outcome(ctx, || {
-        let waiter = waiting::remove(ctx.client_id()).ok_or(Error::Bug("an unknown waiter"))?;
-        match waiter.outcome {
-            Some(Outcome::Refuse(error)) => Err(error),
-            Some(Outcome::Serve) | None => {
-                // SAFETY: the caller vouches for the arguments.
-                let args = unsafe { Args::new(argv, argc) };
-                (waiter.wait.resume)(ctx, &args)
-            }
-        }
+        let (waiter, owner) = leave(ctx)?;
+        // SAFETY: the caller vouches for the arguments.
+        unsafe { end_wait(ctx, waiter, owner, argv, argc) }
     });
+}
+
+/// # Safety
+/// `argv` and `argc` must be the arguments of the context's client.
+unsafe fn end_wait(
+    ctx: &Ctx,
+    waiter: Waiter,
+    owner: bool,
+    argv: RawArgs,
+    argc: c_int,
+) -> Result<(), Error> {
+    match waiter.outcome {
+        // To serve may mean to write, and who must not write has no way to wait on.
+        Outcome::Serve if ctx.may_replicate() => {
+            // SAFETY: the caller vouches for the arguments.
+            let args = unsafe { Args::new(argv, argc) };
+            (waiter.wait.resume)(ctx, &args)
+        }
+        Outcome::Serve | Outcome::Nothing => give_nothing(ctx, &waiter.wait, owner),
+        Outcome::Refuse(error) => Err(error),
+    }
 }
 
 /// The time is up, CLIENT UNBLOCK was called, or a client that blocks on its stream was released.
 unsafe extern "C" fn on_timeout(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {
     let ctx = Ctx::new(ctx);
     reply_outcome(&ctx, || {
-        let client = ctx.client_id();
-        let line = waiting::wait_of(client).map(|wait| wait.line);
-        let owns = line.is_some_and(|line| waiting::waiting_owner(&line) == Some(client));
-        let waiter = waiting::remove(client).ok_or(Error::Bug("an unknown waiter"))?;
+        let (waiter, owner) = leave(&ctx)?;
         if !waiter.on_stream && !waiter.released {
             // SAFETY: a parked client's handle lives until the server is told, once.
             unsafe { api!(RedisModule_UnblockClient)(waiter.handle, null_mut()) };
         }
-        match waiter.outcome {
-            Some(Outcome::Refuse(error)) => return Err(error),
-            Some(Outcome::Serve) => {
-                // SAFETY: the server keeps a blocked client's arguments.
-                let args = unsafe { Args::new(argv, argc) };
-                return (waiter.wait.resume)(&ctx, &args);
-            }
-            None => {}
+        if !waiter.released {
+            return give_nothing(&ctx, &waiter.wait, owner);
         }
-        if owns {
-            // Its lease did not age while it waited; from here on it does.
-            let (wait, now) = (waiter.wait, ctx.now());
-            let mut state = ctx.open_state(&wait.names);
-            state.volatile(&wait.line.group, |progress| progress.renew_for(client, now))?;
-        }
-        ctx.reply_null_array();
-        Ok(())
+        // SAFETY: the server keeps a blocked client's arguments.
+        unsafe { end_wait(&ctx, waiter, owner, argv, argc) }
     });
     OK
+}
+
+/// Ends the bookkeeping of the context's client; also tells whether it waited as the owner.
+fn leave(ctx: &Ctx) -> Result<(Waiter, bool), Error> {
+    let client = ctx.client_id();
+    let owner = waiting::wait_of(client)
+        .is_some_and(|wait| waiting::waiting_owner(&wait.line) == Some(client));
+    let waiter = waiting::remove(client).ok_or(Error::Bug("an unknown waiter"))?;
+    Ok((waiter, owner))
+}
+
+/// Replies null. The lease of an owner did not age while it waited; from here on it does.
+fn give_nothing(ctx: &Ctx, wait: &Wait, owner: bool) -> Result<(), Error> {
+    if owner {
+        let (client, now) = (ctx.client_id(), ctx.now());
+        let mut state = ctx.open_state(&wait.names);
+        state.volatile(&wait.line.group, |progress| progress.renew_for(client, now))?;
+    }
+    ctx.reply_null_array();
+    Ok(())
 }
 
 /// The client was killed or closed its connection, or the server lets it go by itself.

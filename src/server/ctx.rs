@@ -86,6 +86,13 @@ impl Ctx {
             && flags & loading.cast_signed() == 0
     }
 
+    /// Whether something that no command asked for may be written now. Not while clients are
+    /// paused: then the replicas are to catch up, and a write kills the server.
+    pub(crate) fn may_replicate(&self) -> bool {
+        // SAFETY: takes no arguments.
+        unsafe { api!(RedisModule_AvoidReplicaTraffic)() == 0 }
+    }
+
     /// Whether the server is part of a Redis Cluster.
     pub(crate) fn is_cluster(&self) -> bool {
         self.flags() & raw::REDISMODULE_CTX_FLAGS_CLUSTER.cast_signed() != 0

@@ -53,6 +53,7 @@ macro_rules! absent_of {
 pub(crate) fn missing_functions() -> Vec<&'static str> {
     absent_of![
         RedisModule_ACLCheckKeyPermissions,
+        RedisModule_AvoidReplicaTraffic,
         RedisModule_BlockClient,
         RedisModule_BlockClientOnKeys,
         RedisModule_Call,

@@ -11,7 +11,7 @@ use crate::model::effect::Change;
 use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
-use crate::model::lease::{Caller, Lease, Now, Turn};
+use crate::model::lease::{Caller, Lease, Now, Scene, Turn};
 use crate::model::name::Name;
 use crate::model::progress::{Ack, Failure, Fate, Progress};
 
@@ -21,9 +21,33 @@ impl Ctx {
     /// # Errors
     /// [`Error::WrongType`].
     pub(crate) fn turn(&self, place: &Place, caller: &Caller, now: Now) -> Result<Turn, Error> {
+        self.decide_turn(place, caller, now, |scene| scene)
+    }
+
+    /// Decides a CONSUME whose turn has come after it had waited: nobody was before it, even if
+    /// the lease it had is gone with its key.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn next_turn(
+        &self,
+        place: &Place,
+        caller: &Caller,
+        now: Now,
+    ) -> Result<Turn, Error> {
+        self.decide_turn(place, caller, now, |scene| Scene { queue: false, ..scene })
+    }
+
+    fn decide_turn(
+        &self,
+        place: &Place,
+        caller: &Caller,
+        now: Now,
+        seen: impl FnOnce(Scene) -> Scene,
+    ) -> Result<Turn, Error> {
         let state = self.open_state(&place.names);
         let progress = state.progress(&place.line.group)?;
-        let scene = waiting::scene(&place.line, progress);
+        let scene = seen(waiting::scene(&place.line, progress));
         Ok(progress.unwrap_or(&place.beginning()).turn(caller, now, scene))
     }
 
@@ -40,7 +64,9 @@ impl Ctx {
         now: Now,
         lease_ms: u64,
     ) -> Result<(), Error> {
-        self.lose_lease(place, now)?;
+        if self.is_lost(place, caller, now)? {
+            self.lose_lease(place, now)?;
+        }
         let start = place.group.start(place.line.partition);
         self.change(place, Change::Epoch { epoch, start })?;
         self.open_state(&place.names).volatile(&place.line.group, |progress| {
@@ -49,6 +75,17 @@ impl Ctx {
         counters::GRANTS.add(1);
         blocking::fence_owner(&place.line, caller.connection);
         Ok(())
+    }
+
+    /// Whether the lease that a grant replaces was lost. It was not if its own worker asks again by
+    /// its name while its connection lives: then a reply got lost, and nobody is to blame.
+    fn is_lost(&self, place: &Place, caller: &Caller, now: Now) -> Result<bool, Error> {
+        let state = self.open_state(&place.names);
+        let Some(progress) = state.progress(&place.line.group)? else { return Ok(false) };
+        let Some(lease) = progress.lease() else { return Ok(false) };
+        let same = lease.worker.is_some() && lease.worker == caller.worker;
+        let scene = waiting::scene(&place.line, Some(progress));
+        Ok(!same || lease.abandoned || scene.owner_gone || progress.is_free(now, scene))
     }
 
     /// Ends a lease that was lost by a closed connection, expiry or a takeover. An event that was
@@ -77,7 +114,10 @@ impl Ctx {
         progress: &Progress,
         lease: &Lease,
     ) -> Result<Option<(Event, String)>, Error> {
-        let Some(stream) = self.open_read(&place.names.stream).stream()? else { return Ok(None) };
+        // A key of another type has nothing in flight.
+        let Ok(Some(stream)) = self.open_read(&place.names.stream).stream() else {
+            return Ok(None);
+        };
         let mut alone = None;
         for id in &lease.redelivering {
             if alone.is_some() {

@@ -28,6 +28,8 @@ const MANY_PARTITIONS_MS: u64 = 100;
 /// How soon a line is looked at again whatever its lease says: its key may have been deleted,
 /// renamed or restored by hand, which tells us nothing.
 const RECHECK_MS: u64 = 1000;
+/// How soon to try again while the server wants no writes: it is paused, fails over or stops.
+const PAUSED_MS: u64 = 20;
 
 #[derive(Clone, Copy)]
 struct Armed {
@@ -82,7 +84,8 @@ unsafe extern "C" fn wake_up(_data: *mut c_void) {}
 pub(crate) fn watch(ctx: &Ctx, progress: Option<&Progress>) {
     let now_ms = ctx.now().ms();
     let deadline_ms = progress.and_then(Progress::lease).map_or(now_ms, |lease| lease.deadline_ms);
-    arm(ctx, deadline_ms.clamp(now_ms + 1, now_ms + RECHECK_MS));
+    let end_ms = waiting::next_end().unwrap_or(u64::MAX);
+    arm(ctx, deadline_ms.min(end_ms).clamp(now_ms + 1, now_ms + RECHECK_MS));
 }
 
 unsafe extern "C" fn on_timer(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
@@ -93,9 +96,23 @@ unsafe extern "C" fn on_timer(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void)
 }
 
 fn sweep(ctx: &Ctx) {
-    if !ctx.may_act() {
-        return;
+    let now_ms = ctx.now().ms();
+    for client in waiting::time_is_up(now_ms) {
+        release(client, Outcome::Nothing);
     }
+    if ctx.may_act() {
+        if ctx.may_replicate() {
+            look_after_lines(ctx, now_ms);
+        } else {
+            arm(ctx, now_ms + PAUSED_MS);
+        }
+    }
+    if let Some(end_ms) = waiting::next_end() {
+        arm(ctx, end_ms.clamp(now_ms + 1, now_ms + RECHECK_MS));
+    }
+}
+
+fn look_after_lines(ctx: &Ctx, now_ms: u64) {
     // A key that holds something else has no lease to end and nothing to hand out, so errors
     // leave a line as it is; its clients' time-outs end the wait.
     for (client, lines) in waiting::take_gone() {
@@ -103,13 +120,12 @@ fn sweep(ctx: &Ctx) {
             let _ = end_lease_of(ctx, client, &line);
         }
     }
-    let now_ms = ctx.now().ms();
     for line in waiting::lines_with_standbys() {
         if line.partition == ANY {
             let again_ms = call_all(ctx, &line).unwrap_or(RECHECK_MS);
             arm(ctx, now_ms + again_ms);
         } else {
-            let lease_ends_ms = hand_over(ctx, &line).unwrap_or_default();
+            let lease_ends_ms = hand_over(ctx, &line).ok().flatten().unwrap_or(u64::MAX);
             arm(ctx, lease_ends_ms.clamp(now_ms + 1, now_ms + RECHECK_MS));
         }
     }
@@ -142,42 +158,68 @@ pub(crate) fn count_on(ctx: &Ctx, place: &Place) {
     arm(ctx, ctx.now().ms() + COUNT_STEP_MS);
 }
 
-/// The connection of an unnamed owner closed: its lease is over.
+/// The connection of an owner closed: its lease is over, unless it has a name.
 fn end_lease_of(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
     let Some(place) = ctx.place_in(line) else { return Ok(()) };
-    let own = {
-        let state = ctx.open_state(&place.names);
-        let lease = state.progress(&line.group)?.and_then(Progress::lease);
-        lease.is_some_and(|l| l.worker.is_none() && l.connection == Some(client))
-    };
-    if own { ctx.lose_lease(&place, ctx.now()) } else { Ok(()) }
+    let mut state = ctx.open_state(&place.names);
+    let lease = state.progress(&line.group)?.and_then(Progress::lease);
+    match lease.filter(|lease| lease.connection == Some(client)).map(|lease| &lease.worker) {
+        None => Ok(()),
+        Some(Some(_)) => state.volatile(&line.group, Progress::abandon_lease),
+        Some(None) => {
+            drop(state);
+            ctx.lose_lease(&place, ctx.now())
+        }
+    }
 }
 
-/// Gives a free lease to the first in line. Answers when the lease that stands lapses, or 0.
+/// Gives a free lease to the first in line. Answers when the lease that stands then lapses, if it
+/// does.
 ///
 /// # Errors
 /// [`Error::WrongType`].
-pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<u64, Error> {
+pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<Option<u64>, Error> {
     let now = ctx.now();
-    let Some(client) = waiting::first_standby(line) else { return Ok(0) };
-    let Some(wait) = waiting::wait_of(client) else { return Ok(0) };
-    let Some(place) = ctx.place_in(line) else { return Ok(0) };
+    let Some(client) = waiting::first_standby(line) else { return Ok(None) };
+    let Some(wait) = waiting::wait_of(client) else { return Ok(None) };
+    let Some(place) = ctx.place_in(line) else {
+        if is_orphaned(ctx, line)? {
+            release(client, Outcome::Serve);
+        }
+        return Ok(None);
+    };
     let epoch = {
         let state = ctx.open_state(&place.names);
         let beginning = place.beginning();
         let progress = state.progress(&line.group)?.unwrap_or(&beginning);
         let scene = waiting::scene(line, Some(progress));
         if !progress.is_free(now, scene) {
-            return Ok(progress.lease().map_or(0, |lease| lease.deadline_ms));
+            return Ok(progress.lease().map(|lease| lease.deadline_ms));
         }
         progress.next_epoch(now)
     };
     ctx.grant(&place, &wait.caller, epoch, now, wait.lease_ms)?;
     waiting::note_owner(line, &wait.caller);
     waiting::promote(client);
-    look_for(ctx, client, line)?;
+    // It has the lease, whatever the stream is like.
+    let _ = look_for(ctx, client, line);
     arm(ctx, now.ms() + PARKED_MS);
-    Ok(0)
+    Ok(Some(now.ms().saturating_add(wait.lease_ms)))
+}
+
+/// Whether the ring of a line exists without its group though there are events: the keys were
+/// deleted by hand, and perhaps made again. Whoever waited since before then makes the group
+/// again, as every CONSUME would, now that there is something to give.
+fn is_orphaned(ctx: &Ctx, line: &Line) -> Result<bool, Error> {
+    let names = RingNames::of(&line.ring);
+    let key = ctx.open_read(&names.ring);
+    let Some(value) = key.value::<RingValue>()? else { return Ok(false) };
+    let in_ring = value.ring.check_partition(line.partition).is_ok();
+    if !in_ring || value.ring.group(&line.group).is_some() {
+        return Ok(false);
+    }
+    let stream = ctx.open_read(&names.partition(line.partition).stream).stream()?;
+    Ok(stream.is_some_and(|stream| stream.length() > 0))
 }
 
 /// Unblocks the owner `client` of a line if there is something to give to it; if not, keeps what
@@ -224,7 +266,13 @@ pub(crate) fn call_one(ctx: &Ctx, any: &Line, partition: u32) {
 
 fn try_to_call(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
     let line = Line { partition, ..any.clone() };
-    let Some(place) = ctx.place_in(&line) else { return Ok(false) };
+    let Some(place) = ctx.place_in(&line) else {
+        let orphaned = is_orphaned(ctx, &line)?;
+        if orphaned {
+            call(any, partition);
+        }
+        return Ok(orphaned);
+    };
     let now = ctx.now();
     let free = {
         let state = ctx.open_state(&place.names);
@@ -241,11 +289,15 @@ fn try_to_call(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
         rearm(ctx, &place, look.more)?;
         return Ok(false);
     }
+    call(any, partition);
+    Ok(true)
+}
+
+fn call(any: &Line, partition: u32) {
     if let Some(client) = waiting::first_standby(any) {
-        waiting::call_to(client, partition);
+        waiting::call_to(any, client, partition);
         release(client, Outcome::Serve);
     }
-    Ok(true)
 }
 
 /// Calls workers of the line `any` to every partition that is free and has work. Answers after how

@@ -13,7 +13,7 @@
 //! and checks. Everything runs on the server's main thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::args::Args;
@@ -66,12 +66,14 @@ pub(crate) struct Wait {
     pub(crate) resume: Resume,
 }
 
-/// What a client that waited is given.
-#[derive(Clone, Debug)]
+/// How a wait ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Its turn: the command runs again.
+    /// The command runs once more, and is given events if there still are any.
     Serve,
-    /// An error.
+    /// With null, as if the time were up.
+    Nothing,
+    /// With an error.
     Refuse(Error),
 }
 
@@ -86,10 +88,10 @@ pub(crate) struct Waiter {
     pub(crate) on_stream: bool,
     /// The server was told to unblock it; telling twice would free the handle twice.
     pub(crate) released: bool,
-    /// What it is to be given when it is released; nothing if its time is up.
-    pub(crate) outcome: Option<Outcome>,
-    /// The partition that a worker of the line [`ANY`] was called to.
-    pub(crate) called_to: Option<u32>,
+    /// How its wait ends, as far as is known now.
+    pub(crate) outcome: Outcome,
+    /// When the time of a parked client is up, in unix ms: see [`super::blocking`].
+    pub(crate) ends_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -98,10 +100,16 @@ struct Queue {
     standbys: VecDeque<u64>,
 }
 
+/// A line of [`ANY`].
 #[derive(Debug, Default)]
 struct Round {
+    /// How many stand in it.
     waiters: usize,
+    /// Partitions that were found busy since the last sweep.
     busy: HashSet<u32>,
+    /// Partitions that a worker is on its way to, and which.
+    called: HashMap<u32, u64>,
+    /// The partition at which the next round of a worker begins.
     next: u32,
 }
 
@@ -110,13 +118,14 @@ struct Waiting {
     /// By client id: a client waits for one thing at a time.
     waiters: HashMap<u64, Waiter>,
     queues: HashMap<Line, Queue>,
+    /// The lines of [`ANY`].
+    rounds: HashMap<Line, Round>,
+    /// When whose time is up.
+    ends: BTreeSet<(u64, u64)>,
     /// Owners that an append does not reach by itself, by ring, then by database and partition.
     parked_owners: HashMap<Name, HashMap<(i32, u32), Vec<u64>>>,
     /// The lines whose lease ends with a connection, by client id.
     held: HashMap<u64, HashSet<Line>>,
-    /// Lines of [`ANY`] in which somebody stands, with the partitions that were found busy since
-    /// the last sweep and the partition at which the next round begins.
-    rounds: HashMap<Line, Round>,
     /// Connections that closed while they held a lease, until the sweep has ended it.
     gone: HashSet<u64>,
 }
@@ -147,6 +156,12 @@ impl Waiting {
             self.parked_owners.remove(&line.ring);
         }
         ANY_PARKED.set(!self.parked_owners.is_empty());
+    }
+
+    fn forget_end(&mut self, client: u64, ends_ms: Option<u64>) {
+        if let Some(at_ms) = ends_ms {
+            self.ends.remove(&(at_ms, client));
+        }
     }
 }
 
@@ -223,6 +238,7 @@ pub(crate) fn wait_in_line(client: u64, waiter: Waiter) {
             ANY_ROUND.set(true);
         }
         all.queues.entry(line).or_default().standbys.push_back(client);
+        all.ends.extend(waiter.ends_ms.map(|at_ms| (at_ms, client)));
         all.waiters.insert(client, waiter);
     });
 }
@@ -241,14 +257,14 @@ pub(crate) fn remove(client: u64) -> Option<Waiter> {
                 all.queues.remove(line);
             }
         }
-        if line.partition == ANY {
-            // Where the next round begins is kept for the workers that come back.
-            if let Some(round) = all.rounds.get_mut(line) {
-                round.waiters = round.waiters.saturating_sub(1);
-            }
+        if let Some(round) = all.rounds.get_mut(line) {
+            // The line itself stays: where its next round begins is for workers that come back.
+            round.waiters = round.waiters.saturating_sub(1);
+            round.called.retain(|_, other| *other != client);
             ANY_ROUND.set(all.rounds.values().any(|round| round.waiters > 0));
         }
         all.unpark_owner(client, line);
+        all.forget_end(client, waiter.ends_ms);
         Some(waiter)
     })
 }
@@ -263,13 +279,9 @@ pub(crate) fn waiting_owner(line: &Line) -> Option<u64> {
     WAITING.with_borrow(|all| all.queues.get(line)?.owner)
 }
 
-/// The first standby of `line` that was not released yet, who stays where it is.
+/// The first standby of `line`, who stays where it is.
 pub(crate) fn first_standby(line: &Line) -> Option<u64> {
-    WAITING.with_borrow(|all| {
-        let standbys = &all.queues.get(line)?.standbys;
-        let waits = |client: &&u64| all.waiters.get(client).is_some_and(|w| !w.released);
-        standbys.iter().find(waits).copied()
-    })
+    WAITING.with_borrow(|all| all.queues.get(line)?.standbys.front().copied())
 }
 
 /// The standby `client` got the lease of its line: it waits on as the owner, parked.
@@ -286,16 +298,38 @@ pub(crate) fn promote(client: u64) {
     });
 }
 
-/// Marks a waiter as told to unblock, and gives its handle; none if it was told already.
+/// Marks a waiter as told to unblock, and gives its handle; none if it was told already. Until it
+/// has unblocked, a better reason than to be served still counts.
 pub(crate) fn release(client: u64, outcome: Outcome) -> Option<*mut raw::RedisModuleBlockedClient> {
     WAITING.with_borrow_mut(|all| {
-        let waiter = all.waiters.get_mut(&client).filter(|waiter| !waiter.released)?;
-        waiter.outcome = Some(outcome);
-        waiter.released = true;
-        let (handle, line) = (waiter.handle, waiter.wait.line.clone());
+        let waiter = all.waiters.get_mut(&client)?;
+        if waiter.outcome == Outcome::Serve {
+            waiter.outcome = outcome;
+        }
+        if std::mem::replace(&mut waiter.released, true) {
+            return None;
+        }
+        let (handle, line, ends_ms) = (waiter.handle, waiter.wait.line.clone(), waiter.ends_ms);
         all.unpark_owner(client, &line);
+        all.forget_end(client, ends_ms);
+        // Who is on the way out is not next in line, but an owner is one until it is gone.
+        if let Some(queue) = all.queues.get_mut(&line) {
+            queue.standbys.retain(|other| *other != client);
+        }
         Some(handle)
     })
+}
+
+/// The parked clients whose time is up.
+pub(crate) fn time_is_up(now_ms: u64) -> Vec<u64> {
+    WAITING.with_borrow(|all| {
+        all.ends.range(..(now_ms.saturating_add(1), 0)).map(|(_, client)| *client).collect()
+    })
+}
+
+/// When the time of the next parked client is up.
+pub(crate) fn next_end() -> Option<u64> {
+    WAITING.with_borrow(|all| all.ends.first().map(|(at_ms, _)| *at_ms))
 }
 
 /// Whether any parked owner exists.
@@ -369,12 +403,8 @@ pub(crate) fn rounds_of(db: i32, ring: &Name) -> Vec<Line> {
 /// Whether a worker of `line` is on its way to `partition`, or the partition was found busy.
 pub(crate) fn is_taken_care_of(line: &Line, partition: u32) -> bool {
     WAITING.with_borrow(|all| {
-        let busy = all.rounds.get(line).is_some_and(|round| round.busy.contains(&partition));
-        busy || all.queues.get(line).is_some_and(|queue| {
-            let waiters = queue.standbys.iter().filter_map(|client| all.waiters.get(client));
-            // Those on their way are the first in the line.
-            waiters.take_while(|w| w.released).any(|w| w.called_to == Some(partition))
-        })
+        let round = all.rounds.get(line);
+        round.is_some_and(|r| r.busy.contains(&partition) || r.called.contains_key(&partition))
     })
 }
 
@@ -396,11 +426,11 @@ pub(crate) fn forget_busy(line: &Line) {
     });
 }
 
-/// A worker of the line [`ANY`] is called to `partition`.
-pub(crate) fn call_to(client: u64, partition: u32) {
+/// The worker `client` of a line of [`ANY`] is called to `partition`.
+pub(crate) fn call_to(line: &Line, client: u64, partition: u32) {
     WAITING.with_borrow_mut(|all| {
-        if let Some(waiter) = all.waiters.get_mut(&client) {
-            waiter.called_to = Some(partition);
+        if let Some(round) = all.rounds.get_mut(line) {
+            round.called.insert(partition, client);
         }
     });
 }

@@ -5,17 +5,22 @@
 // A test that cannot go on should stop where it stands and say so.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod acl;
 mod config;
 mod consume;
 mod demo;
+mod docs;
 mod epochs;
 mod harness;
 mod harness_test;
+mod hostile;
 mod leases;
 mod persistence;
 mod produce;
+mod promises;
 mod pull;
 mod python_worker;
+mod readme;
 mod replication;
 mod replication_mix;
 mod restore;
@@ -23,4 +28,6 @@ mod ring;
 mod ring_life;
 mod routing;
 mod types;
+mod unblocking;
+mod usage;
 mod waiting;

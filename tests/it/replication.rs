@@ -76,6 +76,27 @@ fn a_replica_refuses_writes_and_answers_reads() {
 }
 
 #[test]
+fn wait_waits_for_events_and_acknowledgements() {
+    each_binary(|binary| {
+        let primary = Server::with(binary).tcp().start();
+        let replica = Server::replica_of(&primary);
+        let mut conn = primary.connect();
+        let mut reader = replica.connect();
+        must!(conn, "EVQ.CREATE", "r", 1);
+        for n in 0..20 {
+            let id = must!(conn, "EVQ.TRIGGER", "k", n, "RING", "r").at(1).clone();
+            assert_eq!(must!(conn, "WAIT", 1, 60_000).int(), 1);
+            let there = must!(reader, "XRANGE", "evq:{r:0}", id.bytes(), id.bytes());
+            assert_eq!(there.array().len(), 1);
+            must!(conn, "EVQ.CONSUME", 0, "RING", "r", "NOBLOCK");
+            must!(conn, "EVQ.ACK", 0, id.bytes(), "RING", "r");
+            assert_eq!(must!(conn, "WAIT", 1, 60_000).int(), 1);
+            assert_eq!(reader.digest(), conn.digest());
+        }
+    });
+}
+
+#[test]
 fn a_writable_replica_cannot_be_fed_effects_by_a_client() {
     each_binary(|binary| {
         let primary = Server::with(binary).tcp().start();

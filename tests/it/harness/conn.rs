@@ -56,6 +56,18 @@ impl Conn {
         replies.collect::<io::Result<_>>().unwrap_or_else(|e| panic!("pipeline: {e}"))
     }
 
+    /// As [`Conn::pipeline`] for a server that may be gone; the replies that came are those of the
+    /// first commands, the outcome of the others is unknown.
+    pub(crate) fn try_pipeline<T: AsRef<[u8]>, C: AsRef<[T]>>(
+        &mut self,
+        commands: &[C],
+    ) -> Vec<Value> {
+        let bytes: Vec<u8> = commands.iter().flat_map(|words| encode(words.as_ref())).collect();
+        // If not all could be sent, replies to what was sent may have come.
+        let _ = self.reader.get_mut().write_all(&bytes);
+        commands.iter().map_while(|_| self.reply().ok()).collect()
+    }
+
     /// Sends one command without reading, as before blocking.
     #[track_caller]
     pub(crate) fn send<T: AsRef<[u8]>>(&mut self, words: &[T]) {
