@@ -45,7 +45,10 @@ impl Command for DropRing {
         let mut letters = Vec::new();
         for (group, _) in ring.value()?.ring.groups() {
             for node in ring.value()?.ring.nodes() {
-                letters.push(letters_name(&name, node.partition, group));
+                let dead = letters_name(&name, node.partition, group);
+                if ctx.open_read(&dead).stream()?.is_some() {
+                    letters.push(dead);
+                }
             }
         }
         // Closed before its key is deleted.
@@ -59,9 +62,6 @@ impl Command for DropRing {
         for partition in &partitions {
             ctx.open_read(&partition.stream).stream()?;
             ctx.open_state(partition).check()?;
-        }
-        for dead in &letters {
-            ctx.open_read(dead).stream()?;
         }
         ctx.unlink(&keys)?;
         known::forget(ctx.db(), &name);
