@@ -104,7 +104,8 @@ fn a_writable_replica_cannot_be_fed_effects_by_a_client() {
         let replica = Server::replica_of(&primary);
         let mut conn = replica.connect();
         must!(conn, "CONFIG", "SET", "replica-read-only", "no");
-        assert_eq!(cmd!(conn, "EVQ.APPLY", "evq:{r}", "x").err_code(), "ERR");
+        let refused = cmd!(conn, "EVQ.APPLY", "evq:{r}", "x");
+        assert_eq!(refused.err(), "ERR EVQ.APPLY is internal to replication");
         assert_eq!(cmd!(conn, "EVQ.ACK", 0, "1-1", "RING", "r").err_code(), "EVQNOGROUP");
     });
 }
@@ -151,6 +152,33 @@ fn a_promoted_replica_fences_old_epochs_and_goes_on() {
         must!(back, "REPLICAOF", "NO", "ONE").ok();
         let ack = args!["EVQ.ACK", 0, last, "RING", "r", "EPOCH", again.at(1).int()];
         assert_eq!(back.cmd(&ack).err_code(), "EVQFENCED");
+    });
+}
+
+#[test]
+fn an_epoch_whose_grant_was_lost_in_a_failover_is_not_issued_again() {
+    each_binary(|binary| {
+        let mut primary = Server::with(binary).tcp().start();
+        let replica = Server::replica_of(&primary);
+        let mut conn = primary.connect();
+        must!(conn, "EVQ.CREATE", "r", 1);
+        must!(conn, "EVQ.TRIGGER", "k", 0, "RING", "r");
+        let pull = args!["EVQ.CONSUME", 0, "RING", "r", "WORKER", "w", "NOBLOCK"];
+        conn.must(&pull);
+        wait_for_sync(&primary, &replica);
+        // None of this arrives.
+        replica.pause();
+        let lost = (0..50).map(|_| {
+            must!(conn, "EVQ.RELEASE", 0, "RING", "r", "WORKER", "w");
+            conn.must(&pull).at(1).int()
+        });
+        let lost = lost.last().unwrap();
+        primary.kill9();
+        replica.resume();
+        let mut promoted = replica.connect();
+        must!(promoted, "REPLICAOF", "NO", "ONE").ok();
+        let epoch = promoted.must(&pull).at(1).int();
+        assert!(epoch > lost, "{epoch} {lost}");
     });
 }
 
