@@ -5,6 +5,7 @@
 //! Works on dead letters. LIST replies `[partition, letter id, [field, value, ...]]` each; RETRY
 //! hands the events out again from attempt 1, SKIP finishes them, and both reply how many.
 
+use crate::model::delivery::Entry;
 use crate::model::effect::Change;
 use crate::model::error::Error;
 use crate::model::exceptions::State;

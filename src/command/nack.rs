@@ -5,6 +5,7 @@
 //! delay, or goes to the dead letters after its last attempt. Replies the ids that were handed out
 //! already and are now held behind it.
 
+use crate::model::delivery::Entry;
 use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
@@ -18,8 +19,6 @@ use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
 use crate::server::leases::worker_of;
 use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::state::Place;
-use crate::server::stream::{Entries, Event};
 
 pub(super) struct Nack;
 
@@ -48,27 +47,6 @@ fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
     let reason = reason.unwrap_or_default();
     let reason = reason.get(..MAX_REASON_BYTES).unwrap_or(reason);
     Ok(Request { partition, id, delay_ms, reason, claim })
-}
-
-/// Later events of the key that were handed out under the same lease.
-fn later_of_key(
-    ctx: &Ctx,
-    place: &Place,
-    event: &Event,
-    position: EventId,
-) -> Result<Vec<EventId>, Error> {
-    let Some(stream) = ctx.open_read(&place.names.stream).stream()? else { return Ok(Vec::new()) };
-    let mut entries = Entries::after(&stream, event.id);
-    let mut later = Vec::new();
-    while let Some(other) = entries.next_event() {
-        if other.id > position {
-            break;
-        }
-        if other.key() == event.key() && place.group.takes(other.kind()) {
-            later.push(other.id);
-        }
-    }
-    Ok(later)
 }
 
 impl Command for Nack {
@@ -101,21 +79,16 @@ impl Command for Nack {
         let place = ctx.group_place(&user, &ring, p, &request.claim.group())?;
         user.check(&place.names.stream, Access::Read)?;
         let (id, now) = (request.id, ctx.now());
-        let (worker, position) = ctx.judge(&place, |progress, scene| {
+        let worker = ctx.judge(&place, |progress, scene| {
             let lease = progress.authorize(&caller, scene)?;
             progress.check_in_flight(lease, id)?;
-            Ok((worker_of(lease), lease.position))
+            Ok(worker_of(lease))
         })?;
-        let event = match ctx.open_read(&place.names.stream).stream()? {
-            Some(stream) => Event::read(&stream, id),
-            None => None,
-        };
-        let Some(event) = event else {
+        let Some((event, later)) = ctx.event_and_later(&place, id)? else {
             // Deleted by hand while it was in flight, which finishes it.
             ctx.reply_array(0);
             return Ok(());
         };
-        let later = later_of_key(ctx, &place, &event, position)?;
         let failure = ctx.judge(&place, |progress, _| {
             if !place.group.takes(event.kind()) {
                 return Err(Error::BadId("the event is not in flight under this lease"));

@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use crate::model::delivery::Entry;
 use crate::model::error::Error;
 use crate::model::exceptions::State;
 use crate::model::limits::MAX_COUNT;

@@ -4,6 +4,7 @@
 //! applying an [`effect::Effect`], so a replica, an AOF replay and a test all run the same code.
 
 pub mod continuum;
+pub mod delivery;
 pub mod effect;
 pub mod error;
 pub mod exceptions;

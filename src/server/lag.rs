@@ -14,6 +14,7 @@ use super::state::Place;
 use super::stream::{Entries, Event};
 use super::sweep;
 use super::text::Text;
+use crate::model::delivery::Entry;
 use crate::model::error::Error;
 use crate::model::exceptions::State;
 use crate::model::ids::EventId;

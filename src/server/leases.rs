@@ -5,8 +5,9 @@ use super::ctx::Ctx;
 use super::dead::Letter;
 use super::names::RingNames;
 use super::state::Place;
-use super::stream::{Entries, Event};
+use super::stream::Event;
 use super::{blocking, counters, waiting};
+use crate::model::delivery::Entry;
 use crate::model::effect::Change;
 use crate::model::error::Error;
 use crate::model::hash::digest;
@@ -95,49 +96,17 @@ impl Ctx {
     /// [`Error::WrongType`]; nothing has changed then.
     pub(crate) fn lose_lease(&self, place: &Place, now: Now) -> Result<(), Error> {
         let group = &place.line.group;
-        let suspect = {
+        let worker = {
             let state = self.open_state(&place.names);
-            let Some(progress) = state.progress(group)? else { return Ok(()) };
-            let Some(lease) = progress.lease() else { return Ok(()) };
-            if lease.era == waiting::era() { self.alone(place, progress, lease)? } else { None }
+            let lease = state.progress(group)?.and_then(Progress::lease);
+            lease.filter(|lease| lease.era == waiting::era()).map(worker_of)
         };
-        if let Some((event, worker)) = suspect {
+        if let Some(worker) = worker
+            && let Some(event) = self.alone_in_flight(place)?
+        {
             self.blame(place, &event, worker, now)?;
         }
         self.open_state(&place.names).volatile(group, Progress::lose_lease)
-    }
-
-    /// The one event in flight under a lease, if there is exactly one.
-    fn alone(
-        &self,
-        place: &Place,
-        progress: &Progress,
-        lease: &Lease,
-    ) -> Result<Option<(Event, String)>, Error> {
-        // A key of another type has nothing in flight.
-        let Ok(Some(stream)) = self.open_read(&place.names.stream).stream() else {
-            return Ok(None);
-        };
-        let mut alone = None;
-        for id in &lease.redelivering {
-            if alone.is_some() {
-                return Ok(None);
-            }
-            alone = Event::read(&stream, *id);
-        }
-        let mut entries = Entries::after(&stream, progress.cursor());
-        while let Some(event) = entries.next_event() {
-            if event.id > lease.position {
-                break;
-            }
-            if place.group.takes(event.kind()) && progress.exceptions().get(event.id).is_none() {
-                if alone.is_some() {
-                    return Ok(None);
-                }
-                alone = Some(event);
-            }
-        }
-        Ok(alone.map(|event| (event, worker_of(lease))))
     }
 
     fn blame(&self, place: &Place, event: &Event, worker: String, now: Now) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use super::ffi::{OK, raw};
 use super::key::{Key, Kind};
 use super::names::PartitionNames;
 use super::text::{Text, bytes_of};
+use crate::model::delivery::Entry;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 
@@ -209,14 +210,18 @@ impl Event {
         let field = self.fields.iter().find(|(field, _)| field.bytes() == name);
         field.map_or(&[], |(_, value)| value.bytes())
     }
+}
 
-    /// The key it was triggered by.
-    pub(crate) fn key(&self) -> &[u8] {
+impl Entry for Event {
+    fn id(&self) -> EventId {
+        self.id
+    }
+
+    fn key(&self) -> &[u8] {
         self.value(b"key")
     }
 
-    /// Its type; empty if it has none.
-    pub(crate) fn kind(&self) -> &[u8] {
+    fn kind(&self) -> &[u8] {
         self.value(b"type")
     }
 }

@@ -1,0 +1,228 @@
+//! What a group is handed next in a partition: the rules of giving out, over any source of
+//! entries.
+//!
+//! [`step`] decides one thing at a time: a change that has to be applied first (then it is asked
+//! again), a redelivery, fresh events, or nothing. Nothing here changes anything.
+
+use std::collections::HashSet;
+
+use super::effect::Change;
+use super::exceptions::State;
+use super::group::Group;
+use super::hash::digest;
+use super::ids::EventId;
+use super::lease::Now;
+use super::limits::MAX_SCAN;
+use super::progress::{Offer, Progress};
+
+/// An entry of a partition's stream.
+pub trait Entry {
+    /// Its id.
+    fn id(&self) -> EventId;
+    /// The key it was triggered by; empty if it has none.
+    fn key(&self) -> &[u8];
+    /// Its type; empty if it has none.
+    fn kind(&self) -> &[u8];
+}
+
+/// A partition's stream.
+pub trait Source {
+    /// What it holds.
+    type Entry: Entry;
+    /// The entries above `after`, in the order of ids.
+    fn after(&self, after: EventId) -> impl Iterator<Item = Self::Entry>;
+    /// The entry of this id, if it is there.
+    fn get(&self, id: EventId) -> Option<Self::Entry>;
+}
+
+/// What comes next under a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<E> {
+    /// This has to be applied first.
+    Change(Change),
+    /// This exception is handed out again, alone, for the so-many-th time.
+    Redeliver(E, u32),
+    /// These fresh events are handed out; the stream was read up to the id, over so many entries.
+    Give(Vec<E>, EventId, u64),
+    /// There is nothing now; the stream was read up to the id, over so many entries.
+    Nothing(EventId, u64),
+}
+
+/// Decides what the owner of the lease is handed next, at most `count` fresh events. None without
+/// a lease. O(log(nodes of the stream) + entries looked at, at most [`MAX_SCAN`] or `count`).
+pub fn step<S: Source>(
+    progress: &Progress,
+    group: &Group,
+    stream: &S,
+    now: Now,
+    count: u64,
+) -> Option<Step<S::Entry>> {
+    let lease = progress.lease()?;
+    let cursor = progress.cursor();
+    if let (Some(reached), _) = reach(progress, group, stream) {
+        return Some(Step::Change(Change::Passed(reached)));
+    }
+    if let Some(id) = progress.due(lease, now) {
+        // An entry that was deleted by hand is finished by that.
+        return Some(stream.get(id).map_or(Step::Change(Change::Dropped(id)), |entry| {
+            Step::Redeliver(entry, progress.attempts(id) + 1)
+        }));
+    }
+    let position = lease.position.max(cursor);
+    let count = count.min(progress.fresh_allowed(lease));
+    if count == 0 {
+        return Some(Step::Nothing(position, 0));
+    }
+    let choice = choose(progress, group, stream, position, count);
+    if !choice.hold.is_empty() {
+        return Some(Step::Change(Change::Held(choice.hold)));
+    }
+    Some(if choice.give.is_empty() {
+        Step::Nothing(choice.last, choice.scanned)
+    } else {
+        Step::Give(choice.give, choice.last, choice.scanned)
+    })
+}
+
+/// What a look at a partition found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// There is something to hand out.
+    pub work: bool,
+    /// The look ended at its bound: there may be work behind it.
+    pub more: bool,
+    /// The cursor may pass up to here: all before it is an exception or not taken.
+    pub reached: EventId,
+}
+
+/// Looks whether there is anything to hand out: to the owner if `leased`, else from the cursor, as
+/// the next owner would be given it.
+pub fn look<S: Source>(
+    progress: &Progress,
+    group: &Group,
+    stream: &S,
+    now: Now,
+    leased: bool,
+) -> Look {
+    let cursor = progress.cursor();
+    let lease = progress.lease().filter(|_| leased);
+    if lease.is_some_and(|lease| progress.fresh_allowed(lease) == 0) {
+        return Look { reached: cursor, ..Look::default() };
+    }
+    let (reached, more) = reach(progress, group, stream);
+    let reached = reached.unwrap_or(cursor);
+    let in_flight = |id| lease.is_some_and(|lease| lease.redelivering.contains(&id));
+    let mut due = progress.exceptions().retries().take_while(|(at_ms, _)| *at_ms <= now.ms());
+    if due.any(|(_, id)| id <= reached && !in_flight(id)) {
+        return Look { work: true, more, reached };
+    }
+    let after = lease.map_or(cursor, |lease| lease.position.max(cursor));
+    let choice = choose(progress, group, stream, after, 1);
+    let more = more || choice.scanned >= MAX_SCAN;
+    Look { work: !choice.give.is_empty(), more, reached }
+}
+
+/// How far the cursor may pass from where it stands, if at all: over exceptions and over what the
+/// group does not take. Also whether the bound was reached.
+fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> (Option<EventId>, bool) {
+    let cursor = progress.cursor();
+    if group.types.is_empty() && progress.exceptions().above(cursor).next().is_none() {
+        return (None, false);
+    }
+    let passable = |entry: &S::Entry| {
+        progress.exceptions().get(entry.id()).is_some() || !group.takes(entry.kind())
+    };
+    let mut reached = None;
+    let mut scanned = 0;
+    for entry in stream.after(cursor) {
+        if !passable(&entry) {
+            return (reached, false);
+        }
+        reached = Some(entry.id());
+        scanned += 1;
+        if scanned == MAX_SCAN {
+            return (reached, true);
+        }
+    }
+    (reached, false)
+}
+
+/// Fresh events that were chosen, and what the choice means for the rest.
+struct Choice<E> {
+    give: Vec<E>,
+    hold: Vec<(EventId, u128)>,
+    /// The last entry that was looked at, and how many were.
+    last: EventId,
+    scanned: u64,
+}
+
+/// Reads on from `after` until `count` events are chosen.
+fn choose<S: Source>(
+    progress: &Progress,
+    group: &Group,
+    stream: &S,
+    after: EventId,
+    count: u64,
+) -> Choice<S::Entry> {
+    let mut choice = Choice { give: Vec::new(), hold: Vec::new(), last: after, scanned: 0 };
+    let mut held = HashSet::new();
+    for entry in stream.after(after) {
+        let (id, key) = (entry.id(), digest(entry.key()));
+        let (holding, key_held) = (choice.hold.len(), held.contains(&key));
+        match progress.offer(group, id, key, entry.kind(), holding, key_held) {
+            Offer::Give => choice.give.push(entry),
+            Offer::Skip => {}
+            Offer::Hold => {
+                choice.hold.push((id, key));
+                held.insert(key);
+            }
+            Offer::Wait => break,
+        }
+        choice.last = id;
+        choice.scanned += 1;
+        if choice.give.len() as u64 == count || choice.scanned >= MAX_SCAN.max(count) {
+            break;
+        }
+    }
+    choice
+}
+
+/// The one event in flight under the lease, if there is exactly one.
+pub fn alone<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<S::Entry> {
+    let lease = progress.lease()?;
+    let fresh = |entry: &S::Entry| {
+        group.takes(entry.kind()) && progress.exceptions().get(entry.id()).is_none()
+    };
+    let again = lease.redelivering.iter().filter_map(|id| stream.get(*id));
+    let first = stream.after(progress.cursor()).take_while(|entry| entry.id() <= lease.position);
+    let mut in_flight = again.chain(first.filter(fresh));
+    let only = in_flight.next()?;
+    in_flight.next().is_none().then_some(only)
+}
+
+/// Later events of the key of `entry` that were handed out under the same lease.
+pub fn later_of_key<S: Source>(
+    progress: &Progress,
+    group: &Group,
+    stream: &S,
+    entry: &S::Entry,
+) -> Vec<EventId> {
+    let Some(lease) = progress.lease() else { return Vec::new() };
+    let handed_out = stream.after(entry.id()).take_while(|other| other.id() <= lease.position);
+    let of_key = |other: &S::Entry| {
+        other.key() == entry.key()
+            && group.takes(other.kind())
+            && progress.exceptions().get(other.id()).is_none()
+            && other.id() > progress.cursor()
+    };
+    handed_out.filter(of_key).map(|other| other.id()).collect()
+}
+
+/// The exceptions that are not finished and whose entries still exist, in the order of ids.
+pub fn unfinished<'p, S: Source>(
+    progress: &'p Progress,
+    stream: &'p S,
+) -> impl Iterator<Item = EventId> + 'p {
+    let open = progress.exceptions().iter().filter(|(_, e)| e.state != State::Finished);
+    open.map(|(id, _)| id).filter(|id| stream.get(*id).is_some())
+}
