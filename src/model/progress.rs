@@ -345,3 +345,7 @@ impl Partition {
         self.groups.keys().map(|group| group.as_str().len() + per_group).sum()
     }
 }
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;
