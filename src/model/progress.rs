@@ -639,3 +639,7 @@ impl Progress {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@ mod epochs;
 mod harness;
 mod harness_test;
 mod hostile;
+mod leaks;
 mod leases;
 mod persistence;
 mod produce;
