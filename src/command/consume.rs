@@ -21,12 +21,14 @@ use crate::server::acl::{Access, User};
 use crate::server::args::Args;
 use crate::server::blocking::move_wait;
 use crate::server::config;
+use crate::server::connections::note_owner;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
 use crate::server::registry::{Arg, Routing, Spec};
 use crate::server::rings::RingView;
+use crate::server::rounds;
 use crate::server::state::Place;
-use crate::server::waiting::{ANY, Line, Wait, end_round, note_owner, round_begins};
+use crate::server::waiting::{ANY, Line, Wait};
 
 pub(super) struct Consume;
 
@@ -104,11 +106,11 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
         acknowledge(ctx, &user, &view, &request, &caller, now)?;
     }
     let mut owns = false;
-    for place in rounds(&places, &request) {
+    for place in in_turn(&places, &request) {
         if take(ctx, place, &caller, &request, now, visit)? {
             owns = true;
             if ctx.deliver(place, request.count, now)? {
-                end_round(&any_line(place), place.line.partition);
+                rounds::end(&any_line(place), place.line.partition);
                 return Ok(());
             }
         }
@@ -184,9 +186,9 @@ fn acknowledge(
 
 /// The partitions in the order in which they are tried: for `*` each round begins behind the
 /// partition that was served last, so that each gets its turn.
-fn rounds<'p>(places: &'p [Place], request: &Request) -> impl Iterator<Item = &'p Place> {
+fn in_turn<'p>(places: &'p [Place], request: &Request) -> impl Iterator<Item = &'p Place> {
     let begin = match (request.partition, places.first()) {
-        (None, Some(place)) => round_begins(&any_line(place)) as usize % places.len(),
+        (None, Some(place)) => rounds::begins_at(&any_line(place)) as usize % places.len(),
         _ => 0,
     };
     let (before, from) = places.split_at(begin);

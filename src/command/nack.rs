@@ -7,11 +7,11 @@
 
 use crate::model::delivery::Entry;
 use crate::model::error::Error;
+use crate::model::failure::Fate;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::lease::Caller;
 use crate::model::limits::MAX_REASON_BYTES;
-use crate::model::progress::Fate;
 use crate::model::words::{Claim, PartitionArg, Words, event_id, is, once};
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;

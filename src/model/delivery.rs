@@ -8,12 +8,13 @@ use std::collections::HashSet;
 
 use super::effect::Change;
 use super::exceptions::State;
+use super::giving::Offer;
 use super::group::Group;
 use super::hash::digest;
 use super::ids::EventId;
 use super::lease::Now;
 use super::limits::MAX_SCAN;
-use super::progress::{Offer, Progress};
+use super::progress::Progress;
 
 /// An entry of a partition's stream.
 pub trait Entry {

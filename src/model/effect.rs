@@ -4,11 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::Failure;
 use super::group::Group;
 use super::ids::EventId;
 use super::name::Name;
 use super::partition::Partition;
-use super::progress::Failure;
 use super::ring::Ring;
 
 /// A change to one key's value.

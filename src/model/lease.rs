@@ -6,6 +6,8 @@ use std::collections::{BTreeSet, VecDeque};
 use super::error::Error;
 use super::ids::EventId;
 use super::name::Name;
+use super::progress::Progress;
+use super::totals::Counted;
 use super::words::Claim;
 
 /// The moment a command runs: read once, by the primary.
@@ -117,4 +119,101 @@ pub enum Turn {
     Grant(u64),
     /// Somebody else has it, or comes first.
     Wait,
+}
+
+/// The volatile part of a group's progress.
+impl Progress {
+    /// Volatile: the worker of `caller` owns the last issued epoch, from the cursor.
+    pub fn begin_lease(&mut self, caller: &Caller, now: Now, lease_ms: u64, era: u64) {
+        self.lease = Some(Lease {
+            worker: caller.worker.clone(),
+            connection: caller.connection,
+            deadline_ms: now.ms().saturating_add(lease_ms),
+            lease_ms,
+            position: self.cursor,
+            redelivering: BTreeSet::new(),
+            shared: false,
+            abandoned: false,
+            era,
+            replies: VecDeque::new(),
+        });
+    }
+
+    /// Volatile: the owner's pull moves the lease to its connection, if it has one, and renews it.
+    pub fn continue_lease(&mut self, connection: Option<u64>, now: Now, lease_ms: u64) {
+        if let Some(lease) = &mut self.lease {
+            lease.connection = connection.or(lease.connection);
+            lease.abandoned = false;
+            lease.lease_ms = lease_ms;
+        }
+        self.renew(now);
+    }
+
+    /// Volatile: the lease was pulled by partition, or (`shared`) with all others of the ring.
+    pub fn share_lease(&mut self, shared: bool) {
+        if let Some(lease) = &mut self.lease {
+            lease.shared = shared;
+        }
+    }
+
+    /// Volatile: a sign of life from the owner moves the deadline.
+    pub fn renew(&mut self, now: Now) {
+        if let Some(lease) = &mut self.lease {
+            lease.deadline_ms = now.ms().saturating_add(lease.lease_ms);
+        }
+    }
+
+    /// Volatile: as [`Progress::renew`], if `connection` holds the lease.
+    pub fn renew_for(&mut self, connection: u64, now: Now) {
+        if self.lease.as_ref().is_some_and(|lease| lease.connection == Some(connection)) {
+            self.renew(now);
+        }
+    }
+
+    /// Volatile: the connection of the lease's named owner has closed.
+    pub fn abandon_lease(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.abandoned = true;
+        }
+    }
+
+    /// Volatile: renews with another length from now on.
+    pub fn extend(&mut self, now: Now, lease_ms: u64) {
+        if let Some(lease) = &mut self.lease {
+            lease.lease_ms = lease_ms;
+        }
+        self.renew(now);
+    }
+
+    /// Volatile: the stream was read up to `id`, over `entries` entries, of which `given` were
+    /// handed out.
+    pub fn hand_out(&mut self, id: EventId, entries: u64, given: u64, now: Now) {
+        self.totals.deliver(now, given);
+        if let Some(lease) = &mut self.lease {
+            lease.position = lease.position.max(id);
+            lease.replies.push_back((id, entries));
+        }
+    }
+
+    /// Volatile: entries below the cursor were counted.
+    pub fn set_counted(&mut self, counted: Option<Counted>) {
+        self.counted = counted;
+    }
+
+    /// Volatile: the exception `id` was handed out again.
+    pub fn redeliver(&mut self, id: EventId, now: Now) {
+        self.totals.deliver(now, 1);
+        if let Some(lease) = &mut self.lease {
+            lease.redelivering.insert(id);
+        }
+    }
+
+    /// Volatile: a lease is over that was lost. Whatever was in flight is handed out one event at
+    /// a time until it is finished.
+    pub fn lose_lease(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.careful.until = self.careful.until.max(lease.position);
+            self.careful.redelivered.extend(lease.redelivering);
+        }
+    }
 }

@@ -83,3 +83,42 @@ impl Partition {
         self.groups.iter().map(of_group).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::effect::{Change, Effect};
+    use crate::model::lease::{Caller, Now};
+
+    fn first_epoch(group: &Name) -> Effect {
+        Effect::Group(group.clone(), Change::Epoch { epoch: 1, start: EventId::ZERO })
+    }
+
+    #[test]
+    fn a_repeated_acknowledgement_never_takes_the_cursor_back() {
+        let (mut partition, group) = (Partition::default(), Name::default_name());
+        partition.apply(first_epoch(&group));
+        for seq in [3, 1, 3, 2, 4, 0] {
+            partition.acknowledge(&group, EventId { ms: 1, seq });
+        }
+        assert_eq!(partition.get(&group).unwrap().cursor(), EventId { ms: 1, seq: 4 });
+    }
+
+    #[test]
+    fn a_new_stream_begins_above_what_is_finished_and_what_is_in_flight() {
+        let id = |ms| EventId { ms, seq: 0 };
+        let (mut partition, now) = (Partition::default(), Now { unix_us: 1_000 });
+        let mut floors = Vec::new();
+        for (group, cursor, position) in [("a", 5, 9), ("b", 7, 7)] {
+            let group = Name::group(group.as_bytes()).unwrap();
+            partition.apply(first_epoch(&group));
+            partition.acknowledge(&group, id(cursor));
+            let caller = Caller { worker: None, epoch: None, connection: Some(1) };
+            let progress = partition.get_mut(&group).unwrap();
+            progress.begin_lease(&caller, now, 100, 0);
+            progress.hand_out(id(position), 1, 1, now);
+            floors.push(partition.floor());
+        }
+        assert_eq!(floors, [id(9), id(9)]);
+    }
+}

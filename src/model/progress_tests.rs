@@ -14,7 +14,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::effect::Effect;
+use crate::model::effect::{Change, Effect};
+use crate::model::error::Error;
+use crate::model::lease::{Caller, Now, Scene, Turn};
+use crate::model::name::Name;
+use crate::model::partition::Partition;
+use crate::model::rights::Ack;
 
 /// An effect of the log: as replicated, or an acknowledgement, which travels as the command.
 #[derive(Clone, Debug)]
@@ -185,7 +190,8 @@ impl World {
         self.latest = epoch;
         self.owner = None;
         self.handed.clear();
-        let effect = Effect::EpochIssued(self.group.clone(), epoch);
+        let start = EventId::ZERO;
+        let effect = Effect::Group(self.group.clone(), Change::Epoch { epoch, start });
         assert!(self.partition.apply(effect.clone()));
         self.log.push(Logged::Effect(effect));
     }
@@ -229,7 +235,8 @@ impl World {
         let events: Vec<_> =
             self.stream.iter().filter(|id| **id > position).take(count.into()).copied().collect();
         if let Some(last) = events.last() {
-            self.volatile(|p| p.hand_out(*last));
+            let given = events.len() as u64;
+            self.volatile(|p| p.hand_out(*last, given, given, now));
         }
         self.handed.extend(&events);
         self.workers[worker].given.extend(&events);
@@ -243,7 +250,8 @@ impl World {
         let before = self.progress().cursor();
         let decided = self.progress().ack(&self.caller(worker, named, epoch), self.scene(), id);
         match decided {
-            Ok(finishes) => {
+            Ok(outcome) => {
+                let finishes = outcome == Ack::Finishes;
                 assert_eq!(self.owner, Some(worker), "who lost the lease cannot acknowledge");
                 assert_eq!(finishes, id > before);
                 let passed = self.stream.iter().filter(|event| **event > before && **event <= id);
@@ -324,7 +332,11 @@ impl World {
             Step::Release { worker, named, epoch } => self.release(worker, named, epoch),
             Step::Disconnect(worker) => {
                 let connection = self.workers[worker].connection;
-                self.volatile(|progress| progress.end_lease_of(connection));
+                let own =
+                    |lease: &Lease| lease.worker.is_none() && lease.connection == Some(connection);
+                if self.progress().lease().is_some_and(own) {
+                    self.volatile(Progress::lose_lease);
+                }
                 if !self.named && self.connection == connection {
                     self.owner = None;
                 }
@@ -370,30 +382,4 @@ proptest! {
         steps.into_iter().for_each(|step| world.take(step));
         world.finish();
     }
-}
-
-#[test]
-fn a_repeated_acknowledgement_never_takes_the_cursor_back() {
-    let (mut partition, group) = (Partition::default(), Name::default_name());
-    for seq in [3, 1, 3, 2, 4, 0] {
-        partition.acknowledge(&group, EventId { ms: 1, seq });
-    }
-    assert_eq!(partition.get(&group).unwrap().cursor(), EventId { ms: 1, seq: 4 });
-}
-
-#[test]
-fn a_new_stream_begins_above_what_is_finished_and_what_is_in_flight() {
-    let id = |ms| EventId { ms, seq: 0 };
-    let (mut partition, now) = (Partition::default(), Now { unix_us: 1_000 });
-    let mut floors = Vec::new();
-    for (group, cursor, position) in [("a", 5, 9), ("b", 7, 7)] {
-        let group = Name::group(group.as_bytes()).unwrap();
-        partition.acknowledge(&group, id(cursor));
-        let caller = Caller { worker: None, epoch: None, connection: Some(1) };
-        let progress = partition.get_mut(&group).unwrap();
-        progress.begin_lease(&caller, now, 100, 0);
-        progress.hand_out(id(position));
-        floors.push(partition.floor());
-    }
-    assert_eq!(floors, [id(9), id(9)]);
 }

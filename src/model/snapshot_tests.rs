@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::effect::Change;
+use crate::model::failure::{Failure, Fate};
 use crate::model::group::Group;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
-use crate::model::progress::{Failure, Fate};
 use crate::model::ring::Shape;
 
 fn group(name: &str) -> Name {

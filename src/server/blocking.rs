@@ -23,8 +23,8 @@ use super::entry::reply_outcome;
 use super::ffi::{ERR, OK, raw};
 use super::key::Kind;
 use super::stream::Entries;
-use super::sweep;
 use super::waiting::{self, Line, Outcome, Wait, Waiter};
+use super::{rounds, sweep};
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
@@ -102,9 +102,9 @@ impl Ctx {
                 }
             }
         }
-        if waiting::any_round() {
-            for line in waiting::rounds_of(self.db(), ring) {
-                if !waiting::is_taken_care_of(&line, partition) {
+        if rounds::any_waited_in() {
+            for line in rounds::of_ring(self.db(), ring) {
+                if !rounds::is_taken_care_of(&line, partition) {
                     sweep::call_one(self, &line, partition);
                 }
             }
@@ -158,6 +158,7 @@ pub(crate) fn dismiss(ctx: &Ctx, ring: &Name, group: Option<&Name>) {
     for client in waiting::waiters_of_ring(ctx.db(), ring, group) {
         release(client, Outcome::Refuse(error.clone()));
     }
+    rounds::forget(ctx.db(), ring, group);
 }
 
 unsafe extern "C" fn on_stream_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {

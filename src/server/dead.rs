@@ -5,10 +5,10 @@ use super::state::Place;
 use super::stream::{Entries, Event};
 use super::text::Text;
 use crate::model::error::Error;
+use crate::model::failure::Failure;
 use crate::model::ids::EventId;
 use crate::model::keys::dead_key;
 use crate::model::name::Name;
-use crate::model::progress::Failure;
 
 /// What is known of an event that failed for the last time.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use super::ctx::Ctx;
 use super::ffi::{OK, raw};
 use super::text::bytes_of;
-use super::{known, sweep, waiting};
+use super::{connections, known, sweep, waiting};
 use crate::model::keys::parse_ring_key;
 
 /// Subscribes; false if the server refuses.
@@ -53,7 +53,7 @@ unsafe extern "C" fn on_client_change(
     let client = unsafe { (*data.cast::<raw::RedisModuleClientInfo>()).id };
     // Keys are not opened here: the server is in the middle of freeing the client.
     let _ = std::panic::catch_unwind(|| {
-        if waiting::connection_closed(client) {
+        if connections::connection_closed(client) {
             sweep::soon(&Ctx::new(ctx));
         }
     });

@@ -19,7 +19,8 @@ use crate::model::error::Error;
 use crate::model::exceptions::State;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_SCAN;
-use crate::model::progress::{Counted, Progress};
+use crate::model::progress::Progress;
+use crate::model::totals::Counted;
 
 /// The answer.
 #[derive(Clone, Copy, Debug)]

@@ -10,11 +10,13 @@ use super::{blocking, counters, waiting};
 use crate::model::delivery::Entry;
 use crate::model::effect::Change;
 use crate::model::error::Error;
+use crate::model::failure::{Failure, Fate};
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::lease::{Caller, Lease, Now, Scene, Turn};
 use crate::model::name::Name;
-use crate::model::progress::{Ack, Failure, Fate, Progress};
+use crate::model::progress::Progress;
+use crate::model::rights::Ack;
 
 impl Ctx {
     /// Decides a CONSUME.

@@ -10,10 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
 use super::blocking::release;
+use super::connections;
 use super::ctx::Ctx;
 use super::datatype::RingValue;
 use super::ffi::raw;
 use super::names::RingNames;
+use super::rounds;
 use super::state::Place;
 use super::waiting::{self, ANY, Line, Outcome};
 use crate::model::error::Error;
@@ -115,7 +117,7 @@ fn sweep(ctx: &Ctx) {
 fn look_after_lines(ctx: &Ctx, now_ms: u64) {
     // A key that holds something else has no lease to end and nothing to hand out, so errors
     // leave a line as it is; its clients' time-outs end the wait.
-    for (client, lines) in waiting::take_gone() {
+    for (client, lines) in connections::take_gone() {
         for line in lines {
             let _ = end_lease_of(ctx, client, &line);
         }
@@ -199,7 +201,7 @@ pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<Option<u64>, Error> {
         progress.next_epoch(now)
     };
     ctx.grant(&place, &wait.caller, epoch, now, wait.lease_ms)?;
-    waiting::note_owner(line, &wait.caller);
+    connections::note_owner(line, &wait.caller);
     waiting::promote(client);
     // It has the lease, whatever the stream is like.
     let _ = look_for(ctx, client, line);
@@ -260,7 +262,7 @@ fn rearm(ctx: &Ctx, place: &Place, more: bool) -> Result<(), Error> {
 pub(crate) fn call_one(ctx: &Ctx, any: &Line, partition: u32) {
     // A key that holds something else has nothing to hand out.
     if !matches!(try_to_call(ctx, any, partition), Ok(true)) {
-        waiting::note_busy(any, partition);
+        rounds::note_busy(any, partition);
     }
 }
 
@@ -295,7 +297,7 @@ fn try_to_call(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
 
 fn call(any: &Line, partition: u32) {
     if let Some(client) = waiting::first_standby(any) {
-        waiting::call_to(any, client, partition);
+        rounds::call_to(any, client, partition);
         release(client, Outcome::Serve);
     }
 }
@@ -310,12 +312,12 @@ fn call_all(ctx: &Ctx, any: &Line) -> Option<u64> {
         let key = ctx.open_read(&RingNames::of(&any.ring).ring);
         key.value::<RingValue>().ok()??.ring.len()
     };
-    waiting::forget_busy(any);
+    rounds::forget_busy(any);
     for partition in 0..partitions {
         if waiting::first_standby(any).is_none() {
             break;
         }
-        if !waiting::is_taken_care_of(any, partition) {
+        if !rounds::is_taken_care_of(any, partition) {
             // An error leaves the partition to the next sweep.
             let _ = try_to_call(ctx, any, partition);
         }

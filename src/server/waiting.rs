@@ -13,13 +13,15 @@
 //! and checks. Everything runs on the server's main thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::args::Args;
+use super::connections;
 use super::ctx::Ctx;
 use super::ffi::raw;
 use super::names::PartitionNames;
+use super::rounds;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::lease::{Caller, Scene};
@@ -100,42 +102,21 @@ struct Queue {
     standbys: VecDeque<u64>,
 }
 
-/// A line of [`ANY`].
-#[derive(Debug, Default)]
-struct Round {
-    /// How many stand in it.
-    waiters: usize,
-    /// Partitions that were found busy since the last sweep.
-    busy: HashSet<u32>,
-    /// Partitions that a worker is on its way to, and which.
-    called: HashMap<u32, u64>,
-    /// The partition at which the next round of a worker begins.
-    next: u32,
-}
-
 #[derive(Debug, Default)]
 struct Waiting {
     /// By client id: a client waits for one thing at a time.
     waiters: HashMap<u64, Waiter>,
     queues: HashMap<Line, Queue>,
-    /// The lines of [`ANY`].
-    rounds: HashMap<Line, Round>,
     /// When whose time is up.
     ends: BTreeSet<(u64, u64)>,
     /// Owners that an append does not reach by itself, by ring, then by database and partition.
     parked_owners: HashMap<Name, HashMap<(i32, u32), Vec<u64>>>,
-    /// The lines whose lease ends with a connection, by client id.
-    held: HashMap<u64, HashSet<Line>>,
-    /// Connections that closed while they held a lease, until the sweep has ended it.
-    gone: HashSet<u64>,
 }
 
 thread_local! {
     static WAITING: RefCell<Waiting> = RefCell::default();
     /// Whether there is any parked owner: the one thing EVQ.TRIGGER asks.
     static ANY_PARKED: Cell<bool> = const { Cell::new(false) };
-    /// Whether anybody waits for any partition of a ring.
-    static ANY_ROUND: Cell<bool> = const { Cell::new(false) };
     static ERA: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -173,10 +154,7 @@ pub(crate) fn era() -> u64 {
 /// The server changed its role: every lease is over.
 pub(crate) fn new_era() {
     ERA.set(ERA.get() + 1);
-    WAITING.with_borrow_mut(|all| {
-        all.held.clear();
-        all.gone.clear();
-    });
+    connections::forget_all();
 }
 
 /// What is known about a line beside its saved progress.
@@ -186,38 +164,10 @@ pub(crate) fn scene(line: &Line, progress: Option<&Progress>) -> Scene {
         let connection = progress.and_then(Progress::lease).and_then(|lease| lease.connection);
         Scene {
             owner_waits: queue.is_some_and(|queue| queue.owner.is_some()),
-            owner_gone: connection.is_some_and(|client| all.gone.contains(&client)),
+            owner_gone: connection.is_some_and(connections::is_gone),
             queue: queue.is_some_and(|queue| !queue.standbys.is_empty()),
             era: era(),
         }
-    })
-}
-
-/// Remembers that the lease of `line` is now with the connection of `caller`: when that closes, a
-/// lease that is no name's ends. Whose it is was settled when it was granted, so the name that
-/// `caller` gives now says nothing.
-pub(crate) fn note_owner(line: &Line, caller: &Caller) {
-    if let Some(client) = caller.connection {
-        WAITING.with_borrow_mut(|all| {
-            // Looking first spares a clone of the line on every pull.
-            let lines = all.held.entry(client).or_default();
-            if !lines.contains(line) {
-                lines.insert(line.clone());
-            }
-        });
-    }
-}
-
-/// A connection closed. True if a lease ends with it, which the sweep then does.
-pub(crate) fn connection_closed(client: u64) -> bool {
-    WAITING.with_borrow_mut(|all| all.held.contains_key(&client) && all.gone.insert(client))
-}
-
-/// The closed connections with the lines they may have held; each is given once.
-pub(crate) fn take_gone() -> Vec<(u64, HashSet<Line>)> {
-    WAITING.with_borrow_mut(|all| {
-        let gone: Vec<u64> = all.gone.drain().collect();
-        gone.into_iter().filter_map(|client| Some((client, all.held.remove(&client)?))).collect()
     })
 }
 
@@ -234,8 +184,7 @@ pub(crate) fn wait_in_line(client: u64, waiter: Waiter) {
     WAITING.with_borrow_mut(|all| {
         let line = waiter.wait.line.clone();
         if line.partition == ANY {
-            all.rounds.entry(line.clone()).or_default().waiters += 1;
-            ANY_ROUND.set(true);
+            rounds::join(&line);
         }
         all.queues.entry(line).or_default().standbys.push_back(client);
         all.ends.extend(waiter.ends_ms.map(|at_ms| (at_ms, client)));
@@ -257,11 +206,8 @@ pub(crate) fn remove(client: u64) -> Option<Waiter> {
                 all.queues.remove(line);
             }
         }
-        if let Some(round) = all.rounds.get_mut(line) {
-            // The line itself stays: where its next round begins is for workers that come back.
-            round.waiters = round.waiters.saturating_sub(1);
-            round.called.retain(|_, other| *other != client);
-            ANY_ROUND.set(all.rounds.values().any(|round| round.waiters > 0));
+        if line.partition == ANY {
+            rounds::leave(line, client);
         }
         all.unpark_owner(client, line);
         all.forget_end(client, waiter.ends_ms);
@@ -373,7 +319,7 @@ pub(crate) fn be_watchful(line: &Line) -> bool {
             waiter.wait.plain = false;
         }
         let any = Line { partition: ANY, ..line.clone() };
-        owner.is_some() || all.rounds.get(&any).is_some_and(|round| round.waiters > 0)
+        owner.is_some() || rounds::is_waited_in(&any)
     })
 }
 
@@ -383,67 +329,6 @@ pub(crate) fn move_on(client: u64, position: EventId) {
         if let Some(waiter) = all.waiters.get_mut(&client) {
             waiter.wait.position = waiter.wait.position.max(position);
         }
-    });
-}
-
-/// Whether anybody waits for any partition of any ring.
-pub(crate) fn any_round() -> bool {
-    ANY_ROUND.get()
-}
-
-/// The lines of [`ANY`] in front of a ring in which somebody stands.
-pub(crate) fn rounds_of(db: i32, ring: &Name) -> Vec<Line> {
-    WAITING.with_borrow(|all| {
-        let here = |line: &&Line| line.db == db && line.ring == *ring;
-        let waited_in = all.rounds.iter().filter(|(_, round)| round.waiters > 0);
-        waited_in.map(|(line, _)| line).filter(here).cloned().collect()
-    })
-}
-
-/// Whether a worker of `line` is on its way to `partition`, or the partition was found busy.
-pub(crate) fn is_taken_care_of(line: &Line, partition: u32) -> bool {
-    WAITING.with_borrow(|all| {
-        let round = all.rounds.get(line);
-        round.is_some_and(|r| r.busy.contains(&partition) || r.called.contains_key(&partition))
-    })
-}
-
-/// `partition` is busy: it need not be looked at again before the next sweep.
-pub(crate) fn note_busy(line: &Line, partition: u32) {
-    WAITING.with_borrow_mut(|all| {
-        if let Some(round) = all.rounds.get_mut(line) {
-            round.busy.insert(partition);
-        }
-    });
-}
-
-/// A sweep looks at every partition again.
-pub(crate) fn forget_busy(line: &Line) {
-    WAITING.with_borrow_mut(|all| {
-        if let Some(round) = all.rounds.get_mut(line) {
-            round.busy.clear();
-        }
-    });
-}
-
-/// The worker `client` of a line of [`ANY`] is called to `partition`.
-pub(crate) fn call_to(line: &Line, client: u64, partition: u32) {
-    WAITING.with_borrow_mut(|all| {
-        if let Some(round) = all.rounds.get_mut(line) {
-            round.called.insert(partition, client);
-        }
-    });
-}
-
-/// The partition at which the next round of a line of [`ANY`] begins.
-pub(crate) fn round_begins(line: &Line) -> u32 {
-    WAITING.with_borrow(|all| all.rounds.get(line).map_or(0, |round| round.next))
-}
-
-/// The next round begins behind `partition`, so that each gets its turn.
-pub(crate) fn end_round(line: &Line, partition: u32) {
-    WAITING.with_borrow_mut(|all| {
-        all.rounds.entry(line.clone()).or_default().next = partition.wrapping_add(1);
     });
 }
 
