@@ -28,6 +28,7 @@ mod restore;
 mod ring;
 mod ring_life;
 mod routing;
+mod torture;
 mod types;
 mod unblocking;
 mod usage;

@@ -74,6 +74,14 @@ impl Conn {
         self.send_raw(&encode(words));
     }
 
+    /// As [`Conn::send`] for a server that may be gone, or may have closed the connection.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(crate) fn try_send<T: AsRef<[u8]>>(&mut self, words: &[T]) -> io::Result<()> {
+        self.reader.get_mut().write_all(&encode(words))
+    }
+
     /// Sends bytes as they are.
     #[track_caller]
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
