@@ -10,6 +10,9 @@ use super::progress::Progress;
 use super::totals::Counted;
 use super::words::Claim;
 
+/// Replies of one lease that are remembered one by one until they are acknowledged.
+const MAX_REPLIES: usize = 64;
+
 /// The moment a command runs: read once, by the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -191,6 +194,14 @@ impl Progress {
         self.totals.deliver(now, given);
         if let Some(lease) = &mut self.lease {
             lease.position = lease.position.max(id);
+            // A worker may never acknowledge: then the two oldest become one, and what falls
+            // between them is counted by reading when somebody asks.
+            if lease.replies.len() >= MAX_REPLIES
+                && let (Some((_, first)), Some((last, second))) =
+                    (lease.replies.pop_front(), lease.replies.pop_front())
+            {
+                lease.replies.push_front((last, first + second));
+            }
             lease.replies.push_back((id, entries));
         }
     }
