@@ -149,7 +149,8 @@ fn places(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<
         None => 0..ring.len(),
     };
     let checked = |p| {
-        let place = ctx.place(user, &view.names, p, &name, Arc::clone(&group))?;
+        let place =
+            ctx.place(user, Access::ReadUpdate, &view.names, p, &name, Arc::clone(&group))?;
         user.check(&place.names.stream, Access::Read)?;
         ctx.open_read(&place.names.stream).stream()?;
         ctx.open_state(&place.names).check()?;
@@ -177,7 +178,7 @@ fn acknowledge(
     now: Now,
 ) -> Result<(), Error> {
     let Some((p, id)) = request.ack else { return Ok(()) };
-    let place = ctx.place_of(user, view, p, &request.claim.group())?;
+    let place = ctx.place_of(user, Access::ReadUpdate, view, p, &request.claim.group())?;
     if ctx.acknowledge(&place, caller, id, now)? {
         ctx.replicate_ack(&place.names, &place.line.group, id);
     }

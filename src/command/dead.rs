@@ -207,7 +207,7 @@ impl Command for Dead {
         };
         let mut places = Vec::new();
         for p in request.partition.map_or(all, |p| p..p.saturating_add(1)) {
-            let place = ctx.place_of(&user, &view, p, &request.group)?;
+            let place = ctx.place_of(&user, Access::ReadUpdate, &view, p, &request.group)?;
             user.check(&place.letters(), access)?;
             places.push(place);
         }

@@ -14,10 +14,12 @@ use crate::model::name::Name;
 use crate::model::words::{Start, Words, is, once};
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;
+use crate::server::blocking::look_again;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
 use crate::server::registry::{Arg, Routing, Spec};
 use crate::server::rings::RingView;
+use crate::server::waiting::Line;
 
 pub(super) struct SetGroup;
 
@@ -151,6 +153,11 @@ impl Command for SetGroup {
         user.check(&ring.names.ring, Access::Update)?;
         ctx.settle(&user, &ring)?;
         ctx.set_group(&user, &ring.names, &name, group)?;
+        // Who waits may be waiting for another type now.
+        for partition in 0..ring.value()?.ring.len() {
+            let (db, ring, group) = (ctx.db(), ring_name.clone(), name.clone());
+            look_again(ctx, &Line { db, ring, partition, group });
+        }
         ctx.reply_ok();
         Ok(())
     }

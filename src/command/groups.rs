@@ -35,7 +35,7 @@ impl Command for ListGroups {
         for (group, _) in value.ring.groups() {
             let (mut lag, mut exact) = (0, true);
             for node in value.ring.nodes() {
-                let place = ctx.reading_place(&user, &ring, node.partition, group)?;
+                let place = ctx.place_of(&user, Access::Read, &ring, node.partition, group)?;
                 user.check(&place.names.stream, Access::Read)?;
                 let of_partition = ctx.lag(&place)?;
                 lag += of_partition.events;

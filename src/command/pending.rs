@@ -129,7 +129,7 @@ impl Command for Pending {
         let (ring, p, group, count) = parse(args.words())?;
         let user = User::of(ctx);
         let view = ctx.ring(&user, &ring)?;
-        let place = ctx.reading_place(&user, &view, p, &group)?;
+        let place = ctx.place_of(&user, Access::Read, &view, p, &group)?;
         user.check(&place.names.stream, Access::Read)?;
         ctx.reply_tree(&Value::Array(list(ctx, &place, count)?));
         Ok(())

@@ -65,11 +65,7 @@ impl Command for DescribeRing {
         let (ring, json) = ring_and_format("evq.ring", args.words())?;
         let user = User::of(ctx);
         let tree = describe(ctx, &user, &ctx.ring(&user, &ring)?)?;
-        if json {
-            ctx.reply_json(&tree);
-        } else {
-            ctx.reply_tree(&tree);
-        }
+        ctx.reply_described(&tree, json);
         Ok(())
     }
 }

@@ -44,7 +44,7 @@ impl Command for Seek {
         let partitions = partition.map_or(all, |p| p..p.saturating_add(1));
         let mut places = Vec::new();
         for p in partitions {
-            let place = ctx.place_of(&user, &view, p, &group)?;
+            let place = ctx.place_of(&user, Access::ReadUpdate, &view, p, &group)?;
             user.check(&place.names.stream, Access::Read)?;
             ctx.open_state(&place.names).check()?;
             let cursor = ctx.resolve_start(&place.names, start)?;

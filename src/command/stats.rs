@@ -62,7 +62,7 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
         user.check(&names.stream, Access::Read)?;
         let mut groups = Vec::new();
         for (group, _) in value.ring.groups() {
-            let place = ctx.reading_place(user, view, node.partition, group)?;
+            let place = ctx.place_of(user, Access::Read, view, node.partition, group)?;
             user.check(&place.letters(), Access::Read)?;
             groups.push(of_group(ctx, &place)?);
         }
@@ -92,11 +92,7 @@ impl Command for Stats {
         let (ring, json) = ring_and_format("evq.stats", args.words())?;
         let user = User::of(ctx);
         let tree = describe(ctx, &user, &ctx.ring(&user, &ring)?)?;
-        if json {
-            ctx.reply_json(&tree);
-        } else {
-            ctx.reply_tree(&tree);
-        }
+        ctx.reply_described(&tree, json);
         Ok(())
     }
 }

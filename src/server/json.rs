@@ -31,8 +31,12 @@ impl Ctx {
         }
     }
 
-    /// Replies with `value` as one JSON document.
-    pub(crate) fn reply_json(&self, value: &Value) {
-        self.reply_bytes(value.to_string().as_bytes());
+    /// Replies with `value` as one JSON document, or natively.
+    pub(crate) fn reply_described(&self, value: &Value, json: bool) {
+        if json {
+            self.reply_bytes(value.to_string().as_bytes());
+        } else {
+            self.reply_tree(value);
+        }
     }
 }

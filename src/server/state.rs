@@ -24,8 +24,7 @@ use crate::model::partition::Partition;
 use crate::model::progress::Progress;
 use crate::model::snapshot::encode;
 
-/// A partition and a group of it: checked to exist, and that the user may change the group's
-/// progress.
+/// A partition and a group of it: checked to exist, and that the user may do what the command does.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// The partition's keys.
@@ -44,30 +43,49 @@ impl Place {
 }
 
 impl Ctx {
-    /// The partition `p` of a ring, which has it, for a group.
+    /// The partition `p` of a ring, which has it, for a group; the user may touch the delivery
+    /// state like this.
     ///
     /// # Errors
-    /// [`Error::NoPermission`] for the delivery state.
+    /// [`Error::NoPermission`].
     pub(crate) fn place(
         &self,
         user: &User,
+        access: Access,
         ring: &RingNames,
         p: u32,
         name: &Name,
         group: Arc<Group>,
     ) -> Result<Place, Error> {
         let names = ring.partition(p);
-        user.check(&names.groups, Access::ReadUpdate)?;
+        user.check(&names.groups, access)?;
         let line =
             Line { db: self.db(), ring: ring.name.clone(), partition: p, group: name.clone() };
         Ok(Place { names, line, group })
     }
 
-    /// The same, looked up by name: for commands that need an existing group.
+    /// The same in a ring that was found, for commands that need an existing group.
     ///
     /// # Errors
-    /// [`Error::NoRing`], [`Error::NoPartition`], [`Error::NoGroup`], [`Error::NoPermission`],
-    /// [`Error::WrongType`].
+    /// [`Error::NoPartition`], [`Error::NoGroup`], [`Error::NoPermission`], [`Error::WrongType`].
+    pub(crate) fn place_of(
+        &self,
+        user: &User,
+        access: Access,
+        ring: &RingView,
+        p: u32,
+        group: &Name,
+    ) -> Result<Place, Error> {
+        let value = ring.value()?;
+        value.ring.check_partition(p)?;
+        let settings = value.ring.group(group).ok_or(Error::NoGroup)?;
+        self.place(user, access, &ring.names, p, group, Arc::clone(settings))
+    }
+
+    /// The same, with the ring looked up by name, for commands that change the group's progress.
+    ///
+    /// # Errors
+    /// As [`Ctx::place_of`], and [`Error::NoRing`].
     pub(crate) fn group_place(
         &self,
         user: &User,
@@ -75,45 +93,7 @@ impl Ctx {
         p: u32,
         group: &Name,
     ) -> Result<Place, Error> {
-        self.place_of(user, &self.ring(user, ring)?, p, group)
-    }
-
-    /// The same in a ring that was found.
-    ///
-    /// # Errors
-    /// As [`Ctx::group_place`].
-    pub(crate) fn place_of(
-        &self,
-        user: &User,
-        ring: &RingView,
-        p: u32,
-        group: &Name,
-    ) -> Result<Place, Error> {
-        let value = ring.value()?;
-        value.ring.check_partition(p)?;
-        let settings = value.ring.group(group).ok_or(Error::NoGroup)?;
-        self.place(user, &ring.names, p, group, Arc::clone(settings))
-    }
-
-    /// The same for commands that only look: the user needs to read the delivery state.
-    ///
-    /// # Errors
-    /// As [`Ctx::group_place`].
-    pub(crate) fn reading_place(
-        &self,
-        user: &User,
-        ring: &RingView,
-        p: u32,
-        group: &Name,
-    ) -> Result<Place, Error> {
-        let value = ring.value()?;
-        value.ring.check_partition(p)?;
-        let settings = value.ring.group(group).ok_or(Error::NoGroup)?;
-        let names = ring.names.partition(p);
-        user.check(&names.groups, Access::Read)?;
-        let (db, ring) = (self.db(), ring.names.name.clone());
-        let line = Line { db, ring, partition: p, group: group.clone() };
-        Ok(Place { names, line, group: Arc::clone(settings) })
+        self.place_of(user, Access::ReadUpdate, &self.ring(user, ring)?, p, group)
     }
 
     /// The place of a line that a worker waits in, if its ring and group still exist.

@@ -229,6 +229,14 @@ fn is_orphaned(ctx: &Ctx, line: &Line) -> Result<bool, Error> {
 fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
     let Some(place) = ctx.place_in(line) else { return Ok(()) };
     let now = ctx.now();
+    let plain = {
+        let state = ctx.open_state(&place.names);
+        state.progress(&line.group)?.is_none_or(|progress| progress.is_plain(&place.group))
+    };
+    if !plain {
+        // Whatever it was when it began to wait: from now on an append alone does not serve it.
+        waiting::be_watchful(line);
+    }
     let look = ctx.look(&place, now, true)?;
     if look.work {
         release(client, Outcome::Serve);
