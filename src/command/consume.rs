@@ -141,13 +141,6 @@ fn places(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<
             Arc::new(Group::default())
         }
     };
-    let partitions = match request.partition {
-        Some(p) => {
-            ring.check_partition(p)?;
-            p..p + 1
-        }
-        None => 0..ring.len(),
-    };
     let checked = |p| {
         let place =
             ctx.place(user, Access::ReadUpdate, &view.names, p, &name, Arc::clone(&group))?;
@@ -156,7 +149,7 @@ fn places(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<
         ctx.open_state(&place.names).check()?;
         Ok(place)
     };
-    partitions.map(checked).collect()
+    view.partitions(request.partition)?.map(checked).collect()
 }
 
 /// Makes the ring and the group if this is their first use.

@@ -200,15 +200,14 @@ impl Command for Dead {
         let request = parse(args.words())?;
         let user = User::of(ctx);
         let view = ctx.ring(&user, &request.ring)?;
-        let all = 0..view.value()?.ring.len();
-        let access = match request.action {
-            Action::List(_) => Access::Read,
-            Action::Retry(_) | Action::Skip(_) => Access::Delete,
+        let (of_state, of_letters) = match request.action {
+            Action::List(_) => (Access::Read, Access::Read),
+            Action::Retry(_) | Action::Skip(_) => (Access::ReadUpdate, Access::Delete),
         };
         let mut places = Vec::new();
-        for p in request.partition.map_or(all, |p| p..p.saturating_add(1)) {
-            let place = ctx.place_of(&user, Access::ReadUpdate, &view, p, &request.group)?;
-            user.check(&place.letters(), access)?;
+        for p in view.partitions(request.partition)? {
+            let place = ctx.place_of(&user, of_state, &view, p, &request.group)?;
+            user.check(&place.letters(), of_letters)?;
             places.push(place);
         }
         match request.action {

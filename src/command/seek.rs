@@ -40,10 +40,8 @@ impl Command for Seek {
         let (ring, partition) = partition_or_all(partition, given.then_some(ring))?;
         let user = User::of(ctx);
         let view = ctx.ring(&user, &ring)?;
-        let all = 0..view.value()?.ring.len();
-        let partitions = partition.map_or(all, |p| p..p.saturating_add(1));
         let mut places = Vec::new();
-        for p in partitions {
+        for p in view.partitions(partition)? {
             let place = ctx.place_of(&user, Access::ReadUpdate, &view, p, &group)?;
             user.check(&place.names.stream, Access::Read)?;
             ctx.open_state(&place.names).check()?;

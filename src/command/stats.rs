@@ -46,7 +46,7 @@ fn of_group(ctx: &Ctx, place: &Place) -> Result<Value, Error> {
         "retrying": count(|state| matches!(state, State::Retry(_))),
         "held": count(|state| *state == State::Held),
         "dead-held": count(|state| *state == State::Dead),
-        "dead-letters": ctx.count_letters(place),
+        "dead-letters": ctx.count_letters(place)?,
         "deliveries": totals.deliveries,
         "retries": totals.retries,
         "dead": totals.dead,

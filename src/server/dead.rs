@@ -93,9 +93,11 @@ impl Ctx {
     }
 
     /// The number of dead letters.
-    pub(crate) fn count_letters(&self, place: &Place) -> u64 {
-        let letters = self.open_read(&place.letters()).stream();
-        letters.ok().flatten().map_or(0, |stream| stream.length())
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn count_letters(&self, place: &Place) -> Result<u64, Error> {
+        Ok(self.open_read(&place.letters()).stream()?.map_or(0, |stream| stream.length()))
     }
 }
 

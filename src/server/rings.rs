@@ -1,5 +1,6 @@
 //! Finding a ring, and making one.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::acl::{Access, User};
@@ -37,6 +38,19 @@ impl RingView {
         match &self.found {
             Ok(key) => key.value()?.ok_or(Error::NoRing),
             Err(would_be) => Ok(would_be),
+        }
+    }
+
+    /// The partition `only`, or all of them.
+    ///
+    /// # Errors
+    /// [`Error::NoPartition`]; as [`RingView::value`].
+    pub(crate) fn partitions(&self, only: Option<u32>) -> Result<Range<u32>, Error> {
+        let ring = &self.value()?.ring;
+        match only {
+            None => Ok(0..ring.len()),
+            // Checked first: the largest number has no successor.
+            Some(p) => ring.check_partition(p).map(|()| p..p + 1),
         }
     }
 }

@@ -51,6 +51,73 @@ fn cases() -> Vec<Case> {
             "EVQ.RELEASE 0 RING r GROUP known WORKER w",
             &["%R~evq:{r}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
         ),
+        case(
+            "EVQ.CONSUME * RING r GROUP known WORKER w NOBLOCK",
+            &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
+        ),
+        case(
+            "EVQ.NACK 0 1-1 RING r GROUP known WORKER w",
+            &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
+        ),
+        // One attempt: this one makes a dead letter.
+        case(
+            "EVQ.NACK 0 1-1 RING r GROUP brittle WORKER w",
+            &[
+                "%R~evq:{r}",
+                "%R~evq:{r:0}",
+                "%R~evq:{r:0}:groups",
+                "%W~evq:{r:0}:groups",
+                "%W~evq:{r:0}:dead:brittle",
+            ],
+        ),
+        case("EVQ.GROUP known RING r", &["%R~evq:{r}"]),
+        case("EVQ.GROUP known RING r MAXATTEMPTS 3", &["%R~evq:{r}", "%W~evq:{r}"]),
+        case("EVQ.GROUP new RING r FROM last", &["%R~evq:{r}", "%W~evq:{r}", "%R~evq:{r:0}"]),
+        case("EVQ.GROUPS RING r", &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups"]),
+        case(
+            "EVQ.SEEK known * first RING r",
+            &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
+        ),
+        case(
+            "EVQ.PENDING 0 RING r GROUP known",
+            &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups"],
+        ),
+        case(
+            "EVQ.DEAD known LIST * RING r",
+            &["%R~evq:{r}", "%R~evq:{r:0}:groups", "%R~evq:{r:0}:dead:known"],
+        ),
+        case(
+            "EVQ.DEAD known RETRY * * RING r",
+            &[
+                "%R~evq:{r}",
+                "%R~evq:{r:0}:groups",
+                "%W~evq:{r:0}:groups",
+                "%W~evq:{r:0}:dead:known",
+            ],
+        ),
+        case(
+            "EVQ.DEAD known SKIP * * RING r",
+            &[
+                "%R~evq:{r}",
+                "%R~evq:{r:0}:groups",
+                "%W~evq:{r:0}:groups",
+                "%W~evq:{r:0}:dead:known",
+            ],
+        ),
+        case(
+            "EVQ.STATS r",
+            &[
+                "%R~evq:{r}",
+                "%R~evq:{r:0}",
+                "%R~evq:{r:0}:groups",
+                "%R~evq:{r:0}:dead:known",
+                "%R~evq:{r:0}:dead:brittle",
+            ],
+        ),
+        case(
+            "EVQ.DELGROUP known RING r",
+            &["%R~evq:{r}", "%W~evq:{r}", "%W~evq:{r:0}:groups", "%W~evq:{r:0}:dead:known"],
+        ),
         case("EVQ.DROP r", &["%R~evq:{r}", "%W~evq:{r}", "%W~evq:{r:0}", "%W~evq:{r:0}:groups"]),
     ]
 }
@@ -59,7 +126,10 @@ fn fill(conn: &mut Conn) {
     must!(conn, "FLUSHALL");
     must!(conn, "EVQ.CREATE", "r", 1);
     must!(conn, "XADD", "evq:{r:0}", "1-1", "key", "k");
-    must!(conn, "EVQ.CONSUME", 0, "RING", "r", "GROUP", "known", "WORKER", "w", "NOBLOCK");
+    must!(conn, "EVQ.GROUP", "brittle", "RING", "r", "MAXATTEMPTS", 1).ok();
+    for group in ["known", "brittle"] {
+        must!(conn, "EVQ.CONSUME", 0, "RING", "r", "GROUP", group, "WORKER", "w", "NOBLOCK");
+    }
 }
 
 /// A connection of a user that may call everything on the keys of `patterns`.

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::harness::{Conn, Server, Value, args, each_binary, each_server, must};
-use crate::usage::{COMMANDS, Kind, Usage};
+use crate::usage::{COMMANDS, Usage};
 
 /// Flags of each command, beside `module`, which all have.
-const FLAGS: [(&str, &[&str]); 13] = [
+const FLAGS: [(&str, &[&str]); 21] = [
     ("EVQ.TRIGGER", &["write", "denyoom", "fast"]),
     ("EVQ.MTRIGGER", &["write", "denyoom"]),
     ("EVQ.RING", &["readonly"]),
@@ -18,13 +18,21 @@ const FLAGS: [(&str, &[&str]); 13] = [
     ("EVQ.DROP", &["write"]),
     ("EVQ.CONSUME", &["write", "blocking"]),
     ("EVQ.ACK", &["write", "fast"]),
+    ("EVQ.NACK", &["write"]),
     ("EVQ.EXTEND", &["write", "fast"]),
     ("EVQ.RELEASE", &["write", "fast"]),
+    ("EVQ.GROUP", &["write", "denyoom"]),
+    ("EVQ.GROUPS", &["readonly"]),
+    ("EVQ.DELGROUP", &["write"]),
+    ("EVQ.SEEK", &["write"]),
+    ("EVQ.PENDING", &["readonly"]),
+    ("EVQ.DEAD", &["write"]),
+    ("EVQ.STATS", &["readonly"]),
     ("EVQ.APPLY", &["write", "fast"]),
 ];
 
 /// Commands that are about the whole database, or name no word to route by.
-const UNROUTED: [&str; 2] = ["EVQ.RINGS", "EVQ.POINTS"];
+const UNROUTED: [&str; 3] = ["EVQ.RINGS", "EVQ.POINTS", "EVQ.GROUPS"];
 
 fn docs(conn: &mut Conn, name: &str) -> Value {
     must!(conn, "COMMAND", "DOCS", name).map()[0].1.clone()
@@ -54,16 +62,18 @@ fn tokens(arguments: &Value) -> Vec<String> {
     all
 }
 
-/// Every keyword that the usage has, values of PAYLOAD too.
+/// Every keyword that the usage has, those that are values too.
 fn keywords(usage: &Usage) -> Vec<String> {
-    let mut all = Vec::new();
-    for (name, values) in usage.options {
-        all.push((*name).to_owned());
-        if values.iter().any(|(kind, _)| *kind == Kind::Payload) {
-            all.extend(["ANY".to_owned(), "JSON".to_owned()]);
-        }
-    }
-    all
+    let options = usage.options.iter();
+    let names = options.clone().map(|(name, _)| *name);
+    let kinds = options.flat_map(|(_, values)| *values).chain(usage.words);
+    names.chain(kinds.flat_map(|(kind, _)| kind.keywords()).copied()).map(str::to_owned).collect()
+}
+
+/// How many words an argument takes: all parts of a block, one of several alternatives.
+fn words(argument: &Value) -> usize {
+    let one = argument.get("type").str() == "oneof";
+    find(argument, "arguments").filter(|_| !one).map_or(1, |parts| parts.array().len())
 }
 
 #[test]
@@ -105,10 +115,12 @@ fn the_documented_arguments_are_those_the_command_takes() {
                 find(argument, "flags").is_none_or(|flags| !texts(flags).contains("optional"))
             };
             let positional = arguments.array().iter().filter(required);
-            let words: usize = positional
-                .map(|argument| find(argument, "arguments").map_or(1, |parts| parts.array().len()))
-                .sum();
-            assert_eq!(words, usage.words.len() - usage.optional, "{}", usage.name);
+            assert_eq!(
+                positional.map(words).sum::<usize>(),
+                usage.words.len() - usage.optional,
+                "{}",
+                usage.name
+            );
             for argument in arguments.array() {
                 let optional = !required(&argument);
                 let keyword = find(argument, "token").map(Value::str);
@@ -161,8 +173,12 @@ fn every_command_is_routed_by_its_first_argument_which_is_no_key() {
             }
             assert_eq!(specs.len(), 1, "{}: {specs:?}", usage.name);
             let spec = &specs[0];
-            // The first argument; of a batch the first event's key, as its count routes nothing.
-            let at = if usage.name == "EVQ.MTRIGGER" { 2 } else { 1 };
+            // The first argument that names a key or a partition, if there is one.
+            let at = match usage.name {
+                "EVQ.MTRIGGER" | "EVQ.SEEK" => 2,
+                "EVQ.DEAD" => 3,
+                _ => 1,
+            };
             assert_eq!(spec.get("begin_search").get("spec").get("index").int(), at);
             assert_eq!(spec.get("find_keys").get("spec").get("lastkey").int(), 0);
             assert_eq!([3, 4].map(|field| info.at(field).int()), [at, at], "{}", usage.name);

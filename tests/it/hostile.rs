@@ -3,7 +3,8 @@
 //! connection and the server go on, and nothing has changed.
 
 use crate::harness::{Arg, Conn, Server, Value, args, cmd, each_server, must};
-use crate::usage::{COMMANDS, NONSENSE, Needs, Usage};
+use crate::kinds::{Kind, NONSENSE};
+use crate::usage::{COMMANDS, FORMS, Needs, Usage};
 
 type Words = Vec<Vec<u8>>;
 
@@ -84,7 +85,7 @@ fn check(server: &Server, cases: Vec<(Words, &str)>) {
 fn each_command(cases: impl Fn(&Usage) -> Vec<(Words, &'static str)>) {
     each_server(|server| {
         fill(&mut server.connect());
-        for usage in &COMMANDS {
+        for usage in COMMANDS.iter().chain(&FORMS) {
             let cases = cases(usage).into_iter();
             check(&server, cases.map(|(words, c)| (words, usage.always.unwrap_or(c))).collect());
         }
@@ -185,13 +186,15 @@ fn block_and_noblock_exclude_each_other() {
 fn what_does_not_exist_gets_the_code_of_its_kind() {
     each_command(|usage| {
         let mut cases = Vec::new();
-        let is_ring = |kind: &crate::usage::Kind| *kind == crate::usage::Kind::Ring;
-        let makes_it = usage.name == "EVQ.CREATE";
-        for (at, _) in usage.words.iter().enumerate().filter(|(_, (k, _))| is_ring(k) && !makes_it)
-        {
+        for (at, (kind, _)) in usage.words.iter().enumerate() {
+            let code = match kind {
+                Kind::Ring if usage.name != "EVQ.CREATE" => "EVQNORING",
+                Kind::Group => "EVQNOGROUP",
+                _ => continue,
+            };
             let mut call = Call::of(usage);
             call.words[at + 1] = b"none".to_vec();
-            cases.push((call.all(), "EVQNORING"));
+            cases.push((call.all(), code));
         }
         let options = usage.options.iter().map(|(name, _)| *name);
         for name in options {
@@ -200,18 +203,18 @@ fn what_does_not_exist_gets_the_code_of_its_kind() {
                 ("RING", _) => cases.push((with("none"), "EVQNORING")),
                 // CONSUME makes a group, unless ACK or EPOCH say that it must be there.
                 ("GROUP", "EVQ.CONSUME") => {
-                    for more in [args!["ACK", "1-1"], args!["EPOCH", 1]] {
-                        cases.push(([with("none"), more.to_vec()].concat(), "EVQNOGROUP"));
+                    for more in [option(usage, "ACK"), args!["EPOCH", 1].to_vec()] {
+                        cases.push(([with("none"), more].concat(), "EVQNOGROUP"));
                     }
                 }
                 ("GROUP", _) => cases.push((with("none"), "EVQNOGROUP")),
                 ("EPOCH", "EVQ.CONSUME") => {
-                    let fenced = [with("1"), args!["ACK", "1-1"].to_vec()].concat();
+                    let fenced = [with("1"), option(usage, "ACK")].concat();
                     cases.push((fenced, "EVQFENCED"));
                 }
                 ("EPOCH", _) => cases.push((with("1"), "EVQFENCED")),
                 ("WORKER", "EVQ.CONSUME") => {
-                    let fenced = [with("other"), args!["ACK", "1-1"].to_vec()].concat();
+                    let fenced = [with("other"), option(usage, "ACK")].concat();
                     cases.push((fenced, "EVQFENCED"));
                 }
                 ("WORKER", _) => cases.push((with("other"), "EVQFENCED")),
@@ -240,6 +243,7 @@ fn a_key_of_another_type_is_wrongtype() {
             (Needs::Stream, "evq:{r:0}"),
             (Needs::Stream, "evq:{r:1}"),
             (Needs::Groups, "evq:{r:0}:groups"),
+            (Needs::Letters, "evq:{r:0}:dead:default"),
         ] {
             for make in foreign {
                 let is_own = make[1].starts_with("evq:{other}") && needed == Needs::Ring
@@ -247,7 +251,8 @@ fn a_key_of_another_type_is_wrongtype() {
                 if is_own {
                     continue;
                 }
-                for name in ["evq:{r}", "evq:{r:0}", "evq:{r:1}", "evq:{r:0}:groups"] {
+                let keys = ["evq:{r}", "evq:{r:0}", "evq:{r:1}", "evq:{r:0}:groups"];
+                for name in keys.iter().chain(&["evq:{r:0}:dead:default"]) {
                     must!(conn, "DEL", name);
                 }
                 fill(&mut conn);
@@ -257,8 +262,9 @@ fn a_key_of_another_type_is_wrongtype() {
                 conn.must(&make);
                 // Key `k` and partition 0 may not meet in TRIGGER: a key for each partition.
                 let digest = conn.digest();
-                for usage in COMMANDS.iter().filter(|usage| usage.needs.contains(&needed)) {
-                    if key == "evq:{r:1}" && usage.words[0].1 == "0" {
+                let all = COMMANDS.iter().chain(&FORMS);
+                for usage in all.filter(|usage| usage.needs.contains(&needed)) {
+                    if key == "evq:{r:1}" && usage.words.iter().any(|(_, good)| *good == "0") {
                         continue;
                     }
                     let mut calls = vec![Call::of(usage).all()];

@@ -14,6 +14,7 @@ mod epochs;
 mod harness;
 mod harness_test;
 mod hostile;
+mod kinds;
 mod leaks;
 mod leases;
 mod persistence;
