@@ -23,6 +23,7 @@ use crate::server::blocking::move_wait;
 use crate::server::config;
 use crate::server::connections::note_owner;
 use crate::server::ctx::Ctx;
+use crate::server::deliver::Ready;
 use crate::server::entry::Command;
 use crate::server::registry::{Arg, Routing, Spec};
 use crate::server::rings::RingView;
@@ -210,7 +211,9 @@ fn take(
     };
     match turn {
         Turn::Wait => return Ok(false),
-        Turn::Grant(_) if any && !ctx.look(place, now, false)?.work => return Ok(false),
+        Turn::Grant(_) if any && ctx.prepare(place, now, false)? != Ready::Work => {
+            return Ok(false);
+        }
         Turn::Grant(epoch) => ctx.grant(place, caller, epoch, now, request.lease_ms)?,
         Turn::Continue => move_wait(&place.line, caller.connection),
     }
@@ -234,10 +237,12 @@ fn wait(
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
     let line = if request.partition.is_none() { any_line(&place) } else { place.line.clone() };
+    let plain = progress.is_plain(&place.group);
     let wait = Wait {
         position: progress.lease().map_or(progress.cursor(), |lease| lease.position),
-        plain: progress.is_plain(&place.group),
-        look_ms: progress.next_due_ms(),
+        plain,
+        // The sweep looks at once, and knows from there on when to look again.
+        look_ms: (!plain).then(|| ctx.now().ms()),
         lease_ms: request.lease_ms,
         line,
         names: place.names,

@@ -12,7 +12,7 @@ use super::giving::Offer;
 use super::group::Group;
 use super::hash::digest;
 use super::ids::EventId;
-use super::lease::Now;
+use super::lease::{Lease, Now};
 use super::limits::MAX_SCAN;
 use super::progress::Progress;
 
@@ -58,94 +58,66 @@ pub fn step<S: Source>(
     now: Now,
     count: u64,
 ) -> Option<Step<S::Entry>> {
-    let lease = progress.lease()?;
-    let cursor = progress.cursor();
-    if let (Some(reached), _) = reach(progress, group, stream) {
-        return Some(Step::Change(Change::Passed(reached)));
-    }
-    if let Some(id) = progress.due(lease, now) {
-        // An entry that was deleted by hand is finished by that.
-        return Some(stream.get(id).map_or(Step::Change(Change::Dropped(id)), |entry| {
-            Step::Redeliver(entry, progress.attempts(id) + 1)
-        }));
-    }
-    let position = lease.position.max(cursor);
-    let count = count.min(progress.fresh_allowed(lease));
-    if count == 0 {
-        return Some(Step::Nothing(position, 0));
-    }
-    let choice = choose(progress, group, stream, position, count);
-    if !choice.hold.is_empty() {
-        return Some(Step::Change(Change::Held(choice.hold)));
-    }
-    Some(if choice.give.is_empty() {
-        Step::Nothing(choice.last, choice.scanned)
-    } else {
-        Step::Give(choice.give, choice.last, choice.scanned)
-    })
+    progress.lease().map(|lease| decide(progress, Some(lease), group, stream, now, count))
 }
 
-/// What a look at a partition found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
-    /// There is something to hand out.
-    pub work: bool,
-    /// The look ended at its bound: there may be work behind it.
-    pub more: bool,
-    /// The cursor may pass up to here: all before it is an exception or not taken.
-    pub reached: EventId,
-}
-
-/// Looks whether there is anything to hand out: to the owner if `leased`, else from the cursor, as
-/// the next owner would be given it.
-pub fn look<S: Source>(
+/// The same where nobody has the lease: what the next owner would be handed first, so that it need
+/// not be granted for nothing.
+pub fn step_unowned<S: Source>(
     progress: &Progress,
     group: &Group,
     stream: &S,
     now: Now,
-    leased: bool,
-) -> Look {
+) -> Step<S::Entry> {
+    decide(progress, None, group, stream, now, 1)
+}
+
+fn decide<S: Source>(
+    progress: &Progress,
+    lease: Option<&Lease>,
+    group: &Group,
+    stream: &S,
+    now: Now,
+    count: u64,
+) -> Step<S::Entry> {
     let cursor = progress.cursor();
-    let lease = progress.lease().filter(|_| leased);
-    if lease.is_some_and(|lease| progress.fresh_allowed(lease) == 0) {
-        return Look { reached: cursor, ..Look::default() };
+    if let Some(reached) = reach(progress, group, stream) {
+        return Step::Change(Change::Passed(reached));
     }
-    let (reached, more) = reach(progress, group, stream);
-    let reached = reached.unwrap_or(cursor);
-    let in_flight = |id| lease.is_some_and(|lease| lease.redelivering.contains(&id));
-    let mut due = progress.exceptions().retries().take_while(|(at_ms, _)| *at_ms <= now.ms());
-    if due.any(|(_, id)| id <= reached && !in_flight(id)) {
-        return Look { work: true, more, reached };
+    if let Some(id) = progress.due(lease, now) {
+        // An entry that was deleted by hand is finished by that.
+        return stream.get(id).map_or(Step::Change(Change::Dropped(id)), |entry| {
+            Step::Redeliver(entry, progress.attempts(id) + 1)
+        });
     }
-    let after = lease.map_or(cursor, |lease| lease.position.max(cursor));
-    let choice = choose(progress, group, stream, after, 1);
-    let more = more || choice.scanned >= MAX_SCAN;
-    Look { work: !choice.give.is_empty(), more, reached }
+    let position = lease.map_or(cursor, |lease| lease.position.max(cursor));
+    let count = count.min(progress.fresh_allowed(lease));
+    if count == 0 {
+        return Step::Nothing(position, 0);
+    }
+    let choice = choose(progress, group, stream, position, count);
+    if !choice.hold.is_empty() {
+        Step::Change(Change::Held(choice.hold))
+    } else if choice.give.is_empty() {
+        Step::Nothing(choice.last, choice.scanned)
+    } else {
+        Step::Give(choice.give, choice.last, choice.scanned)
+    }
 }
 
 /// How far the cursor may pass from where it stands, if at all: over exceptions and over what the
-/// group does not take. Also whether the bound was reached.
-fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> (Option<EventId>, bool) {
+/// group does not take. Bounded, so it may have to be asked again.
+fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<EventId> {
     let cursor = progress.cursor();
     if group.types.is_empty() && progress.exceptions().above(cursor).next().is_none() {
-        return (None, false);
+        return None;
     }
     let passable = |entry: &S::Entry| {
         progress.exceptions().get(entry.id()).is_some() || !group.takes(entry.kind())
     };
-    let mut reached = None;
-    let mut scanned = 0;
-    for entry in stream.after(cursor) {
-        if !passable(&entry) {
-            return (reached, false);
-        }
-        reached = Some(entry.id());
-        scanned += 1;
-        if scanned == MAX_SCAN {
-            return (reached, true);
-        }
-    }
-    (reached, false)
+    let bound = usize::try_from(MAX_SCAN).unwrap_or(usize::MAX);
+    let passed = stream.after(cursor).take(bound).take_while(passable);
+    passed.last().map(|entry| entry.id())
 }
 
 /// Fresh events that were chosen, and what the choice means for the rest.

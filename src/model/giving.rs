@@ -29,8 +29,9 @@ impl Progress {
     /// How many fresh events may be handed out now: all, one, or none while one that was in
     /// flight when a lease was lost has to be finished first.
     #[must_use]
-    pub fn fresh_allowed(&self, lease: &Lease) -> u64 {
-        match (self.is_careful(), lease.is_idle(self.cursor)) {
+    pub fn fresh_allowed(&self, lease: Option<&Lease>) -> u64 {
+        let idle = lease.is_none_or(|lease| lease.is_idle(self.cursor));
+        match (self.is_careful(), idle) {
             (false, _) => u64::MAX,
             (true, true) => 1,
             (true, false) => 0,
@@ -46,14 +47,13 @@ impl Progress {
     /// The redelivery that comes next, if one is due and the cursor has reached it. While events
     /// are handed out one at a time it waits for what is in flight.
     #[must_use]
-    pub fn due(&self, lease: &Lease, now: Now) -> Option<EventId> {
+    pub fn due(&self, lease: Option<&Lease>, now: Now) -> Option<EventId> {
         if self.fresh_allowed(lease) == 0 {
             return None;
         }
+        let in_flight = |id: &EventId| lease.is_some_and(|l| l.redelivering.contains(id));
         let due = self.exceptions.retries().take_while(|(due_ms, _)| *due_ms <= now.ms());
-        due.map(|(_, id)| id)
-            .filter(|id| *id <= self.cursor && !lease.redelivering.contains(id))
-            .min()
+        due.map(|(_, id)| id).filter(|id| *id <= self.cursor && !in_flight(id)).min()
     }
 
     /// When the next redelivery that is not in flight is due, in unix ms.

@@ -191,6 +191,9 @@ impl Progress {
     /// Volatile: the stream was read up to `id`, over `entries` entries, of which `given` were
     /// handed out.
     pub fn hand_out(&mut self, id: EventId, entries: u64, given: u64, now: Now) {
+        if entries == 0 {
+            return;
+        }
         self.totals.deliver(now, given);
         if let Some(lease) = &mut self.lease {
             lease.position = lease.position.max(id);

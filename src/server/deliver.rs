@@ -9,11 +9,27 @@ use super::key::Key;
 use super::state::Place;
 use super::stream::{Entries, Event};
 use super::waiting;
-use crate::model::delivery::{self, Look, Source, Step, step};
+use crate::model::delivery::{self, Source, Step, step, step_unowned};
 use crate::model::effect::Change;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::lease::Now;
+use crate::model::limits::MAX_SCAN;
+
+/// Steps that one command takes at most. Each may look at [`MAX_SCAN`] entries, so a group that
+/// takes almost none of them is not drained by one command but goes on in the background.
+const MAX_STEPS: usize = 8;
+
+/// What a partition has for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// Something to hand out.
+    Work,
+    /// Nothing now.
+    Nothing,
+    /// Nothing so far: a bounded step was taken, and more may lie behind it.
+    Later,
+}
 
 /// A partition's stream, open for reading.
 struct Open<'k>(&'k Key);
@@ -109,7 +125,7 @@ impl Ctx {
         now: Now,
     ) -> Result<bool, Error> {
         let group = &place.line.group;
-        loop {
+        for _ in 0..MAX_STEPS {
             let mut state = self.open_state(&place.names);
             let Some(progress) = state.progress(group)? else { return Ok(false) };
             let epoch = progress.epoch();
@@ -144,29 +160,58 @@ impl Ctx {
                 }
             }
         }
+        Ok(false)
     }
 
-    /// Looks whether the group has anything to be handed out, under its lease if `leased`, else
-    /// from its cursor as the next owner would. Changes nothing.
+    /// Finds out whether there is anything to hand out in `place`, to its owner if `owned`, else to
+    /// whoever gets the lease next. Applies what has to be applied before, so that the same entries
+    /// are not looked at over and over.
     ///
     /// # Errors
     /// [`Error::WrongType`].
-    pub(crate) fn look(&self, place: &Place, now: Now, leased: bool) -> Result<Look, Error> {
+    pub(crate) fn prepare(&self, place: &Place, now: Now, owned: bool) -> Result<Ready, Error> {
+        let group = &place.line.group;
         let Some(stream) = self.open_read(&place.names.stream).stream()? else {
-            return Ok(Look::default());
+            return Ok(Ready::Nothing);
         };
-        let state = self.open_state(&place.names);
-        let beginning = place.beginning();
-        let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
-        let leased = leased && progress.lease().is_some_and(|lease| lease.era == waiting::era());
-        if progress.is_plain(&place.group) {
-            let cursor = progress.cursor();
-            let lease = progress.lease().filter(|_| leased);
-            let after = lease.map_or(cursor, |lease| lease.position.max(cursor));
-            let work = Entries::after(&stream, after).next_entry().is_some();
-            return Ok(Look { work, ..Look::default() });
+        for _ in 0..MAX_STEPS {
+            let mut state = self.open_state(&place.names);
+            let beginning = place.beginning();
+            let progress = state.progress(group)?.unwrap_or(&beginning);
+            let era = waiting::era();
+            let lease = progress.lease().filter(|lease| owned && lease.era == era);
+            if progress.is_plain(&place.group) {
+                let cursor = progress.cursor();
+                let after = lease.map_or(cursor, |lease| lease.position.max(cursor));
+                let found = Entries::after(&stream, after).next_entry().is_some();
+                return Ok(if found { Ready::Work } else { Ready::Nothing });
+            }
+            let step = match lease {
+                Some(_) => step(progress, &place.group, &Open(&stream), now, 1),
+                None => Some(step_unowned(progress, &place.group, &Open(&stream), now)),
+            };
+            match step {
+                None => return Ok(Ready::Nothing),
+                Some(Step::Redeliver(..) | Step::Give(..)) => return Ok(Ready::Work),
+                Some(Step::Nothing(last, scanned)) => {
+                    if lease.is_some() {
+                        state.volatile(group, |p| p.hand_out(last, scanned, 0, now))?;
+                    }
+                    return Ok(if scanned < MAX_SCAN { Ready::Nothing } else { Ready::Later });
+                }
+                Some(Step::Change(change)) => {
+                    let begins = state.progress(group)?.is_none();
+                    drop(state);
+                    if begins {
+                        // Epoch 0 is nobody's; with it the group has progress that can change.
+                        let start = place.group.start(place.line.partition);
+                        self.change(place, Change::Epoch { epoch: 0, start })?;
+                    }
+                    self.change(place, change)?;
+                }
+            }
         }
-        Ok(delivery::look(progress, &place.group, &Open(&stream), now, leased))
+        Ok(Ready::Later)
     }
 
     /// The one event in flight under the lease of `place`, if there is exactly one. A key of
@@ -199,18 +244,6 @@ impl Ctx {
         let Some(event) = Event::read(&stream, id) else { return Ok(None) };
         let later = delivery::later_of_key(progress, &place.group, &Open(&stream), &event);
         Ok(Some((event, later)))
-    }
-
-    /// Persists what a look found to be passed, for a group that nobody pulls for just now.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn pass_to(&self, place: &Place, reached: EventId) -> Result<(), Error> {
-        let behind = {
-            let state = self.open_state(&place.names);
-            state.progress(&place.line.group)?.is_some_and(|progress| progress.cursor() < reached)
-        };
-        if behind { self.change(place, Change::Passed(reached)) } else { Ok(()) }
     }
 
     fn reply_events(&self, place: &Place, epoch: u64, events: &[(&Event, Option<u32>)]) {

@@ -13,6 +13,7 @@ use super::blocking::release;
 use super::connections;
 use super::ctx::Ctx;
 use super::datatype::RingValue;
+use super::deliver::Ready;
 use super::ffi::raw;
 use super::names::RingNames;
 use super::rounds;
@@ -224,8 +225,8 @@ fn is_orphaned(ctx: &Ctx, line: &Line) -> Result<bool, Error> {
     Ok(stream.is_some_and(|stream| stream.length() > 0))
 }
 
-/// Unblocks the owner `client` of a line if there is something to give to it; if not, keeps what
-/// the look found out and looks again when a retry is due.
+/// Unblocks the owner `client` of a line if there is something to give to it; if not, looks again
+/// when a retry is due.
 fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
     let Some(place) = ctx.place_in(line) else { return Ok(()) };
     let now = ctx.now();
@@ -237,23 +238,22 @@ fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
         // Whatever it was when it began to wait: from now on an append alone does not serve it.
         waiting::be_watchful(line);
     }
-    let look = ctx.look(&place, now, true)?;
-    if look.work {
+    let ready = ctx.prepare(&place, now, true)?;
+    if ready == Ready::Work {
         release(client, Outcome::Serve);
         return Ok(());
     }
-    ctx.pass_to(&place, look.reached)?;
-    rearm(ctx, &place, look.more)
+    rearm(ctx, &place, ready)
 }
 
 /// Looks at a place again when its next retry is due, or at once if the last look was cut short.
-fn rearm(ctx: &Ctx, place: &Place, more: bool) -> Result<(), Error> {
+fn rearm(ctx: &Ctx, place: &Place, ready: Ready) -> Result<(), Error> {
     let now_ms = ctx.now().ms();
     let due_ms = {
         let state = ctx.open_state(&place.names);
         state.progress(&place.line.group)?.and_then(Progress::next_due_ms)
     };
-    if more {
+    if ready == Ready::Later {
         arm(ctx, now_ms + 1);
     }
     if let Some(due_ms) = due_ms {
@@ -293,10 +293,9 @@ fn try_to_call(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
     if !free {
         return Ok(false);
     }
-    let look = ctx.look(&place, now, false)?;
-    if !look.work {
-        ctx.pass_to(&place, look.reached)?;
-        rearm(ctx, &place, look.more)?;
+    let ready = ctx.prepare(&place, now, false)?;
+    if ready != Ready::Work {
+        rearm(ctx, &place, ready)?;
         return Ok(false);
     }
     call(any, partition);
