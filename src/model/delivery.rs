@@ -26,7 +26,8 @@ pub trait Entry {
     fn kind(&self) -> &[u8];
 }
 
-/// A partition's stream.
+/// A partition's stream. It is read in one place at a time: what `after` gives has to be dropped
+/// before anything else is asked.
 pub trait Source {
     /// What it holds.
     type Entry: Entry;
@@ -163,14 +164,15 @@ fn choose<S: Source>(
 /// The one event in flight under the lease, if there is exactly one.
 pub fn alone<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<S::Entry> {
     let lease = progress.lease()?;
+    let again = lease.redelivering.iter().filter_map(|id| stream.get(*id));
+    // Two are enough to know; they are read to the end before the stream is read on.
+    let mut in_flight: Vec<_> = again.take(2).collect();
     let fresh = |entry: &S::Entry| {
         group.takes(entry.kind()) && progress.exceptions().get(entry.id()).is_none()
     };
-    let again = lease.redelivering.iter().filter_map(|id| stream.get(*id));
     let first = stream.after(progress.cursor()).take_while(|entry| entry.id() <= lease.position);
-    let mut in_flight = again.chain(first.filter(fresh));
-    let only = in_flight.next()?;
-    in_flight.next().is_none().then_some(only)
+    in_flight.extend(first.filter(fresh).take(2));
+    in_flight.pop().filter(|_| in_flight.is_empty())
 }
 
 /// Later events of the key of `entry` that were handed out under the same lease.

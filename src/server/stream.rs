@@ -144,6 +144,8 @@ impl<'k> Entries<'k> {
             api!(RedisModule_StreamIteratorStart)(key.raw(), flags as c_int, &mut first, &mut last)
                 == OK
         };
+        // The one reason left is a second iterator: what it would have found is taken for deleted.
+        debug_assert!(started, "two iterators over one key");
         Self { key, started, unread: 0 }
     }
 
