@@ -56,7 +56,7 @@ fn comparison(measured: &Measured, pair: &Pair) -> String {
     let wall = measured.ratio(pair, |sample| sample.wall_ns);
     let cpu = measured.ratio(pair, |sample| sample.cpu_ns);
     let ratio = format!("{:.3} ({:.3} .. {:.3})", wall.median, wall.low, wall.high);
-    let verdict = match (pair.goal, is_met(pair.goal, wall.median)) {
+    let verdict = match (pair.goal, is_met(pair.goal, wall.median, cpu.median)) {
         (Goal::Slower, _) => String::new(),
         (goal, true) => format!("meets {}", wanted(goal)),
         (goal, false) => format!("MISSES {}", wanted(goal)),
@@ -64,10 +64,11 @@ fn comparison(measured: &Measured, pair: &Pair) -> String {
     format!("{ratio:<28} {:>22} {:>6.3} {verdict}", format!("of {}", pair.base), cpu.median)
 }
 
-fn is_met(goal: Goal, ratio: f64) -> bool {
+fn is_met(goal: Goal, wall: f64, cpu: f64) -> bool {
     match goal {
-        Goal::AtLeast(bound) => ratio >= bound,
-        Goal::AtMost(bound) => ratio <= bound,
+        Goal::AtLeast(bound) => wall >= bound,
+        Goal::CpuAtLeast(bound) => cpu >= bound,
+        Goal::AtMost(bound) => wall <= bound,
         Goal::Slower => true,
     }
 }
@@ -75,6 +76,7 @@ fn is_met(goal: Goal, ratio: f64) -> bool {
 fn wanted(goal: Goal) -> String {
     match goal {
         Goal::AtLeast(bound) => format!(">= {bound}"),
+        Goal::CpuAtLeast(bound) => format!("cpu >= {bound}"),
         Goal::AtMost(bound) => format!("<= {bound}"),
         Goal::Slower => String::new(),
     }
@@ -88,13 +90,14 @@ pub(crate) fn json(measured: &Measured) -> Value {
         .iter()
         .map(|pair| {
             let wall = measured.ratio(pair, |sample| sample.wall_ns);
+            let cpu = measured.ratio(pair, |sample| sample.cpu_ns);
             json!({
                 "variant": pair.variant,
                 "base": pair.base,
                 "goal": wanted(pair.goal),
-                "met": is_met(pair.goal, wall.median),
+                "met": is_met(pair.goal, wall.median, cpu.median),
                 "ratio": spread(wall),
-                "cpu_ratio": spread(measured.ratio(pair, |sample| sample.cpu_ns)),
+                "cpu_ratio": spread(cpu),
                 "p99_ratio": spread(measured.ratio(pair, |s| s.p99_ns.unwrap_or_default())),
             })
         })

@@ -69,7 +69,7 @@ pub(super) fn workers(server: &Server, events: usize) -> Outcome<Case<'_>> {
 }
 
 fn no_slower(variant: &'static str) -> Pair {
-    Pair { variant, base: NOBODY, goal: Goal::AtLeast(0.95) }
+    Pair { variant, base: NOBODY, goal: Goal::CpuAtLeast(0.95) }
 }
 
 /// A variant that sends commands while those whom `set_up` brings are there.
