@@ -1,0 +1,106 @@
+//! The paired benchmark: EVQ next to the native way of doing the same work, on the same server, in
+//! short slices that take turns. `scripts/bench` starts the server and calls this; see
+//! docs/performance.md for the method.
+//!
+//! The library is deliberately not linked: it carries the server's allocator. Everything here goes
+//! over a socket.
+//!
+//! `resp` and `conn` are the load generator, `server` what is loaded, `rounds` the method, `report`
+//! the output; each file in `cases` asks one kind of question.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]
+
+mod cases;
+mod conn;
+mod report;
+mod resp;
+mod rounds;
+mod server;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use conn::Outcome;
+use rounds::{Shuffle, run};
+use serde_json::{Value, json};
+use server::{Server, machine};
+
+const USAGE: &str = "usage: paired --socket PATH --pid PID [--json PATH] [--quick] [--rounds N] \
+                     [--slice EVENTS] [--seed N] [case ...]";
+
+/// What the command line asks for.
+struct Options {
+    socket: PathBuf,
+    pid: u32,
+    json: Option<PathBuf>,
+    rounds: usize,
+    slice: usize,
+    seed: u64,
+    cases: Vec<String>,
+}
+
+fn options() -> Outcome<Options> {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let (mut socket, mut pid) = (None, None);
+    let (mut json, mut cases) = (None, Vec::new());
+    let (mut rounds, mut slice, mut seed) = (15, 20_000, clock);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(USAGE);
+        match word.as_str() {
+            "--socket" => socket = Some(PathBuf::from(value()?)),
+            "--pid" => pid = Some(value()?.parse()?),
+            "--json" => json = Some(PathBuf::from(value()?)),
+            "--rounds" => rounds = value()?.parse()?,
+            "--slice" => slice = value()?.parse()?,
+            "--seed" => seed = value()?.parse()?,
+            "--quick" => (rounds, slice) = (7, 10_000),
+            // Cargo adds this one.
+            "--bench" => {}
+            _ if word.starts_with('-') => return Err(USAGE.into()),
+            _ => cases.push(word),
+        }
+    }
+    let (Some(socket), Some(pid)) = (socket, pid) else { return Err(USAGE.into()) };
+    Ok(Options { socket, pid, json, rounds, slice, seed: seed.max(1), cases })
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| measure(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Outcome<()> {
+    let server = Server::new(options.socket.clone(), options.pid)?;
+    let chosen = cases::choose(&options.cases)?;
+    println!("{} on {}", server.version, machine());
+    println!("{} rounds of {} events, seed {}\n", options.rounds, options.slice, options.seed);
+    print!("{}", report::head());
+    let mut shuffle = Shuffle(options.seed);
+    let mut results: Vec<Value> = Vec::new();
+    for make in chosen {
+        server.empty()?;
+        let measured = run(make(&server, options.slice)?, options.rounds, &mut shuffle)?;
+        print!("{}", report::rows(&measured));
+        results.push(report::json(&measured));
+    }
+    server.empty()?;
+    if let Some(path) = &options.json {
+        let report = json!({
+            "server": server.version,
+            "machine": machine(),
+            "rounds": options.rounds,
+            "events_per_slice": options.slice,
+            "seed": options.seed,
+            "cases": results,
+        });
+        std::fs::write(path, format!("{report:#}\n"))?;
+    }
+    Ok(())
+}
