@@ -111,7 +111,9 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
         if take(ctx, place, &caller, &request, now, visit)? {
             owns = true;
             if ctx.deliver(place, request.count, now)? {
-                rounds::end(&any_line(place), place.line.partition);
+                if request.partition.is_none() {
+                    rounds::end(&any_line(place), place.line.partition);
+                }
                 return Ok(());
             }
         }

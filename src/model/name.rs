@@ -1,6 +1,6 @@
 //! Names of rings, groups and workers: validated once, then trusted.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,7 +10,7 @@ use super::limits::MAX_NAME_BYTES;
 
 /// A valid name: 1 to 128 bytes of `[A-Za-z0-9._-]`, or also `:` for groups and workers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Name(Box<str>);
+pub struct Name(Cow<'static, str>);
 
 /// The ring, and the group, of those who name none.
 pub const DEFAULT: &str = "default";
@@ -43,7 +43,8 @@ impl Name {
     /// The name `default`.
     #[must_use]
     pub fn default_name() -> Self {
-        Self(DEFAULT.into())
+        // Every command that names no ring or group asks for it: nothing is allocated.
+        Self(Cow::Borrowed(DEFAULT))
     }
 
     /// The name as text.
@@ -57,7 +58,7 @@ impl Name {
         if bytes.is_empty() || bytes.len() > MAX_NAME_BYTES || !bytes.iter().all(good) {
             return None;
         }
-        std::str::from_utf8(bytes).ok().map(|name| Self(name.into()))
+        std::str::from_utf8(bytes).ok().map(|name| Self(Cow::Owned(name.to_owned())))
     }
 }
 

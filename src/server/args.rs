@@ -7,8 +7,13 @@ use super::text::bytes_of;
 #[derive(Debug)]
 pub(crate) struct Args<'a> {
     strings: &'a [*mut raw::RedisModuleString],
-    slices: Vec<&'a [u8]>,
+    /// Few words are kept here, so that a short command allocates nothing for them; more in `many`.
+    few: [&'a [u8]; FEW],
+    many: Vec<&'a [u8]>,
 }
+
+/// Words of a command that need no allocation.
+const FEW: usize = 12;
 
 impl<'a> Args<'a> {
     /// Wraps the arguments of a command for the length of its call.
@@ -18,23 +23,33 @@ impl<'a> Args<'a> {
     pub(crate) unsafe fn new(argv: *mut *mut raw::RedisModuleString, argc: i32) -> Self {
         let count = usize::try_from(argc).unwrap_or(0);
         if argv.is_null() || count == 0 {
-            return Self { strings: &[], slices: Vec::new() };
+            return Self { strings: &[], few: [&[]; FEW], many: Vec::new() };
         }
         // SAFETY: the caller vouches for `argv` and `argc`.
         let strings = unsafe { std::slice::from_raw_parts(argv, count) };
         // SAFETY: as above; the server does not change a command's arguments while it runs.
-        let slices = strings.iter().map(|string| unsafe { bytes_of(*string) }).collect();
-        Self { strings, slices }
+        let slices = strings.iter().map(|string| unsafe { bytes_of(*string) });
+        let mut args = Self { strings, few: [&[]; FEW], many: Vec::new() };
+        if count > FEW {
+            args.many = slices.collect();
+        } else {
+            args.few.iter_mut().zip(slices).for_each(|(word, slice)| *word = slice);
+        }
+        args
     }
 
     /// Every word, the command's name included.
     pub(crate) fn all(&self) -> &[&'a [u8]] {
-        &self.slices
+        if self.many.is_empty() {
+            self.few.get(..self.strings.len()).unwrap_or_default()
+        } else {
+            &self.many
+        }
     }
 
     /// The words after the command's name.
     pub(crate) fn words(&self) -> &[&'a [u8]] {
-        self.slices.get(1..).unwrap_or_default()
+        self.all().get(1..).unwrap_or_default()
     }
 
     /// The server's own string for `words()[index]`, to hand on without a copy.

@@ -103,10 +103,8 @@ impl Ctx {
             }
         }
         if rounds::any_waited_in() {
-            for line in rounds::of_ring(self.db(), ring) {
-                if !rounds::is_taken_care_of(&line, partition) {
-                    sweep::call_one(self, &line, partition);
-                }
+            for line in rounds::to_call_from(self.db(), ring, partition) {
+                sweep::call_one(self, &line, partition);
             }
         }
     }

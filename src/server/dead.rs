@@ -44,6 +44,7 @@ impl Ctx {
     /// [`Error::WrongType`]; nothing has changed then.
     pub(crate) fn write_letter(&self, place: &Place, letter: &Letter<'_>) -> Result<(), Error> {
         let name = place.letters();
+        self.open_read(&name).stream()?;
         let failure = letter.failure;
         let before = pair("id", failure.id.to_string().as_bytes());
         let after = [

@@ -3,7 +3,7 @@
 //! They follow from the ring's name alone, so they cannot go stale. They are kept only for rings
 //! that were found to exist, and dropped all together when there are too many.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -31,36 +31,49 @@ pub(crate) struct RingNames {
     /// The definition.
     pub(crate) ring: Text,
     partitions: RefCell<Vec<Option<Rc<PartitionNames>>>>,
+    kept: Cell<bool>,
 }
 
 thread_local! {
+    /// The ring of the last command, which is likely that of the next.
+    static LAST: RefCell<Option<Rc<RingNames>>> = const { RefCell::new(None) };
     static KEPT: RefCell<HashMap<Name, Rc<RingNames>>> = RefCell::new(HashMap::new());
 }
 
 impl RingNames {
     /// The names of `ring`'s keys, from the kept ones if they are there.
     pub(crate) fn of(ring: &Name) -> Rc<Self> {
-        KEPT.with_borrow(|kept| kept.get(ring).cloned()).unwrap_or_else(|| {
+        if let Some(last) =
+            LAST.with_borrow(|last| last.as_ref().filter(|l| l.name == *ring).cloned())
+        {
+            return last;
+        }
+        let kept = KEPT.with_borrow(|kept| kept.get(ring).cloned());
+        if kept.is_some() {
+            LAST.set(kept.clone());
+        }
+        kept.unwrap_or_else(|| {
             Rc::new(Self {
                 name: ring.clone(),
                 ring: Text::new(ring_key(ring).as_bytes()),
                 partitions: RefCell::default(),
+                kept: Cell::new(false),
             })
         })
     }
 
     /// Keeps the names for the next command: for rings that exist. False if they were kept.
     pub(crate) fn keep(self: &Rc<Self>) -> bool {
+        if self.kept.replace(true) {
+            return false;
+        }
         KEPT.with_borrow_mut(|kept| {
-            if kept.contains_key(&self.name) {
-                return false;
-            }
             if kept.len() >= MAX_KEPT {
                 kept.clear();
             }
             kept.insert(self.name.clone(), Rc::clone(self));
-            true
-        })
+        });
+        true
     }
 
     /// The keys of partition `p`, which the ring must have.

@@ -22,6 +22,12 @@ struct Round {
     next: u32,
 }
 
+impl Round {
+    fn is_covered(&self, partition: u32) -> bool {
+        self.busy.contains(&partition) || self.called.contains_key(&partition)
+    }
+}
+
 thread_local! {
     static ROUNDS: RefCell<HashMap<Line, Round>> = RefCell::default();
     /// Whether anybody stands in any of them: the one thing EVQ.TRIGGER asks.
@@ -68,21 +74,20 @@ pub(crate) fn any_waited_in() -> bool {
     ANY_WAITED_IN.get()
 }
 
-/// The lines of [`super::waiting::ANY`] in front of a ring in which somebody stands.
-pub(crate) fn of_ring(db: i32, ring: &Name) -> Vec<Line> {
+/// The lines of [`super::waiting::ANY`] in front of a ring from which a worker may be called to
+/// `partition`: somebody stands there, nobody is on the way, and it was not found busy since the
+/// last sweep. Copies nothing where there is none, because EVQ.TRIGGER asks for every event.
+pub(crate) fn to_call_from(db: i32, ring: &Name, partition: u32) -> Vec<Line> {
     ROUNDS.with_borrow(|rounds| {
-        let here = |line: &&Line| line.db == db && line.ring == *ring;
-        let waited_in = rounds.iter().filter(|(_, round)| round.waiters > 0);
-        waited_in.map(|(line, _)| line).filter(here).cloned().collect()
+        let here = rounds.iter().filter(|(line, _)| line.db == db && line.ring == *ring);
+        let open = here.filter(|(_, round)| round.waiters > 0 && !round.is_covered(partition));
+        open.map(|(line, _)| line.clone()).collect()
     })
 }
 
 /// Whether a worker of `line` is on its way to `partition`, or the partition was found busy.
 pub(crate) fn is_taken_care_of(line: &Line, partition: u32) -> bool {
-    ROUNDS.with_borrow(|rounds| {
-        let round = rounds.get(line);
-        round.is_some_and(|r| r.busy.contains(&partition) || r.called.contains_key(&partition))
-    })
+    ROUNDS.with_borrow(|rounds| rounds.get(line).is_some_and(|round| round.is_covered(partition)))
 }
 
 /// `partition` is busy: it need not be looked at again before the next sweep.

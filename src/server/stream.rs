@@ -22,33 +22,28 @@ fn to_raw(id: EventId) -> raw::RedisModuleStreamID {
 impl Ctx {
     /// Appends one event and publishes `xadd`, but replicates nothing. `fields` are names and
     /// values in turn. `floor` is asked only if the stream does not exist: the new one begins
-    /// above it. O(1).
+    /// above it. Whoever calls has made sure that the key holds a stream or nothing, because it is
+    /// opened for writing at once. O(1).
     ///
     /// # Errors
-    /// [`Error::WrongType`]; [`Error::Exhausted`] when the last possible id is used up. Nothing
-    /// was added then.
+    /// [`Error::Exhausted`] when the last possible id is used up. Nothing was added then.
     pub(crate) fn append(
         &self,
         name: &Text,
         fields: &mut [*mut raw::RedisModuleString],
         floor: impl FnOnce() -> Result<EventId, Error>,
     ) -> Result<EventId, Error> {
-        let key = match self.open_read(name).kind() {
-            Kind::Stream => self.open_write(name),
+        let key = self.open_write(name);
+        let id = match key.kind() {
+            Kind::Stream => None,
             Kind::Empty => {
-                // Asked before the key is open, because asking opens another key.
                 let floor = floor()?;
                 let clock = EventId { ms: self.now().ms(), seq: 0 };
-                if floor >= clock {
-                    let id = floor.next().ok_or(Error::Exhausted)?;
-                    let key = self.open_write(name);
-                    return self.add(&key, name, Some(id), fields);
-                }
-                self.open_write(name)
+                if floor >= clock { Some(floor.next().ok_or(Error::Exhausted)?) } else { None }
             }
             Kind::Module | Kind::Other => return Err(Error::WrongType),
         };
-        self.add(&key, name, None, fields)
+        self.add(&key, name, id, fields)
     }
 
     fn add(
