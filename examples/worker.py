@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Handles the events of the default ring in order: one thread and one connection a partition.
+"""Handles the events of the default ring in order, each key by one thread at a time.
 
-    python3 worker.py redis://localhost:6379 [group [partition ...]]
+    python3 worker.py redis://localhost:6379 [group] --any 4             four threads
+    python3 worker.py redis://localhost:6379 [group [partition ...]]     a thread a partition
 
-Start it on two machines: for each partition the second one waits behind the first as a hot
-standby, and has it within milliseconds when the first one dies. Name partitions to share the work.
-SIGTERM finishes the event in hand, acknowledges it and gives the partitions up.
+With --any each thread takes work from whichever partition has some: start and stop as many
+as you like. Without it, every partition (or those you name) has its thread; start it on two
+machines, and the second one is a hot standby that has a partition within milliseconds when the
+first one dies. SIGTERM finishes the event in hand, acknowledges it and gives the partitions up.
 """
+import argparse
 import json
 import signal
 import sys
 import threading
+import time
 import traceback
 
 import redis
@@ -19,27 +23,28 @@ from redis.retry import Retry
 
 COUNT = 10  # events a pull; what is not acknowledged of them comes again after a crash
 BLOCK_MS = 2000  # how long a pull waits for an event; a graceful stop may take as long
+HEARTBEAT_S = 10  # must be well below the lease, evq.lease-ms: 30 seconds
 stopping = threading.Event()
+busy = set()  # partition and epoch of each event in hand, for the heartbeat
 
 
 def handle(partition, epoch, id, event):
-    """Your work. It may see an event again, so it must bear that; never out of order.
+    """Your work. Raise, and the event is retried and at last a dead letter; its key waits.
 
-    `epoch` only grows: a system that is not Redis can refuse a worker that was taken over by it.
+    It may see an event again, so it must bear that. `epoch` only grows: a system that is not
+    Redis can refuse a worker that was taken over by it. Everything in here needs a time-out of
+    its own: the heartbeat keeps the partition for as long as this runs.
     """
     fields = [event.get(name, b"-") for name in (b"type", b"key", b"payload")]
-    line = b" ".join([b"%d" % int(partition), id, *fields, b"\n"])
+    line = b" ".join([b"%d" % partition, id, *fields, b"\n"])
     sys.stdout.buffer.write(line)
     sys.stdout.flush()
 
 
 def connect(url):
     # Without WORKER the worker is the connection: its leases end when it closes, however the
-    # process ended, and the next in line has the partition at once. So each partition gets a
+    # process ended, and the next in line has the partition at once. So each thread gets a
     # connection of its own, and redis-py must not repeat a command on another one by itself.
-    #
-    # With "WORKER", name (in every command) the worker is the name: a process that comes back
-    # under it has its partition again at once, but nobody else gets it before the lease ends.
     return redis.Redis.from_url(
         url,
         max_connections=1,
@@ -48,41 +53,68 @@ def connect(url):
     )
 
 
-def work(client, group, partition):
+def work(client, group, source):
+    """Pulls from one partition, or from any if the source is "*"."""
+    partition = None if source == "*" else source
     done = None  # the last event that was handled and not acknowledged
     while not stopping.is_set():
         try:
             # What is done is acknowledged along with the next pull.
-            ack = ["ACK", done] if done else []
+            ack = ["ACK", partition, done] if source == "*" else ["ACK", done]
             reply = client.execute_command(
-                "EVQ.CONSUME", partition, "GROUP", group, "COUNT", COUNT, "BLOCK", BLOCK_MS, *ack
+                "EVQ.CONSUME", source, "GROUP", group, "COUNT", COUNT, "BLOCK", BLOCK_MS,
+                *(ack if done else []),
             )
             done = None
             if reply is None:
-                continue  # no event in time, or another worker has the partition
-            _, epoch, events = reply
+                continue  # nothing to do in time, or other workers have it
+            partition, epoch, events = reply
+            held = set()
             for id, fields in events:
-                handle(partition, epoch, id, dict(zip(fields[::2], fields[1::2])))
-                done = id
-                # Where COUNT events may take longer than a lease (30 s), acknowledge each at
-                # once, as give_up does below: that renews the lease too.
+                if id in held:
+                    continue  # an earlier event of its key failed; it comes again behind that
+                event = dict(zip(fields[::2], fields[1::2]))
+                error = attempt(partition, epoch, id, event)
+                if error is None:
+                    done = id
+                else:
+                    # After its last attempt it is a dead letter: EVQ.DEAD lists and retries.
+                    held.update(client.execute_command(
+                        "EVQ.NACK", partition, id, "REASON", repr(error), "GROUP", group))
                 if stopping.is_set():
                     break
         except redis.RedisError as error:
             # EVQFENCED: another worker was given the partition, and what we did not acknowledge.
             # Anything else, a time-out above all: nobody knows what the server has done. In both
             # cases forget the ACK and start over, as a new worker on a new connection.
-            print(f"partition {partition}: {error}", file=sys.stderr, flush=True)
+            print(f"partition {source}: {error}", file=sys.stderr, flush=True)
             client.connection_pool.disconnect()
             done = None
             stopping.wait(1)
-        except Exception:
-            # handle() failed: this event must come again before any later one of its partition.
-            traceback.print_exc()
-            give_up(client, group, partition, done)
-            done = None
-            stopping.wait(1)
     give_up(client, group, partition, done)
+
+
+def attempt(partition, epoch, id, event):
+    """Handles one event, with a heartbeat; what it raised, if it did."""
+    busy.add((partition, epoch))
+    try:
+        handle(partition, epoch, id, event)
+    except Exception as error:
+        traceback.print_exc()
+        return error
+    finally:
+        busy.discard((partition, epoch))
+
+
+def keep_leases(client, group):
+    """The heartbeat of all threads. EPOCH proves the lease from any connection."""
+    while True:
+        time.sleep(HEARTBEAT_S)
+        for partition, epoch in list(busy):
+            try:
+                client.execute_command("EVQ.EXTEND", partition, "GROUP", group, "EPOCH", epoch)
+            except redis.RedisError:
+                pass  # the thread will learn it by its next command
 
 
 def give_up(client, group, partition, done):
@@ -90,21 +122,30 @@ def give_up(client, group, partition, done):
     try:
         if done:
             client.execute_command("EVQ.ACK", partition, done, "GROUP", group)
-        client.execute_command("EVQ.RELEASE", partition, "GROUP", group)
+        if partition is not None:
+            client.execute_command("EVQ.RELEASE", partition, "GROUP", group)
     except redis.RedisError:
-        client.connection_pool.disconnect()  # not ours any more, or it ends with the connection
+        pass  # not ours any more; or it ends with the connection
+    client.connection_pool.disconnect()
 
 
 def main():
-    url = sys.argv[1]
-    group = sys.argv[2] if len(sys.argv) > 2 else "default"
-    ring = json.loads(redis.Redis.from_url(url).execute_command("EVQ.RING", "JSON"))
-    partitions = sys.argv[3:] or [each["partition"] for each in ring["partitions"]]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("group", nargs="?", default="default")
+    parser.add_argument("partitions", nargs="*", type=int)
+    parser.add_argument("--any", type=int, metavar="THREADS")
+    given = parser.parse_args()
+    ring = json.loads(redis.Redis.from_url(given.url).execute_command("EVQ.RING", "JSON"))
+    every = [each["partition"] for each in ring["partitions"]]
+    sources = ["*"] * given.any if given.any else given.partitions or every
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stopping.set())
+    heartbeat = (redis.Redis.from_url(given.url), given.group)
+    threading.Thread(target=keep_leases, args=heartbeat, daemon=True).start()
     threads = [
-        threading.Thread(target=work, args=(connect(url), group, partition))
-        for partition in partitions
+        threading.Thread(target=work, args=(connect(given.url), given.group, source))
+        for source in sources
     ]
     for thread in threads:
         thread.start()

@@ -25,6 +25,8 @@ mod poison;
 mod produce;
 mod promises;
 mod pull;
+mod python_failures;
+mod python_once;
 mod python_worker;
 mod readme;
 mod replication;

@@ -6,15 +6,32 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::harness::{Conn, Endpoint, PATIENCE, Server, TempDir, each_server, must, until};
+
+/// worker.py with a handler of the test's around its own.
+const PATCH: &str = "
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import worker
+handle = worker.handle
+def tested(partition, epoch, id, event):
+    number = int(event[b'payload'].split()[0])
+    attempt = int(event.get(b'attempt', b'1'))
+    BEFORE
+    handle(partition, epoch, id, event)
+worker.handle = tested
+worker.HEARTBEAT_S = 0.05
+worker.main()
+";
 
 /// More than a pipe holds.
 const PIPEFUL: usize = 200_000;
 
 /// A running worker.py; killed when dropped.
-struct Worker {
+pub(crate) struct Worker {
     process: Child,
     dir: TempDir,
 }
@@ -28,6 +45,18 @@ impl Worker {
         Self { process, dir }
     }
 
+    /// Starts one that runs `before` (Python, the body of a function) ahead of each event, and
+    /// has `args` behind its group.
+    pub(crate) fn start_with(server: &Server, before: &str, args: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let output = File::create(dir.path().join("out")).unwrap();
+        let program = dir.path().join("program.py");
+        std::fs::write(&program, PATCH.replace("BEFORE", before)).unwrap();
+        let args = [&["mailer"], args].concat();
+        let process = spawn(server, program.to_str().unwrap(), &args, output.into(), &dir);
+        Self { process, dir }
+    }
+
     /// Starts one whose output waits in a pipe.
     fn start_piped(server: &Server) -> (Self, ChildStdout) {
         let dir = TempDir::new();
@@ -37,22 +66,22 @@ impl Worker {
     }
 
     /// Key and number of each event handled so far, in order.
-    fn handled(&self) -> Vec<(String, u64)> {
+    pub(crate) fn handled(&self) -> Vec<(String, u64)> {
         parse(&std::fs::read_to_string(self.dir.path().join("out")).unwrap())
     }
 
-    fn complaints(&self) -> String {
+    pub(crate) fn complaints(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("err")).unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         let status = Command::new("sh").args(["-c", "kill -s $0 $1", name, &pid]).status();
         assert!(status.unwrap().success());
     }
 
     /// Waits until it has ended by itself, without an error.
-    fn wait(&mut self) {
+    pub(crate) fn wait(&mut self) {
         let status = self.process.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.complaints());
     }
@@ -67,9 +96,14 @@ impl Drop for Worker {
 
 fn spawn(server: &Server, program: &str, args: &[&str], output: Stdio, dir: &TempDir) -> Child {
     let Endpoint::Unix(socket) = server.endpoint() else { panic!("a unix socket") };
-    Command::new("/usr/bin/python3")
-        .arg("-B")
-        .arg(format!("{}/examples/{program}", env!("CARGO_MANIFEST_DIR")))
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut command = Command::new("/usr/bin/python3");
+    // An absolute path replaces the directory.
+    command.arg("-B").arg(examples.join(program));
+    if Path::new(program).is_absolute() {
+        command.arg(examples);
+    }
+    command
         .arg(format!("unix://{}", socket.display()))
         .args(args)
         .stdin(Stdio::null())
@@ -100,7 +134,7 @@ fn until_waiting(conn: &mut Conn, count: usize) {
     });
 }
 
-fn trigger(conn: &mut Conn, numbers: std::ops::RangeInclusive<u64>) {
+pub(crate) fn trigger(conn: &mut Conn, numbers: std::ops::RangeInclusive<u64>) {
     for n in numbers {
         for key in 0..20 {
             must!(conn, "EVQ.TRIGGER", format!("key:{key}"), n, "TYPE", "Numbered");
@@ -109,7 +143,7 @@ fn trigger(conn: &mut Conn, numbers: std::ops::RangeInclusive<u64>) {
 }
 
 /// The numbers of one key, in the order of handling.
-fn numbers(handled: &[(String, u64)], key: u64) -> Vec<u64> {
+pub(crate) fn numbers(handled: &[(String, u64)], key: u64) -> Vec<u64> {
     let key = format!("key:{key}");
     handled.iter().filter(|(k, _)| *k == key).map(|(_, n)| *n).collect()
 }
@@ -219,6 +253,53 @@ fn a_python_worker_goes_on_after_the_server_was_killed() {
             }
             assert_eq!(furthest, 20);
         }
+    });
+}
+
+/// The lag of the group over the whole ring.
+pub(crate) fn lag(conn: &mut Conn) -> i64 {
+    must!(conn, "EVQ.GROUPS").at(0).at(3).int()
+}
+
+#[test]
+fn python_workers_of_any_partition_share_the_ring_and_one_may_be_killed() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        let mut first = Worker::start_with(&server, "pass", &["--any", "3"]);
+        let second = Worker::start_with(&server, "pass", &["--any", "3"]);
+        until_waiting(&mut conn, 6);
+        trigger(&mut conn, 1..=20);
+        until(PATIENCE, || first.handled().len() >= 50 && second.handled().len() >= 50);
+        first.process.kill().unwrap();
+        first.process.wait().unwrap();
+        trigger(&mut conn, 21..=40);
+        until(PATIENCE, || lag(&mut conn) == 0);
+        let (before, after) = (first.handled(), second.handled());
+        for key in 0..20 {
+            // What the killed one had done and not acknowledged is done again, nothing else.
+            let (mut before, after) = (numbers(&before, key), numbers(&after, key));
+            assert!(before.is_sorted() && after.is_sorted(), "key:{key}: {before:?} {after:?}");
+            before.extend(after);
+            before.sort_unstable();
+            before.dedup();
+            assert_eq!(before, (1..=40).collect::<Vec<_>>(), "key:{key}");
+        }
+    });
+}
+
+#[test]
+fn a_python_worker_keeps_its_partition_during_long_work() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "CONFIG", "SET", "evq.lease-ms", 400).ok();
+        let partition = must!(conn, "EVQ.TRIGGER", "key:1", 1).at(0).int();
+        let slow = "print('begun', file=sys.stderr, flush=True); worker.time.sleep(2)";
+        let worker = Worker::start_with(&server, slow, &[]);
+        until(PATIENCE, || worker.complaints().contains("begun"));
+        let taken = must!(conn, "EVQ.CONSUME", partition, "GROUP", "mailer", "BLOCK", 1200);
+        assert!(taken.is_null(), "{taken:?}");
+        until(PATIENCE, || worker.handled().len() == 1);
+        assert_eq!(worker.complaints(), "begun\n");
     });
 }
 

@@ -212,6 +212,24 @@ fn the_users_in_the_readme_can_do_their_work_and_nothing_else() {
         let reply = must!(worker, "EVQ.CONSUME", partition, "GROUP", "mailer", "COUNT", 10);
         let id = reply.at(2).at(0).at(0).str();
         must!(worker, "EVQ.ACK", partition, id, "GROUP", "mailer");
+        // Every failure is its last: the dead letter is the worker's to write.
+        let mut operator = server.connect();
+        must!(operator, "AUTH", "operator", "secret3").ok();
+        must!(server.connect(), "EVQ.GROUP", "mailer", "MAXATTEMPTS", 1).ok();
+        let reply = must!(producer, "EVQ.TRIGGER", "thread:42", "{}");
+        let id = reply.at(1).str();
+        must!(worker, "EVQ.CONSUME", partition, "GROUP", "mailer");
+        must!(worker, "EVQ.NACK", partition, id, "GROUP", "mailer");
+        let dead = must!(operator, "EVQ.DEAD", "mailer", "LIST", partition).array().len();
+        assert!(dead > 0);
+        must!(operator, "EVQ.DEAD", "mailer", "RETRY", partition, id);
+        must!(operator, "EVQ.DEAD", "mailer", "SKIP", "*", "*");
+        must!(operator, "EVQ.SEEK", "pool", "*", "last").ok();
+        must!(operator, "EVQ.PENDING", partition, "GROUP", "mailer");
+        must!(operator, "EVQ.STATS", "JSON");
+        must!(operator, "EVQ.STATS", "default");
+        must!(operator, "EVQ.GROUPS");
+        must!(operator, "EVQ.GROUP", "mailer");
         must!(worker, "EVQ.EXTEND", partition, "GROUP", "mailer").ok();
         must!(worker, "EVQ.RELEASE", partition, "GROUP", "mailer").ok();
 
@@ -224,6 +242,9 @@ fn the_users_in_the_readme_can_do_their_work_and_nothing_else() {
         refused(&mut worker, &["EVQ.TRIGGER", "thread:42", "{}"]);
         refused(&mut worker, &["EVQ.CONSUME", "7", "GROUP", "another", "NOBLOCK"]);
         refused(&mut worker, &["EVQ.CONSUME", "1", "RING", "orders", "NOBLOCK"]);
+        refused(&mut worker, &["EVQ.SEEK", "mailer", "7", "first"]);
+        refused(&mut operator, &["EVQ.TRIGGER", "thread:42", "{}"]);
+        refused(&mut operator, &["EVQ.GROUP", "mailer", "MAXATTEMPTS", "5"]);
         refused(&mut worker, &["DEL", "evq:{default:7}:groups"]);
     });
 }
