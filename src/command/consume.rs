@@ -29,7 +29,8 @@ use crate::server::registry::{Arg, Routing, Spec};
 use crate::server::rings::RingView;
 use crate::server::rounds;
 use crate::server::state::Place;
-use crate::server::waiting::{ANY, Line, Wait};
+use crate::server::waiter::Wait;
+use crate::server::waiting::{ANY, Line};
 
 pub(super) struct Consume;
 
@@ -217,7 +218,7 @@ fn take(
             return Ok(false);
         }
         Turn::Grant(epoch) => ctx.grant(place, caller, epoch, now, request.lease_ms)?,
-        Turn::Continue => move_wait(&place.line, caller.connection),
+        Turn::Continue => move_wait(ctx, &place.line, caller.connection),
     }
     ctx.open_state(&place.names).volatile(&place.line.group, |progress| {
         progress.continue_lease(caller.connection, now, request.lease_ms);

@@ -52,7 +52,7 @@ impl Command for Release {
         })?;
         let start = place.group.start(place.line.partition);
         ctx.change(&place, Change::Epoch { epoch, start })?;
-        fence_owner(&place.line, None);
+        fence_owner(ctx, &place.line, None);
         // The lease is given up, whoever gets it next and whatever the stream is like.
         let _ = hand_over(ctx, &place.line);
         look_again(ctx, &place.line);

@@ -56,7 +56,7 @@ impl Command for Seek {
                 state.progress(&group)?.unwrap_or(&none).next_epoch(now)
             };
             ctx.change(place, Change::Sought { cursor: *cursor, epoch })?;
-            fence_owner(&place.line, None);
+            fence_owner(ctx, &place.line, None);
             // The cursor is moved, whoever pulls from it next.
             let _ = hand_over(ctx, &place.line);
             look_again(ctx, &place.line);

@@ -66,6 +66,10 @@ impl Partition {
         if self.groups.len() > MAX_GROUPS {
             return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
         }
+        // EPOCH takes a signed number, and an epoch at the end of the range could not grow.
+        if self.groups.values().any(|progress| i64::try_from(progress.epoch()).is_err()) {
+            return Err(Error::Usage("an epoch is a time in microseconds"));
+        }
         if self.groups.values().any(|progress| progress.exceptions().len() > MAX_EXCEPTIONS) {
             return Err(Error::Limit("exceptions of a group", MAX_EXCEPTIONS as u64));
         }

@@ -9,9 +9,10 @@
 //! has expired, kills Redis 7.0. So the callback looks for an entry beyond the waiter's position
 //! first, and only then runs the command again, which always replies.
 //!
-//! The time of a parked client is kept by the sweep, not by the server: when it is up between the
-//! moment the client is released and the moment it is served, Redis 7.0 unblocks the client
-//! without any reply. (It does so for a CLIENT UNBLOCK in that moment too, which we cannot see.)
+//! Of a parked client the server is told by the sweep only, a timer, and it serves the client
+//! before it reads the next command. The client's time is kept by the sweep too. For on Redis 7.0,
+//! when the time is up or CLIENT UNBLOCK comes between the telling and the serving, the client is
+//! unblocked without any reply.
 
 use std::ffi::{c_int, c_longlong};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +24,8 @@ use super::entry::reply_outcome;
 use super::ffi::{ERR, OK, raw};
 use super::key::Kind;
 use super::stream::Entries;
-use super::waiting::{self, Line, Outcome, Wait, Waiter};
+use super::waiter::{Outcome, Release, Wait, Waiter};
+use super::waiting::{self, Line};
 use super::{rounds, sweep};
 use crate::model::error::Error;
 use crate::model::name::Name;
@@ -96,7 +98,7 @@ impl Ctx {
         if waiting::any_parked_owner() {
             for client in waiting::parked_owners(self.db(), ring, partition) {
                 if waiting::wait_of(client).is_some_and(|wait| wait.plain) {
-                    release(client, Outcome::Serve);
+                    release(self, client, Outcome::Serve);
                 } else {
                     sweep::soon(self);
                 }
@@ -120,33 +122,45 @@ pub(crate) fn look_again(ctx: &Ctx, line: &Line) {
 
 fn on_stream(wait: Wait, handle: *mut raw::RedisModuleBlockedClient) -> Waiter {
     let outcome = Outcome::Serve;
-    Waiter { wait, handle, on_stream: true, released: false, outcome, ends_ms: None }
+    Waiter { wait, handle, on_stream: true, released: false, told: false, outcome, ends_ms: None }
 }
 
-/// Unblocks a client. A parked one gets its reply from the event loop; one that blocks on its
-/// stream at once.
-pub(crate) fn release(client: u64, outcome: Outcome) {
-    if let Some(handle) = waiting::release(client, outcome) {
-        // SAFETY: the handle is live until the server was told once, which `release` ensures. For
-        // a client that is blocked on a key this runs `on_timeout` before it returns.
+/// Lets a client go. One that blocks on its stream gets its reply at once, a parked one after the
+/// next sweep.
+pub(crate) fn release(ctx: &Ctx, client: u64, outcome: Outcome) {
+    match waiting::release(client, outcome) {
+        // SAFETY: the handle is live, and the server is told once. This runs `on_timeout` before
+        // it returns.
+        Some(Release::Now(handle)) => unsafe {
+            api!(RedisModule_UnblockClient)(handle, null_mut());
+        },
+        Some(Release::InSweep) => sweep::tell_soon(ctx),
+        None => {}
+    }
+}
+
+/// Tells the server of the parked clients that were released. Only from the sweep, see above.
+pub(crate) fn tell_released() {
+    for handle in waiting::to_tell() {
+        // SAFETY: the handle is live until the server is told, which happens once.
         unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };
     }
 }
 
 /// Somebody else than the client `but` got the lease of `line`: the owner that still waits under
 /// the old one is told so.
-pub(crate) fn fence_owner(line: &Line, but: Option<u64>) {
+pub(crate) fn fence_owner(ctx: &Ctx, line: &Line, but: Option<u64>) {
     if let Some(client) = waiting::waiting_owner(line).filter(|client| Some(*client) != but) {
-        release(client, Outcome::Refuse(Error::Fenced));
+        release(ctx, client, Outcome::Refuse(Error::Fenced));
     }
 }
 
 /// The lease of `line` goes on at `connection`: whoever waits under it elsewhere waits in vain.
-pub(crate) fn move_wait(line: &Line, connection: Option<u64>) {
+pub(crate) fn move_wait(ctx: &Ctx, line: &Line, connection: Option<u64>) {
     if let Some(client) = waiting::waiting_owner(line).filter(|client| Some(*client) != connection)
         && connection.is_some()
     {
-        release(client, Outcome::Nothing);
+        release(ctx, client, Outcome::Nothing);
     }
 }
 
@@ -154,7 +168,7 @@ pub(crate) fn move_wait(line: &Line, connection: Option<u64>) {
 pub(crate) fn dismiss(ctx: &Ctx, ring: &Name, group: Option<&Name>) {
     let error = if group.is_some() { Error::NoGroup } else { Error::NoRing };
     for client in waiting::waiters_of_ring(ctx.db(), ring, group) {
-        release(client, Outcome::Refuse(error.clone()));
+        release(ctx, client, Outcome::Refuse(error.clone()));
     }
     rounds::forget(ctx.db(), ring, group);
 }
@@ -227,7 +241,7 @@ unsafe extern "C" fn on_timeout(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_in
     let ctx = Ctx::new(ctx);
     reply_outcome(&ctx, || {
         let (waiter, owner) = leave(&ctx)?;
-        if !waiter.on_stream && !waiter.released {
+        if !waiter.on_stream && !waiter.told {
             // SAFETY: a parked client's handle lives until the server is told, once.
             unsafe { api!(RedisModule_UnblockClient)(waiter.handle, null_mut()) };
         }
@@ -267,7 +281,7 @@ unsafe extern "C" fn on_disconnect(ctx: RawCtx, handle: *mut raw::RedisModuleBlo
     let _ = catch_unwind(AssertUnwindSafe(|| {
         if let Some(waiter) = waiting::remove(ctx.client_id())
             && !waiter.on_stream
-            && !waiter.released
+            && !waiter.told
         {
             // SAFETY: a parked client's handle lives until the server is told, once.
             unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };

@@ -76,7 +76,7 @@ impl Ctx {
             progress.begin_lease(caller, now, lease_ms, waiting::era());
         })?;
         counters::GRANTS.add(1);
-        blocking::fence_owner(&place.line, caller.connection);
+        blocking::fence_owner(self, &place.line, caller.connection);
         Ok(())
     }
 

@@ -41,4 +41,5 @@ pub(crate) mod state;
 pub(crate) mod stream;
 pub(crate) mod sweep;
 pub(crate) mod text;
+pub(crate) mod waiter;
 pub(crate) mod waiting;

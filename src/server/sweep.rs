@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
-use super::blocking::release;
+use super::blocking::{release, tell_released};
 use super::connections;
 use super::ctx::Ctx;
 use super::datatype::RingValue;
@@ -18,7 +18,8 @@ use super::ffi::raw;
 use super::names::RingNames;
 use super::rounds;
 use super::state::Place;
-use super::waiting::{self, ANY, Line, Outcome};
+use super::waiter::Outcome;
+use super::waiting::{self, ANY, Line};
 use crate::model::error::Error;
 use crate::model::progress::Progress;
 
@@ -44,6 +45,7 @@ struct Armed {
 const COUNT_STEP_MS: u64 = 2;
 
 thread_local! {
+    static SWEEPING: Cell<bool> = const { Cell::new(false) };
     /// Places whose lag is being counted in steps.
     static COUNTING: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
     static ARMED: Cell<Option<Armed>> = const { Cell::new(None) };
@@ -81,6 +83,13 @@ pub(crate) fn soon(ctx: &Ctx) {
     unsafe { api!(RedisModule_EventLoopAddOneShot)(Some(wake_up), null_mut()) };
 }
 
+/// A parked client was released: the server is told at the end of this sweep, or of the next.
+pub(super) fn tell_soon(ctx: &Ctx) {
+    if !SWEEPING.get() {
+        soon(ctx);
+    }
+}
+
 unsafe extern "C" fn wake_up(_data: *mut c_void) {}
 
 /// A line is waited in from now on: looks after it when the lease that it waits for lapses.
@@ -95,13 +104,16 @@ unsafe extern "C" fn on_timer(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void)
     ARMED.set(None);
     let ctx = Ctx::new(ctx);
     // A panic ends here; the hook has logged it, and the next use of a line checks everything.
+    SWEEPING.set(true);
     let _ = catch_unwind(AssertUnwindSafe(|| sweep(&ctx)));
+    SWEEPING.set(false);
+    tell_released();
 }
 
 fn sweep(ctx: &Ctx) {
     let now_ms = ctx.now().ms();
     for client in waiting::time_is_up(now_ms) {
-        release(client, Outcome::Nothing);
+        release(ctx, client, Outcome::Nothing);
     }
     if ctx.may_act() {
         if ctx.may_replicate() {
@@ -187,7 +199,7 @@ pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<Option<u64>, Error> {
     let Some(wait) = waiting::wait_of(client) else { return Ok(None) };
     let Some(place) = ctx.place_in(line) else {
         if is_orphaned(ctx, line)? {
-            release(client, Outcome::Serve);
+            release(ctx, client, Outcome::Serve);
         }
         return Ok(None);
     };
@@ -240,7 +252,7 @@ fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
     }
     let ready = ctx.prepare(&place, now, true)?;
     if ready == Ready::Work {
-        release(client, Outcome::Serve);
+        release(ctx, client, Outcome::Serve);
         return Ok(());
     }
     rearm(ctx, &place, ready)
@@ -279,7 +291,7 @@ fn try_to_call(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
     let Some(place) = ctx.place_in(&line) else {
         let orphaned = is_orphaned(ctx, &line)?;
         if orphaned {
-            call(any, partition);
+            call(ctx, any, partition);
         }
         return Ok(orphaned);
     };
@@ -298,14 +310,14 @@ fn try_to_call(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
         rearm(ctx, &place, ready)?;
         return Ok(false);
     }
-    call(any, partition);
+    call(ctx, any, partition);
     Ok(true)
 }
 
-fn call(any: &Line, partition: u32) {
+fn call(ctx: &Ctx, any: &Line, partition: u32) {
     if let Some(client) = waiting::first_standby(any) {
         rounds::call_to(any, client, partition);
-        release(client, Outcome::Serve);
+        release(ctx, client, Outcome::Serve);
     }
 }
 

@@ -14,17 +14,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::rc::Rc;
 
-use super::args::Args;
 use super::connections;
-use super::ctx::Ctx;
 use super::ffi::raw;
-use super::names::PartitionNames;
 use super::rounds;
-use crate::model::error::Error;
+use super::waiter::{Outcome, Release, Wait, Waiter};
 use crate::model::ids::EventId;
-use crate::model::lease::{Caller, Scene};
+use crate::model::lease::Scene;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
 
@@ -44,58 +40,6 @@ pub(crate) struct Line {
     pub(crate) group: Name,
 }
 
-/// Runs the command of a client that waited once more, to its end: it must reply.
-pub(crate) type Resume = fn(&Ctx, &Args<'_>) -> Result<(), Error>;
-
-/// What a client that waits was told to wait for.
-#[derive(Clone, Debug)]
-pub(crate) struct Wait {
-    /// The line it stands in.
-    pub(crate) line: Line,
-    /// The keys of its partition.
-    pub(crate) names: Rc<PartitionNames>,
-    /// Who it is.
-    pub(crate) caller: Caller,
-    /// The length of the lease it asks for.
-    pub(crate) lease_ms: u64,
-    /// The last event it was given.
-    pub(crate) position: EventId,
-    /// Any event after its position is for it; otherwise each has to be looked at.
-    pub(crate) plain: bool,
-    /// When it has to be looked after though nothing is appended, in unix ms: a retry is due.
-    pub(crate) look_ms: Option<u64>,
-    /// What to do when its turn comes.
-    pub(crate) resume: Resume,
-}
-
-/// How a wait ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The command runs once more, and is given events if there still are any.
-    Serve,
-    /// With null, as if the time were up.
-    Nothing,
-    /// With an error.
-    Refuse(Error),
-}
-
-/// A blocked client.
-#[derive(Debug)]
-pub(crate) struct Waiter {
-    /// What it waits for.
-    pub(crate) wait: Wait,
-    /// The server's handle of it.
-    pub(crate) handle: *mut raw::RedisModuleBlockedClient,
-    /// Blocked on the stream key, not parked.
-    pub(crate) on_stream: bool,
-    /// The server was told to unblock it; telling twice would free the handle twice.
-    pub(crate) released: bool,
-    /// How its wait ends, as far as is known now.
-    pub(crate) outcome: Outcome,
-    /// When the time of a parked client is up, in unix ms: see [`super::blocking`].
-    pub(crate) ends_ms: Option<u64>,
-}
-
 #[derive(Debug, Default)]
 struct Queue {
     owner: Option<u64>,
@@ -107,6 +51,8 @@ struct Waiting {
     /// By client id: a client waits for one thing at a time.
     waiters: HashMap<u64, Waiter>,
     queues: HashMap<Line, Queue>,
+    /// Parked clients that are released and of which the server has yet to be told.
+    to_tell: Vec<u64>,
     /// When whose time is up.
     ends: BTreeSet<(u64, u64)>,
     /// Owners that an append does not reach by itself, by ring, then by database and partition.
@@ -244,9 +190,9 @@ pub(crate) fn promote(client: u64) {
     });
 }
 
-/// Marks a waiter as told to unblock, and gives its handle; none if it was told already. Until it
-/// has unblocked, a better reason than to be served still counts.
-pub(crate) fn release(client: u64, outcome: Outcome) -> Option<*mut raw::RedisModuleBlockedClient> {
+/// Decides how a client's wait ends; none if that was decided before. Until the client is gone, a
+/// better reason than to be served still counts.
+pub(crate) fn release(client: u64, outcome: Outcome) -> Option<Release> {
     WAITING.with_borrow_mut(|all| {
         let waiter = all.waiters.get_mut(&client)?;
         if waiter.outcome == Outcome::Serve {
@@ -255,14 +201,35 @@ pub(crate) fn release(client: u64, outcome: Outcome) -> Option<*mut raw::RedisMo
         if std::mem::replace(&mut waiter.released, true) {
             return None;
         }
-        let (handle, line, ends_ms) = (waiter.handle, waiter.wait.line.clone(), waiter.ends_ms);
+        let release = if waiter.on_stream {
+            waiter.told = true;
+            Release::Now(waiter.handle)
+        } else {
+            Release::InSweep
+        };
+        let (line, ends_ms) = (waiter.wait.line.clone(), waiter.ends_ms);
+        all.to_tell.extend(matches!(release, Release::InSweep).then_some(client));
         all.unpark_owner(client, &line);
         all.forget_end(client, ends_ms);
         // Who is on the way out is not next in line, but an owner is one until it is gone.
         if let Some(queue) = all.queues.get_mut(&line) {
             queue.standbys.retain(|other| *other != client);
         }
-        Some(handle)
+        Some(release)
+    })
+}
+
+/// The handles of the parked clients that the server has to be told to unblock; each is given
+/// once, because telling twice would free it twice.
+pub(crate) fn to_tell() -> Vec<*mut raw::RedisModuleBlockedClient> {
+    WAITING.with_borrow_mut(|all| {
+        let clients = std::mem::take(&mut all.to_tell);
+        let tell = |client: u64| {
+            let waiter = all.waiters.get_mut(&client).filter(|waiter| !waiter.told)?;
+            waiter.told = true;
+            Some(waiter.handle)
+        };
+        clients.into_iter().filter_map(tell).collect()
     })
 }
 
