@@ -175,8 +175,12 @@ fn acknowledge(
 ) -> Result<(), Error> {
     let Some((p, id)) = request.ack else { return Ok(()) };
     let place = ctx.place_of(user, Access::ReadUpdate, view, p, &request.claim.group())?;
-    if ctx.acknowledge(&place, caller, id, now)? {
+    let answered = ctx.acknowledge(&place, caller, id, now)?;
+    if answered.finishes {
         ctx.replicate_ack(&place.names, &place.line.group, id);
+    }
+    if answered.shared {
+        ctx.share(&place, now)?;
     }
     Ok(())
 }
@@ -253,6 +257,8 @@ fn wait(
     };
     if owns && request.partition.is_some() {
         ctx.block_on_stream(wait, block_ms);
+    } else if request.partition.is_none() {
+        ctx.park(wait, block_ms, None);
     } else {
         ctx.park(wait, block_ms, Some(progress));
     }
