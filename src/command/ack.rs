@@ -34,7 +34,7 @@ impl Command for Ack {
         flags: c"write fast",
         acl: c"write fast",
         arity: -3,
-        summary: c"Finishes every event handed out under the lease up to an id.",
+        summary: c"Finishes the events handed out under the lease up to an id; of retries, exactly that one.",
         complexity: c"O(1)",
         routing: Routing::Word(1),
         args: &[

@@ -291,7 +291,9 @@ impl Command for Consume {
             )
             .optional(),
             Arg::number(c"lease-ms", c"LEASE"),
-            Arg::option(c"ack-id", c"ACK"),
+            Arg::block(c"ack", &[super::PARTITION.optional(), Arg::string(c"id")])
+                .after(c"ACK")
+                .optional(),
         ],
     };
 
