@@ -34,7 +34,7 @@ impl Command for Ack {
         flags: c"write fast",
         acl: c"write fast",
         arity: -3,
-        summary: c"Finishes every event handed out under the lease up to an id.",
+        summary: c"Finishes the events handed out under the lease up to an id; of retries, exactly that one.",
         complexity: c"O(1)",
         routing: Routing::Word(1),
         args: &[
@@ -60,11 +60,15 @@ impl Command for Ack {
         }
         let caller = Caller::of(&claim, ctx.connection())?;
         let place = ctx.group_place(&user, &ring, p, &claim.group())?;
-        let finishes = ctx.acknowledge(&place, &caller, id, ctx.now())?;
-        if finishes {
+        let now = ctx.now();
+        let answered = ctx.acknowledge(&place, &caller, id, now)?;
+        if answered.finishes {
             ctx.replicate_verbatim();
         }
-        ctx.reply_integer(finishes.into());
+        if answered.shared {
+            ctx.share(&place, now)?;
+        }
+        ctx.reply_integer(answered.finishes.into());
         Ok(())
     }
 }

@@ -176,8 +176,12 @@ fn acknowledge(
 ) -> Result<(), Error> {
     let Some((p, id)) = request.ack else { return Ok(()) };
     let place = ctx.place_of(user, Access::ReadUpdate, view, p, &request.claim.group())?;
-    if ctx.acknowledge(&place, caller, id, now)? {
+    let answered = ctx.acknowledge(&place, caller, id, now)?;
+    if answered.finishes {
         ctx.replicate_ack(&place.names, &place.line.group, id);
+    }
+    if answered.shared {
+        ctx.share(&place, now)?;
     }
     Ok(())
 }
@@ -254,6 +258,8 @@ fn wait(
     };
     if owns && request.partition.is_some() {
         ctx.block_on_stream(wait, block_ms);
+    } else if request.partition.is_none() {
+        ctx.park(wait, block_ms, None);
     } else {
         ctx.park(wait, block_ms, Some(progress));
     }
@@ -286,7 +292,9 @@ impl Command for Consume {
             )
             .optional(),
             Arg::number(c"lease-ms", c"LEASE"),
-            Arg::option(c"ack-id", c"ACK"),
+            Arg::block(c"ack", &[super::PARTITION.optional(), Arg::string(c"id")])
+                .after(c"ACK")
+                .optional(),
         ],
     };
 

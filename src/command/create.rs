@@ -1,6 +1,6 @@
 //! `EVQ.CREATE ring partitions [VNODES n] [WEIGHTS w ...] [PAYLOAD any|json]`
 //!
-//! Makes a ring. The same call again is OK; another shape is `EVQRINGEXISTS`. Replies `OK`.
+//! Makes a ring: a number of partitions and the mapping of keys to them. The same call again is OK; another shape is `EVQRINGEXISTS`. Replies `OK`.
 
 use crate::model::error::Error;
 use crate::model::limits::{MAX_PARTITIONS, MAX_VNODES, MAX_WEIGHT};
@@ -58,7 +58,7 @@ impl Command for Create {
         flags: c"write deny-oom",
         acl: c"write slow",
         arity: -3,
-        summary: c"Makes a ring.",
+        summary: c"Makes a ring: a number of partitions and the mapping of keys to them.",
         complexity: c"O(P*log(P)), where P is the number of points on the ring.",
         routing: Routing::Word(1),
         args: &[

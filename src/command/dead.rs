@@ -176,7 +176,7 @@ impl Command for Dead {
         flags: c"write",
         acl: c"write slow",
         arity: -4,
-        summary: c"Lists, retries or skips the dead letters of a group.",
+        summary: c"Lists the dead letters of a group, hands them out again, or gives them up.",
         complexity: c"O(N), where N is the number of dead letters of the partitions.",
         routing: Routing::Word(3),
         args: &[

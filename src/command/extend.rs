@@ -36,7 +36,7 @@ impl Command for Extend {
         flags: c"write fast",
         acl: c"write fast",
         arity: -2,
-        summary: c"Renews the lease of a partition.",
+        summary: c"Renews the lease of a partition: a heartbeat during long work.",
         complexity: c"O(1)",
         routing: Routing::Word(1),
         args: &[

@@ -21,7 +21,7 @@ impl Command for ListGroups {
         acl: c"read slow",
         arity: -1,
         summary: c"Lists the groups of a ring with their lag.",
-        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; a count that was lost is made again in steps.",
+        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; to count a lag it looks at a bounded number of entries.",
         routing: Routing::None,
         args: &[super::RING],
     };

@@ -102,6 +102,7 @@ impl Command for Nack {
         let held = failure.held.clone();
         ctx.record_failure(&place, &event, failure, worker, request.reason, now)?;
         ctx.open_state(&place.names).volatile(&place.line.group, |progress| progress.renew(now))?;
+        ctx.share(&place, now)?;
         ctx.reply_array(held.len());
         for id in held {
             ctx.reply_id(id);

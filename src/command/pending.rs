@@ -119,7 +119,7 @@ impl Command for Pending {
         acl: c"read slow",
         arity: -2,
         summary:
-            c"Shows the events of a group that are in flight, wait for a retry, are held or dead.",
+            c"Lists what a group has begun and not finished: in flight, to be retried, held or dead.",
         complexity: c"O(N), where N is the number of events shown.",
         routing: Routing::Word(1),
         args: &[super::PARTITION, super::GROUP, super::RING, Arg::number(c"count", c"COUNT")],

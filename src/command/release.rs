@@ -35,7 +35,7 @@ impl Command for Release {
         flags: c"write fast",
         acl: c"write fast",
         arity: -2,
-        summary: c"Gives the lease of a partition up.",
+        summary: c"Gives the lease of a partition up: the next worker has it at once.",
         complexity: c"O(1)",
         routing: Routing::Word(1),
         args: &[super::PARTITION, super::RING, super::GROUP, super::WORKER, super::EPOCH],

@@ -24,7 +24,8 @@ impl Command for Seek {
         flags: c"write",
         acl: c"write slow",
         arity: -4,
-        summary: c"Moves the cursor of a group in one partition or in all.",
+        summary:
+            c"Moves a group back to replay, or ahead to leave out, in one partition or in all.",
         complexity: c"O(N), where N is the number of partitions.",
         routing: Routing::Word(2),
         args: &[Arg::string(c"group"), super::PARTITION, Arg::string(c"start"), super::RING],

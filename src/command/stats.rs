@@ -82,8 +82,8 @@ impl Command for Stats {
         flags: c"readonly",
         acl: c"read slow",
         arity: -1,
-        summary: c"Shows lag, owners and deliveries per partition and group.",
-        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; a count that was lost is made again in steps.",
+        summary: c"Shows lag, age, owner, failures and totals per partition and group.",
+        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; to count a lag it looks at a bounded number of entries.",
         routing: Routing::Word(1),
         args: &[Arg::string(c"ring").optional(), Arg::flag(c"json", c"JSON")],
     };

@@ -108,7 +108,7 @@ fn decide<S: Source>(
 
 /// How far the cursor may pass from where it stands, if at all: over exceptions and over what the
 /// group does not take. Bounded, so it may have to be asked again.
-fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<EventId> {
+pub fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<EventId> {
     let cursor = progress.cursor();
     if group.types.is_empty() && progress.exceptions().above(cursor).next().is_none() {
         return None;

@@ -1,6 +1,6 @@
 //! Every bound of EVQ in one place: what a client can make large, and how large at most.
 //!
-//! Each is documented in the README. Going over one is refused with `EVQLIMIT` (or `EVQNAME` for a
+//! Each that a client can meet is documented in docs/commands.md. Going over one is refused with `EVQLIMIT` (or `EVQNAME` for a
 //! name) before anything changes.
 
 /// Partitions of one ring. 1024 streams spread over more cores than one server will ever use.

@@ -61,8 +61,8 @@ impl Ctx {
         }
     }
 
-    /// Parks the client at the end of its line, behind the lease of `progress`, at most
-    /// `timeout_ms` (0: for ever). The context must allow blocking.
+    /// Parks the client at the end of its line, behind the lease of `progress` if it is one
+    /// partition's, at most `timeout_ms` (0: for ever). The context must allow blocking.
     pub(crate) fn park(&self, wait: Wait, timeout_ms: u64, progress: Option<&Progress>) {
         // SAFETY: the callbacks have the signatures that the server wants.
         let handle = unsafe {

@@ -8,13 +8,14 @@ use super::ctx::Ctx;
 use super::key::Key;
 use super::state::Place;
 use super::stream::{Entries, Event};
-use super::waiting;
+use super::{sweep, waiting};
 use crate::model::delivery::{self, Source, Step, step, step_unowned};
 use crate::model::effect::Change;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::lease::Now;
 use crate::model::limits::MAX_SCAN;
+use crate::model::progress::Progress;
 
 /// Steps that one command takes at most. Each may look at [`MAX_SCAN`] entries, so a group that
 /// takes almost none of them is not drained by one command but goes on in the background.
@@ -212,6 +213,36 @@ impl Ctx {
             }
         }
         Ok(Ready::Later)
+    }
+
+    /// Something was answered under the lease of `place`. If EVQ.CONSUME * took it, it is anybody's
+    /// once nothing is in flight, so the cursor passes now what holds it up no longer, and a
+    /// worker that stands in line for this partition gets it.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn share(&self, place: &Place, now: Now) -> Result<(), Error> {
+        let group = &place.line.group;
+        let shared = |progress: &Progress| progress.lease().is_some_and(|lease| lease.shared);
+        let reached = {
+            let state = self.open_state(&place.names);
+            let Some(progress) = state.progress(group)?.filter(|p| shared(p)) else {
+                return Ok(());
+            };
+            // A key that holds something else has nothing to pass.
+            let stream = self.open_read(&place.names.stream).stream().ok().flatten();
+            stream.and_then(|stream| delivery::reach(progress, &place.group, &Open(&stream)))
+        };
+        if let Some(reached) = reached {
+            self.change(place, Change::Passed(reached))?;
+        }
+        let state = self.open_state(&place.names);
+        let progress = state.progress(group)?;
+        let scene = waiting::scene(&place.line, progress);
+        if scene.queue && progress.is_some_and(|progress| progress.is_free(now, scene)) {
+            sweep::soon(self);
+        }
+        Ok(())
     }
 
     /// The one event in flight under the lease of `place`, if there is exactly one. A key of

@@ -18,6 +18,15 @@ use crate::model::name::Name;
 use crate::model::progress::Progress;
 use crate::model::rights::Ack;
 
+/// What an acknowledgement did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    /// It finished something, and has to be replicated.
+    pub(crate) finishes: bool,
+    /// [`Ctx::share`] has to follow that.
+    pub(crate) shared: bool,
+}
+
 impl Ctx {
     /// Decides a CONSUME.
     ///
@@ -155,8 +164,7 @@ impl Ctx {
         Ok(())
     }
 
-    /// Judges an acknowledgement and applies it: true if it finished anything, and then it is to
-    /// be replicated. Renews the lease.
+    /// Judges an acknowledgement and applies it. Renews the lease.
     ///
     /// # Errors
     /// [`Error::Fenced`], [`Error::BadId`], [`Error::WrongType`]; nothing has changed then.
@@ -166,10 +174,11 @@ impl Ctx {
         caller: &Caller,
         id: EventId,
         now: Now,
-    ) -> Result<bool, Error> {
+    ) -> Result<Answered, Error> {
         let group = &place.line.group;
         let mut state = self.open_state(&place.names);
         let progress = state.progress(group)?.ok_or(Error::Fenced)?;
+        let shared = progress.lease().is_some_and(|lease| lease.shared);
         let scene = waiting::scene(&place.line, Some(progress));
         let finishes = progress.ack(caller, scene, id)? == Ack::Finishes;
         let watchful = !progress.is_plain(&place.group);
@@ -187,7 +196,7 @@ impl Ctx {
         if finishes && watchful {
             blocking::look_again(self, &place.line);
         }
-        Ok(finishes)
+        Ok(Answered { finishes, shared: finishes && shared })
     }
 
     /// Applies an acknowledgement that the primary has judged.

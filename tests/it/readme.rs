@@ -5,7 +5,8 @@
 //! Event ids and epochs differ from run to run. They are matched one to one: where the page shows
 //! the same id again, or another one, the server must too; and a command that has an id on the
 //! page is sent the one that the server gave in its place. Times in milliseconds and ages only have
-//! to be some.
+//! to be some. So the pages must not append to two partitions by one command: whether the
+//! two events share a millisecond, and thus an id, would differ from run to run.
 
 use std::collections::HashMap;
 
