@@ -1,7 +1,8 @@
 //! `EVQ.GROUP group [RING ring] [FROM first|last|<id>|<unix ms>] [TYPES n type ...]
 //! [MAXATTEMPTS n] [BACKOFF min-ms max-ms] [ONDEAD skip|hold]`
 //!
-//! Makes a group or changes its settings and replies `OK`; without options describes it.
+//! Makes a group or changes its settings and replies `OK`; without options describes it. `TYPES 0`
+//! takes all types again.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +46,7 @@ fn parse(all: &[&[u8]]) -> Result<(Name, Name, Options, bool), Error> {
         if is(word, "FROM") {
             once(&mut options.from, word, Start::parse(words.value(word)?)?)?;
         } else if is(word, "TYPES") {
-            let count = words.count_after(word, "types of a group", MAX_TYPES as u64)?;
+            let count = words.count_from_zero(word, "types of a group", MAX_TYPES as u64)?;
             let types =
                 (0..count).map(|_| words.value(word).map(Into::into)).collect::<Result<_, _>>()?;
             once(&mut options.types, word, types)?;

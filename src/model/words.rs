@@ -69,6 +69,19 @@ impl<'a> Words<'a> {
         count(self.value(word)?, what, max)
     }
 
+    /// A count that may be 0; more than `max` is over a documented limit.
+    ///
+    /// # Errors
+    /// As [`count`].
+    pub fn count_from_zero(
+        &mut self,
+        word: &[u8],
+        what: &'static str,
+        max: u64,
+    ) -> Result<u64, Error> {
+        counted(self.value(word)?, what, 0, max)
+    }
+
     /// How many words are left.
     #[must_use]
     pub fn left(&self) -> usize {
@@ -133,8 +146,16 @@ pub fn number(text: &[u8], what: &'static str, min: i64, max: i64) -> Result<i64
 /// # Errors
 /// [`Error::Number`] if it is none, [`Error::Limit`] if it is more than `max`.
 pub fn count(text: &[u8], what: &'static str, max: u64) -> Result<u64, Error> {
-    let value = number(text, what, 1, i64::MAX)?.unsigned_abs();
-    if value > max { Err(Error::Limit(what, max)) } else { Ok(value) }
+    counted(text, what, 1, max)
+}
+
+fn counted(text: &[u8], what: &'static str, min: i64, max: u64) -> Result<u64, Error> {
+    match number(text, what, min, i64::MAX) {
+        Ok(value) if value.unsigned_abs() <= max => Ok(value.unsigned_abs()),
+        Ok(_) => Err(Error::Limit(what, max)),
+        // What is no count at all is told the bound too.
+        Err(_) => Err(Error::Number { what, min, max: i64::try_from(max).unwrap_or(i64::MAX) }),
+    }
 }
 
 /// An event id given by a client.

@@ -138,7 +138,7 @@ fn an_idle_worker_gives_its_partition_up_and_a_busy_one_keeps_it() {
         let (mut conn, keys) = ring(&server, 1);
         let (mut one, mut other) = (server.connect(), server.connect());
         let first = trigger(&mut conn, &keys[0], "1");
-        assert_eq!(take(&mut one, "").2, [first.clone()]);
+        assert_eq!(take(&mut one, "").2, std::slice::from_ref(&first));
         let second = trigger(&mut conn, &keys[0], "2");
         assert_eq!(pull(&mut other, "NOBLOCK"), None);
         let old = format!("EVQ.ACK 0 {first} RING s");
