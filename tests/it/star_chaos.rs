@@ -61,7 +61,7 @@ fn work(endpoint: &Endpoint, book: &Book, mut seed: u64) {
     while !book.ending.load(Ordering::Relaxed) {
         let mut conn = endpoint.connect();
         let life = 1 + random(&mut seed) % 400;
-        let name = (random(\&mut seed).is_multiple_of(2)).then(|| format!("w{seed}"));
+        let name = random(&mut seed).is_multiple_of(2).then(|| format!("w{seed}"));
         let count = 1 + random(&mut seed) % 10;
         let mut pull = args!["EVQ.CONSUME", "*", "RING", "s", "BLOCK", 50].to_vec();
         pull.extend(args!["COUNT", count, "LEASE", LEASE_MS]);
@@ -85,7 +85,7 @@ fn work(endpoint: &Endpoint, book: &Book, mut seed: u64) {
             }
             let (p, epoch) = (reply.at(0).int(), reply.at(1).int());
             let events = reply.at(2).array();
-            if random(\&mut seed).is_multiple_of(200) {
+            if random(&mut seed).is_multiple_of(200) {
                 // It dies with what it was given.
                 book.deaths.fetch_add(1, Ordering::Relaxed);
                 break;
@@ -109,7 +109,7 @@ fn work(endpoint: &Endpoint, book: &Book, mut seed: u64) {
                 }
             }
             // Sometimes acknowledged once more, as after a reply that got lost.
-            if random(\&mut seed).is_multiple_of(8) && name.is_some() {
+            if random(&mut seed).is_multiple_of(8) && name.is_some() {
                 ack = args!["ACK", p, last].to_vec();
             }
         }
