@@ -6,13 +6,16 @@ use crate::harness::{Conn, PATIENCE, cmd, each_server, must, until};
 use crate::pull::{SOON, say, until_blocked, woken};
 use crate::star::{block, given, pull, ring, take, trigger, woken_for};
 
+/// Brings an event into the stream of this name.
+type Bring<'a> = &'a dyn Fn(&mut Conn, &str);
+
 #[test]
 fn every_way_to_bring_work_wakes_a_waiting_worker() {
     each_server(|server| {
         let (mut conn, keys) = ring(&server, 4);
         let stream = |p: i64| format!("evq:{{s:{p}}}");
         let mut worker = server.connect();
-        let brings: [&dyn Fn(&mut Conn, &str); 6] = [
+        let brings: [Bring<'_>; 6] = [
             &|conn, key| drop(trigger(conn, key, "p")),
             &|conn, key| drop(must!(conn, "EVQ.MTRIGGER", 2, key, "1", key, "2", "RING", "s")),
             &|conn, key| {
@@ -119,10 +122,10 @@ fn in_multi_and_in_scripts_it_serves_at_once() {
         let id = trigger(&mut conn, &keys[2], "p");
         must!(conn, "MULTI");
         must!(conn, "EVQ.CONSUME", "*", "RING", "s");
-        assert_eq!(given(must!(conn, "EXEC").at(0)).unwrap().2, [id.clone()]);
+        assert_eq!(given(must!(conn, "EXEC").at(0)).unwrap().2, std::slice::from_ref(&id));
         say(&mut conn, "EVQ.RELEASE 2 RING s").ok();
         let script = "return redis.call('EVQ.CONSUME', '*', 'RING', 's', 'WORKER', 'w')";
-        assert_eq!(given(&must!(conn, "EVAL", script, 0)).unwrap().2, [id.clone()]);
+        assert_eq!(given(&must!(conn, "EVAL", script, 0)).unwrap().2, std::slice::from_ref(&id));
         let script = "return redis.call('EVQ.CONSUME', '*', 'RING', 's', 'WORKER', 'w', 'ACK', 2, \
                       ARGV[1])";
         assert!(must!(conn, "EVAL", script, 0, id).is_null());
