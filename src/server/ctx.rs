@@ -72,9 +72,8 @@ impl Ctx {
     /// Whether this command comes from the primary's link or from the append-only file: then it is
     /// an effect to apply, not a request to judge.
     pub(crate) fn is_replay(&self) -> bool {
-        let replay = raw::REDISMODULE_CTX_FLAGS_REPLICATED
-            | raw::REDISMODULE_CTX_FLAGS_LOADING
-            | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING;
+        // Not while loading asynchronously: then clients are served.
+        let replay = raw::REDISMODULE_CTX_FLAGS_REPLICATED | raw::REDISMODULE_CTX_FLAGS_LOADING;
         self.flags() & replay.cast_signed() != 0
     }
 
