@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod acl;
+mod bound;
 mod config;
 mod consume;
 mod dead;
@@ -38,6 +39,7 @@ mod routing;
 mod star;
 mod star_chaos;
 mod star_waiting;
+mod survival;
 mod torture;
 mod types;
 mod unblocking;

@@ -59,6 +59,17 @@ fn event(rng: &mut Rng) -> Words {
     }
 }
 
+/// Settings of a group under which events fail for good soon.
+fn settings(rng: &mut Rng) -> Words {
+    match rng.below(5) {
+        0 => args!["TYPES", 1, "T"].to_vec(),
+        1 => args!["TYPES", 2, "T", ""].to_vec(),
+        2 => args!["MAXATTEMPTS", rng.below(4) + 1, "ONDEAD", "hold"].to_vec(),
+        3 => args!["MAXATTEMPTS", 1, "ONDEAD", "skip"].to_vec(),
+        _ => args!["BACKOFF", 0, rng.below(10)].to_vec(),
+    }
+}
+
 /// One step: its kind and its words.
 fn step(rng: &mut Rng, memory: &Memory) -> (&'static str, Words) {
     let ring = rng.of(&RINGS);
@@ -73,7 +84,7 @@ fn step(rng: &mut Rng, memory: &Memory) -> (&'static str, Words) {
         n => known[n - 1 - usize::try_from(rng.below(5)).unwrap().min(n - 1)].1.clone(),
     };
     let with = |head: &[Vec<u8>], tail: &[Vec<u8>]| [head, &whose, tail].concat();
-    match rng.below(100) {
+    match rng.below(140) {
         0..30 => ("event", event(rng)),
         30..50 => {
             let count = rng.below(4) + 1;
@@ -101,6 +112,33 @@ fn step(rng: &mut Rng, memory: &Memory) -> (&'static str, Words) {
         96 => ("copy", args!["COPY", "evq:{a}", "evq:{b}", "REPLACE"].to_vec()),
         97 if rng.below(10) == 0 => ("flush", args!["FLUSHALL"].to_vec()),
         97 => ("select", args!["SELECT", rng.below(2)].to_vec()),
+        100..112 => {
+            let tail = args!["REASON", "why", "DELAY", rng.of(&[0, 5, 100_000])];
+            ("nack", with(&args!["EVQ.NACK", p, id, "RING", ring], &tail))
+        }
+        112..120 => {
+            let tail = args!["NOBLOCK", "COUNT", rng.below(4) + 1, "LEASE", rng.of(&[1, 30_000])];
+            ("pull any", with(&args!["EVQ.CONSUME", "*", "RING", ring], &tail))
+        }
+        120..124 => {
+            ("group", [args!["EVQ.GROUP", group, "RING", ring].to_vec(), settings(rng)].concat())
+        }
+        124 => ("delgroup", args!["EVQ.DELGROUP", group, "RING", ring].to_vec()),
+        125..128 => {
+            let to = rng.of(&["first", "last", "1", std::str::from_utf8(&id).unwrap()]);
+            let at = if rng.below(3) == 0 { "*".to_owned() } else { p.to_string() };
+            ("seek", args!["EVQ.SEEK", group, at, to, "RING", ring].to_vec())
+        }
+        128..134 => {
+            let kind = rng.of(&["RETRY", "SKIP"]);
+            let at = if rng.below(2) == 0 { "*".to_owned() } else { p.to_string() };
+            let what = if rng.below(2) == 0 { b"*".to_vec() } else { id };
+            let name = if kind == "RETRY" { "dead retry" } else { "dead skip" };
+            (name, args!["EVQ.DEAD", group, kind, at, what, "RING", ring].to_vec())
+        }
+        134 => ("pending", args!["EVQ.PENDING", stream, "GROUP", group].to_vec()),
+        135 => ("stats", args!["EVQ.STATS", ring].to_vec()),
+        136 => ("del dead", args!["DEL", format!("{stream}:dead:{group}")].to_vec()),
         _ => {
             let script = "redis.pcall(unpack(ARGV)); redis.call('INCR', 'n'); \
                           return redis.call(unpack(ARGV))";
@@ -143,6 +181,7 @@ fn run(conns: &mut [Conn], rng: &mut Rng, memory: &mut Memory) {
         let reply = conn.cmd(&words);
         assert!(!reply.is_error() || reply.err_code() != "EVQBUG", "{reply:?}");
         remember(memory, &reply);
+        // A NACK that holds nothing else replies an empty array.
         if !reply.is_error() && reply != Value::Int(0) && !reply.is_null() {
             *memory.done.entry(kind).or_default() += 1;
         }
@@ -193,6 +232,16 @@ fn a_replica_and_the_append_only_file_hold_what_the_primary_holds() {
             "copy",
             "script",
             "transaction",
+            "nack",
+            "pull any",
+            "group",
+            "delgroup",
+            "seek",
+            "dead retry",
+            "dead skip",
+            "pending",
+            "stats",
+            "del dead",
         ];
         for kind in kinds {
             assert!(memory.done.contains_key(kind), "{kind} never: {:?}", memory.done);
