@@ -291,3 +291,29 @@ fn a_block_time_over_the_limit_is_refused() {
         assert!(Pull::of(&woken(&mut client)).is_some(), "ten years are allowed");
     });
 }
+
+/// On Redis 7.0 a client that was let go and is unblocked before it was served gets no reply.
+#[test]
+fn an_unblock_in_the_same_round_as_a_release_still_gets_a_reply() {
+    each_server(|server| {
+        for mode in ["TIMEOUT", "ERROR"] {
+            for lets_go in [format!("EVQ.RELEASE {P}"), "EVQ.DROP r".to_owned()] {
+                let mut control = ring(&server);
+                let (mut owner, mut standby) = (server.connect(), server.connect());
+                let id = standby.id().to_string();
+                assert_eq!(pull(&mut owner, "NOBLOCK LEASE 60000"), None);
+                block(&mut control, &mut standby, "BLOCK 0 LEASE 60000");
+                trigger(&mut control, &["a"]);
+                let unblock = ["CLIENT", "UNBLOCK", &id, mode].map(str::to_owned).to_vec();
+                let release: Vec<String> = words(&lets_go).into_iter().map(str::to_owned).collect();
+                owner.pipeline(&[release, unblock]);
+                let reply = standby.try_read(PATIENCE);
+                assert!(reply.is_some(), "{lets_go}, then UNBLOCK {mode}: no reply");
+                assert_eq!(must!(standby, "PING").str(), "PONG", "{lets_go}");
+                drop((standby, owner));
+                say(&mut control, "EVQ.DROP r");
+                until_blocked(&mut control, 0);
+            }
+        }
+    });
+}
