@@ -7,7 +7,7 @@ use super::error::Error;
 use super::ids::EventId;
 use super::name::Name;
 use super::progress::Progress;
-use super::totals::Counted;
+use super::totals::{Counted, Reply};
 use super::words::Claim;
 
 /// Replies of one lease that are remembered one by one until they are acknowledged.
@@ -87,9 +87,8 @@ pub struct Lease {
     pub abandoned: bool,
     /// The era it was granted in, see [`Scene::era`].
     pub era: u64,
-    /// For each reply that is not acknowledged yet, its last event and how many stream entries
-    /// lie between the reply before and it: what an acknowledgement adds to the counters.
-    pub replies: VecDeque<(EventId, u64)>,
+    /// The replies that are not acknowledged yet.
+    pub replies: VecDeque<Reply>,
 }
 
 impl Lease {
@@ -196,22 +195,29 @@ impl Progress {
         }
         self.totals.deliver(now, given);
         if let Some(lease) = &mut self.lease {
+            let start = lease.position.max(self.cursor);
             lease.position = lease.position.max(id);
             // A worker may never acknowledge: then the two oldest become one, and what falls
             // between them is counted by reading when somebody asks.
             if lease.replies.len() >= MAX_REPLIES
-                && let (Some((_, first)), Some((last, second))) =
+                && let (Some(first), Some(second)) =
                     (lease.replies.pop_front(), lease.replies.pop_front())
             {
-                lease.replies.push_front((last, first + second));
+                let entries = first.entries + second.entries;
+                lease.replies.push_front(Reply { entries, start: first.start, ..second });
             }
-            lease.replies.push_back((id, entries));
+            lease.replies.push_back(Reply { start, last: id, entries });
         }
     }
 
-    /// Volatile: entries below the cursor were counted.
-    pub fn set_counted(&mut self, counted: Option<Counted>) {
-        self.counted = counted;
+    /// Volatile: entries below the cursor were counted. If entries were removed since the last
+    /// time, nobody knows how many replies still have what they had.
+    pub fn set_counted(&mut self, counted: Counted) {
+        if self.counted.replace(counted).is_none_or(|before| before.stamp != counted.stamp)
+            && let Some(lease) = &mut self.lease
+        {
+            lease.replies.clear();
+        }
     }
 
     /// Volatile: the exception `id` was handed out again.

@@ -56,26 +56,31 @@ pub struct Counted {
     pub stamp: (u64, EventId),
 }
 
+/// A reply with fresh events: what its acknowledgement adds to the count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The stream was read from behind here.
+    pub start: EventId,
+    /// Its last event.
+    pub last: EventId,
+    /// How many entries lie between, the last one included.
+    pub entries: u64,
+}
+
 impl Progress {
-    /// Keeps the count if `id` ends a reply. If it ends within one, the count stays where it was
-    /// and whoever wants it reads on from there; replies that lie behind it add nothing then.
+    /// Keeps the count if `id` ends a reply, and all from the count up to there was replies. If
+    /// not, the count stays where it was and whoever wants it reads on from there.
     pub(super) fn count_up_to(&mut self, id: EventId) {
         let Some(lease) = &mut self.lease else { return };
-        let mut entries = 0;
-        let mut ends_reply = false;
-        while let Some((last, more)) = lease.replies.front().copied()
-            && last <= id
-        {
+        let mut reached = self.counted.filter(|counted| counted.cursor == self.cursor);
+        while let Some(reply) = lease.replies.front().copied().filter(|reply| reply.last <= id) {
             lease.replies.pop_front();
-            entries += more;
-            ends_reply = last == id;
+            reached = reached.filter(|counted| counted.cursor == reply.start).map(|counted| {
+                Counted { cursor: reply.last, below: counted.below + reply.entries, ..counted }
+            });
         }
-        if let Some(counted) = &mut self.counted
-            && ends_reply
-            && counted.cursor == self.cursor
-        {
-            counted.cursor = id;
-            counted.below += entries;
+        if let Some(counted) = reached.filter(|counted| counted.cursor == id) {
+            self.counted = Some(counted);
         }
     }
 }

@@ -66,7 +66,7 @@ impl Ctx {
         let events = info.length.saturating_sub(counted.below).saturating_sub(finished) + passed;
         // Entries of types that the group does not take are only told apart by reading them.
         let exact = done && place.group.types.is_empty();
-        state.volatile(&place.line.group, |progress| progress.set_counted(Some(counted)))?;
+        state.volatile(&place.line.group, |progress| progress.set_counted(counted))?;
         if !done {
             sweep::count_on(self, place);
         }

@@ -18,6 +18,7 @@ mod harness;
 mod harness_test;
 mod hostile;
 mod kinds;
+mod lag;
 mod leaks;
 mod leases;
 mod nack;
