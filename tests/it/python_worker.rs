@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use crate::harness::{Conn, Endpoint, PATIENCE, Server, TempDir, each_server, must, until};
 
@@ -189,6 +190,8 @@ fn a_python_worker_that_is_asked_to_stop_finishes_the_event_in_hand() {
         // From the first byte on it is in its handler, and stays there: the pipe is too short.
         output.read_exact(&mut text).unwrap();
         worker.signal("TERM");
+        // Python runs the handler in its main thread, when that gets to run; nothing tells when.
+        std::thread::sleep(Duration::from_secs(1));
         output.read_to_end(&mut text).unwrap();
         worker.wait();
         let handled = parse(std::str::from_utf8(&text).unwrap());

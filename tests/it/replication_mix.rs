@@ -64,7 +64,7 @@ fn settings(rng: &mut Rng) -> Words {
     match rng.below(5) {
         0 => args!["TYPES", 1, "T"].to_vec(),
         1 => args!["TYPES", 2, "T", ""].to_vec(),
-        2 => args!["MAXATTEMPTS", rng.below(4) + 1, "ONDEAD", "hold"].to_vec(),
+        2 => args!["MAXATTEMPTS", rng.below(2) + 1, "ONDEAD", "hold"].to_vec(),
         3 => args!["MAXATTEMPTS", 1, "ONDEAD", "skip"].to_vec(),
         _ => args!["BACKOFF", 0, rng.below(10)].to_vec(),
     }
@@ -209,11 +209,6 @@ fn a_replica_and_the_append_only_file_hold_what_the_primary_holds() {
         let mut conns = [primary.connect(), primary.connect(), primary.connect()];
         let mut rng = Rng(seed);
         let mut memory = Memory::default();
-        for _ in 0..3 {
-            run(&mut conns, &mut rng, &mut memory);
-            wait_for_sync(&primary, &replica);
-            assert_eq!(replica.digest(), primary.digest(), "EVQ_SEED={seed}");
-        }
         let kinds = [
             "event",
             "pull",
@@ -243,8 +238,16 @@ fn a_replica_and_the_append_only_file_hold_what_the_primary_holds() {
             "stats",
             "del dead",
         ];
-        for kind in kinds {
-            assert!(memory.done.contains_key(kind), "{kind} never: {:?}", memory.done);
+        // Three times, and on until each kind of step has done something: dead letters take luck.
+        for round in 0.. {
+            run(&mut conns, &mut rng, &mut memory);
+            wait_for_sync(&primary, &replica);
+            assert_eq!(replica.digest(), primary.digest(), "EVQ_SEED={seed}");
+            let missing: Vec<_> = kinds.iter().filter(|k| !memory.done.contains_key(*k)).collect();
+            if round >= 2 && missing.is_empty() {
+                break;
+            }
+            assert!(round < 30, "{missing:?} never, EVQ_SEED={seed}: {:?}", memory.done);
         }
         let digest = primary.digest();
         must!(primary.connect(), "DEBUG", "LOADAOF").ok();
