@@ -188,6 +188,21 @@ fn run(conns: &mut [Conn], rng: &mut Rng, memory: &mut Memory) {
     }
 }
 
+/// What the mix alone comes to too seldom: an event that is dead, retried, dead again and skipped.
+fn bury(conn: &mut Conn, memory: &mut Memory) {
+    must!(conn, "DEL", "evq:{a}", "evq:{a:0}", "evq:{a:0}:groups", "evq:{a:0}:dead:mail");
+    must!(conn, "EVQ.CREATE", "a", 4);
+    must!(conn, "EVQ.GROUP", "mail", "RING", "a", "MAXATTEMPTS", 1, "ONDEAD", "hold");
+    must!(conn, "XADD", "evq:{a:0}", "*", "key", "k", "payload", "p");
+    for (verb, kind) in [("RETRY", "dead retry"), ("SKIP", "dead skip")] {
+        let pull = must!(conn, "EVQ.CONSUME", "evq:{a:0}", "GROUP", "mail", "WORKER", "w1");
+        let id = pull.at(2).at(0).at(0).to_arg();
+        must!(conn, "EVQ.NACK", "evq:{a:0}", id, "GROUP", "mail", "WORKER", "w1");
+        assert_eq!(must!(conn, "EVQ.DEAD", "mail", verb, "evq:{a:0}", "*").int(), 1);
+        *memory.done.entry(kind).or_default() += 1;
+    }
+}
+
 impl Arg for Value {
     fn to_arg(&self) -> Vec<u8> {
         self.bytes().to_vec()
@@ -238,8 +253,9 @@ fn a_replica_and_the_append_only_file_hold_what_the_primary_holds() {
             "stats",
             "del dead",
         ];
-        // Three times, and on until each kind of step has done something: dead letters take luck.
+        // Three times, and on until each kind of step has done something.
         for round in 0.. {
+            bury(&mut conns[0], &mut memory);
             run(&mut conns, &mut rng, &mut memory);
             wait_for_sync(&primary, &replica);
             assert_eq!(replica.digest(), primary.digest(), "EVQ_SEED={seed}");
