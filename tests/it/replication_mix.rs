@@ -59,6 +59,13 @@ fn event(rng: &mut Rng) -> Words {
     }
 }
 
+const FAIL: &str = "\
+    local given = redis.pcall('EVQ.CONSUME', KEYS[1], 'GROUP', ARGV[1], 'WORKER', ARGV[2], \
+        'COUNT', ARGV[3], 'NOBLOCK') \
+    if not given or given.err then return given end \
+    return redis.call('EVQ.NACK', KEYS[1], given[3][1][1], 'GROUP', ARGV[1], 'WORKER', ARGV[2], \
+        'DELAY', 0)";
+
 /// Settings of a group under which events fail for good soon.
 fn settings(rng: &mut Rng) -> Words {
     match rng.below(5) {
@@ -84,7 +91,7 @@ fn step(rng: &mut Rng, memory: &Memory) -> (&'static str, Words) {
         n => known[n - 1 - usize::try_from(rng.below(5)).unwrap().min(n - 1)].1.clone(),
     };
     let with = |head: &[Vec<u8>], tail: &[Vec<u8>]| [head, &whose, tail].concat();
-    match rng.below(140) {
+    match rng.below(150) {
         0..30 => ("event", event(rng)),
         30..50 => {
             let count = rng.below(4) + 1;
@@ -139,6 +146,11 @@ fn step(rng: &mut Rng, memory: &Memory) -> (&'static str, Words) {
         134 => ("pending", args!["EVQ.PENDING", stream, "GROUP", group].to_vec()),
         135 => ("stats", args!["EVQ.STATS", ring].to_vec()),
         136 => ("del dead", args!["DEL", format!("{stream}:dead:{group}")].to_vec()),
+        // What is pulled fails at once: few of the ids that are remembered are in flight.
+        137..148 => {
+            let head = args!["EVAL", FAIL, 1, stream, group, worker, rng.below(4) + 1];
+            ("pull and nack", head.to_vec())
+        }
         _ => {
             let script = "redis.pcall(unpack(ARGV)); redis.call('INCR', 'n'); \
                           return redis.call(unpack(ARGV))";
@@ -251,7 +263,7 @@ fn a_replica_and_the_append_only_file_hold_what_the_primary_holds() {
             "dead skip",
             "pending",
             "stats",
-            "del dead",
+            "pull and nack",
         ];
         // Three times, and on until each kind of step has done something.
         for round in 0.. {
