@@ -9,10 +9,10 @@
 //! has expired, kills Redis 7.0. So the callback looks for an entry beyond the waiter's position
 //! first, and only then runs the command again, which always replies.
 //!
-//! Of a parked client the server is told by the sweep only, a timer, and it serves the client
-//! before it reads the next command. The client's time is kept by the sweep too. For on Redis 7.0,
-//! when the time is up or CLIENT UNBLOCK comes between the telling and the serving, the client is
-//! unblocked without any reply.
+//! That a client is released the server is told by the sweep only, a timer, and it lets the client
+//! go before it reads the next command. A parked client's time is kept by the sweep too. For on
+//! Redis 7.0, when the time is up or CLIENT UNBLOCK comes between the telling and the letting go, a
+//! parked client is unblocked without any reply, and one that blocks on its stream gets a second.
 
 use std::ffi::{c_int, c_longlong};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +24,7 @@ use super::entry::reply_outcome;
 use super::ffi::{ERR, OK, raw};
 use super::key::Kind;
 use super::stream::Entries;
-use super::waiter::{Outcome, Release, Wait, Waiter};
+use super::waiter::{Outcome, Wait, Waiter};
 use super::waiting::{self, Line};
 use super::{rounds, sweep};
 use crate::model::error::Error;
@@ -125,23 +125,17 @@ fn on_stream(wait: Wait, handle: *mut raw::RedisModuleBlockedClient) -> Waiter {
     Waiter { wait, handle, on_stream: true, released: false, told: false, outcome, ends_ms: None }
 }
 
-/// Lets a client go. One that blocks on its stream gets its reply at once, a parked one after the
-/// next sweep.
+/// Lets a client go: it gets its reply in the next sweep.
 pub(crate) fn release(ctx: &Ctx, client: u64, outcome: Outcome) {
-    match waiting::release(client, outcome) {
-        // SAFETY: the handle is live, and the server is told once. This runs `on_timeout` before
-        // it returns.
-        Some(Release::Now(handle)) => unsafe {
-            api!(RedisModule_UnblockClient)(handle, null_mut());
-        },
-        Some(Release::InSweep) => sweep::tell_soon(ctx),
-        None => {}
+    if waiting::release(client, outcome) {
+        sweep::tell_soon(ctx);
     }
 }
 
-/// Tells the server of the parked clients that were released. Only from the sweep, see above.
+/// Tells the server of the clients that were released. Only from the sweep, see above. For a client
+/// that blocks on its stream this runs `on_timeout`, which may release others.
 pub(crate) fn tell_released() {
-    for handle in waiting::to_tell() {
+    while let Some(handle) = waiting::next_to_tell() {
         // SAFETY: the handle is live until the server is told, which happens once.
         unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };
     }

@@ -83,7 +83,7 @@ pub(crate) fn soon(ctx: &Ctx) {
     unsafe { api!(RedisModule_EventLoopAddOneShot)(Some(wake_up), null_mut()) };
 }
 
-/// A parked client was released: the server is told at the end of this sweep, or of the next.
+/// A client was released: the server is told at the end of this sweep, or of the next.
 pub(super) fn tell_soon(ctx: &Ctx) {
     if !SWEEPING.get() {
         soon(ctx);

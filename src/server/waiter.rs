@@ -64,12 +64,3 @@ pub(crate) struct Waiter {
     /// When the time of a parked client is up, in unix ms: see [`super::blocking`].
     pub(crate) ends_ms: Option<u64>,
 }
-
-/// What has to be done to let a client go.
-#[derive(Debug)]
-pub(crate) enum Release {
-    /// Tell the server at once.
-    Now(*mut raw::RedisModuleBlockedClient),
-    /// The next sweep tells the server, see [`super::waiting::to_tell`].
-    InSweep,
-}

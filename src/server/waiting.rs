@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::connections;
 use super::ffi::raw;
 use super::rounds;
-use super::waiter::{Outcome, Release, Wait, Waiter};
+use super::waiter::{Outcome, Wait, Waiter};
 use crate::model::ids::EventId;
 use crate::model::lease::Scene;
 use crate::model::name::Name;
@@ -51,8 +51,8 @@ struct Waiting {
     /// By client id: a client waits for one thing at a time.
     waiters: HashMap<u64, Waiter>,
     queues: HashMap<Line, Queue>,
-    /// Parked clients that are released and of which the server has yet to be told.
-    to_tell: Vec<u64>,
+    /// Clients that are released and of which the server has yet to be told.
+    to_tell: VecDeque<u64>,
     /// When whose time is up.
     ends: BTreeSet<(u64, u64)>,
     /// Owners that an append does not reach by itself, by ring, then by database and partition.
@@ -190,46 +190,42 @@ pub(crate) fn promote(client: u64) {
     });
 }
 
-/// Decides how a client's wait ends; none if that was decided before. Until the client is gone, a
-/// better reason than to be served still counts.
-pub(crate) fn release(client: u64, outcome: Outcome) -> Option<Release> {
+/// Decides how a client's wait ends; false if that was decided before, or it does not wait. Until
+/// the client is gone, a better reason than to be served still counts.
+pub(crate) fn release(client: u64, outcome: Outcome) -> bool {
     WAITING.with_borrow_mut(|all| {
-        let waiter = all.waiters.get_mut(&client)?;
+        let Some(waiter) = all.waiters.get_mut(&client) else { return false };
         if waiter.outcome == Outcome::Serve {
             waiter.outcome = outcome;
         }
         if std::mem::replace(&mut waiter.released, true) {
-            return None;
+            return false;
         }
-        let release = if waiter.on_stream {
-            waiter.told = true;
-            Release::Now(waiter.handle)
-        } else {
-            Release::InSweep
-        };
         let (line, ends_ms) = (waiter.wait.line.clone(), waiter.ends_ms);
-        all.to_tell.extend(matches!(release, Release::InSweep).then_some(client));
+        all.to_tell.push_back(client);
         all.unpark_owner(client, &line);
         all.forget_end(client, ends_ms);
         // Who is on the way out is not next in line, but an owner is one until it is gone.
         if let Some(queue) = all.queues.get_mut(&line) {
             queue.standbys.retain(|other| *other != client);
         }
-        Some(release)
+        true
     })
 }
 
-/// The handles of the parked clients that the server has to be told to unblock; each is given
-/// once, because telling twice would free it twice.
-pub(crate) fn to_tell() -> Vec<*mut raw::RedisModuleBlockedClient> {
+/// The handle of a released client that the server has to be told to unblock; each is given once,
+/// because telling twice would free it twice.
+pub(crate) fn next_to_tell() -> Option<*mut raw::RedisModuleBlockedClient> {
     WAITING.with_borrow_mut(|all| {
-        let clients = std::mem::take(&mut all.to_tell);
-        let tell = |client: u64| {
-            let waiter = all.waiters.get_mut(&client).filter(|waiter| !waiter.told)?;
-            waiter.told = true;
-            Some(waiter.handle)
-        };
-        clients.into_iter().filter_map(tell).collect()
+        loop {
+            let client = all.to_tell.pop_front()?;
+            // It may have gone by itself meanwhile, and may even wait for something else.
+            let here = all.waiters.get_mut(&client);
+            if let Some(waiter) = here.filter(|waiter| waiter.released && !waiter.told) {
+                waiter.told = true;
+                return Some(waiter.handle);
+            }
+        }
     })
 }
 

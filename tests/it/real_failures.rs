@@ -84,7 +84,7 @@ impl Workers<'_> {
             *seed ^= *seed >> 7;
             *seed ^= *seed << 17;
             let again = attempt(event);
-            let unlucky = (*seed >> 11) % 20 == 0 && again.is_none_or(|n| n < ATTEMPTS);
+            let unlucky = (*seed >> 11).is_multiple_of(20) && again.is_none_or(|n| n < ATTEMPTS);
             failed = !self.mended && (unlucky || is_poison(file, n));
             if failed {
                 let reply = must!(conn, "EVQ.NACK", p, id, "RING", "s", "REASON", "handler");

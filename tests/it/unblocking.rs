@@ -317,3 +317,24 @@ fn an_unblock_in_the_same_round_as_a_release_still_gets_a_reply() {
         }
     });
 }
+
+/// On Redis 7.0 an owner that was let go and is unblocked before it is gone gets a second reply.
+#[test]
+fn an_unblock_in_the_same_round_as_the_end_of_a_lease_is_one_reply() {
+    each_server(|server| {
+        for mode in ["TIMEOUT", "ERROR"] {
+            for ends in ["EVQ.SEEK default 0 first RING r", "EVQ.DROP r"] {
+                let (mut control, mut owner) = (ring(&server), server.connect());
+                let id = owner.id().to_string();
+                block(&mut control, &mut owner, "BLOCK 0 LEASE 60000");
+                let unblock = ["CLIENT", "UNBLOCK", &id, mode].to_vec();
+                control.pipeline(&[words(ends), unblock]);
+                assert!(owner.try_read(PATIENCE).is_some(), "{ends}, then UNBLOCK {mode}");
+                assert_eq!(must!(owner, "PING").str(), "PONG", "{ends}, then UNBLOCK {mode}");
+                drop(owner);
+                say(&mut control, "EVQ.DROP r");
+                until_blocked(&mut control, 0);
+            }
+        }
+    });
+}
