@@ -125,22 +125,25 @@ fn dead_events(
     Ok(dead)
 }
 
-/// What happens to one dead event, or none if there is nothing to be done for it.
-fn decide(ctx: &Ctx, place: &Place, id: EventId, retry: bool) -> Result<Option<Change>, Error> {
+/// What happens to one dead event: a change, or none where nothing waits for it. False if it cannot
+/// be done.
+fn decide(
+    ctx: &Ctx,
+    place: &Place,
+    id: EventId,
+    retry: bool,
+) -> Result<(bool, Option<Change>), Error> {
     let state = ctx.open_state(&place.names);
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
-    let held = progress.exceptions().get(id).is_some_and(|e| e.state == State::Dead);
+    if !retry {
+        return Ok((true, progress.skip(id)));
+    }
     let stream = ctx.open_read(&place.names.stream).stream()?;
-    let event = stream.as_ref().and_then(|stream| Event::read(stream, id));
-    match (retry, event) {
+    match stream.as_ref().and_then(|stream| Event::read(stream, id)) {
+        Some(event) => Ok((true, progress.retry(id, digest(event.key()))?)),
         // A dead event whose entry was deleted or trimmed cannot be handed out again.
-        (true, Some(event)) => {
-            progress.check_room_for(id)?;
-            Ok(Some(Change::Revived(id, digest(event.key()))))
-        }
-        (true, None) => Ok(None),
-        (false, _) => Ok(held.then_some(Change::Dropped(id))),
+        None => Ok((false, None)),
     }
 }
 
@@ -148,13 +151,13 @@ fn resolve(ctx: &Ctx, places: &[Place], only: Option<EventId>, retry: bool) -> R
     let mut done = 0;
     for place in places {
         for (id, letter) in dead_events(ctx, place, only)? {
-            let change = match decide(ctx, place, id, retry) {
-                Ok(change) => change,
+            let (can, change) = match decide(ctx, place, id, retry) {
+                Ok(decided) => decided,
                 // What was done before stays done and is counted; the rest is still dead.
                 Err(Error::Limit(..)) if done > 0 => return Ok(done),
                 Err(error) => return Err(error),
             };
-            if retry && change.is_none() {
+            if !can {
                 continue;
             }
             if let Some(change) = change {

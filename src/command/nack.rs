@@ -5,10 +5,8 @@
 //! delay, or goes to the dead letters after its last attempt. Replies the ids that were handed out
 //! already and are now held behind it.
 
-use crate::model::delivery::Entry;
 use crate::model::error::Error;
 use crate::model::failure::Fate;
-use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::lease::Caller;
 use crate::model::limits::MAX_REASON_BYTES;
@@ -81,21 +79,16 @@ impl Command for Nack {
         let (id, now) = (request.id, ctx.now());
         let worker = ctx.judge(&place, |progress, scene| {
             let lease = progress.authorize(&caller, scene)?;
+            // Before the stream is looked at, which may be gone.
             progress.check_in_flight(lease, id)?;
             Ok(worker_of(lease))
         })?;
-        let Some((event, later)) = ctx.event_and_later(&place, id)? else {
+        let Some((event, failure)) = ctx.failure(&place, id, request.delay_ms, now)? else {
             // Deleted by hand while it was in flight, which finishes it.
+            ctx.drop_deleted(&place, id)?;
             ctx.reply_array(0);
             return Ok(());
         };
-        let failure = ctx.judge(&place, |progress, _| {
-            if !place.group.takes(event.kind()) {
-                return Err(Error::BadId("the event is not in flight under this lease"));
-            }
-            let key = digest(event.key());
-            progress.fail(&place.group, now, id, key, &later, request.delay_ms)
-        })?;
         if !matches!(failure.fate, Fate::Retry(_)) {
             user.check(&place.letters(), Access::Insert)?;
         }

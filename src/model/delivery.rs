@@ -7,14 +7,16 @@
 use std::collections::HashSet;
 
 use super::effect::Change;
-use super::exceptions::State;
+use super::error::Error;
+use super::failure::Failure;
 use super::giving::Offer;
 use super::group::Group;
 use super::hash::digest;
 use super::ids::EventId;
-use super::lease::{Lease, Now};
+use super::lease::{Caller, Lease, Now, Scene};
 use super::limits::MAX_SCAN;
 use super::progress::Progress;
+use super::rights::Ack;
 
 /// An entry of a partition's stream.
 pub trait Entry {
@@ -85,13 +87,15 @@ fn decide<S: Source>(
     if let Some(reached) = reach(progress, group, stream) {
         return Step::Change(Change::Passed(reached));
     }
+    let position = lease.map_or(cursor, |lease| lease.position.max(cursor));
     if let Some(id) = progress.due(lease, now) {
-        // An entry that was deleted by hand is finished by that.
-        return stream.get(id).map_or(Step::Change(Change::Dropped(id)), |entry| {
+        if progress.comes_alone(id) && lease.is_some_and(|lease| !lease.is_idle(cursor)) {
+            return Step::Nothing(position, 0);
+        }
+        return again(group, stream, id).map_or(Step::Change(Change::Dropped(id)), |entry| {
             Step::Redeliver(entry, progress.attempts(id) + 1)
         });
     }
-    let position = lease.map_or(cursor, |lease| lease.position.max(cursor));
     let count = count.min(progress.fresh_allowed(lease));
     if count == 0 {
         return Step::Nothing(position, 0);
@@ -106,6 +110,12 @@ fn decide<S: Source>(
     }
 }
 
+/// The entry of an exception, if it is to be handed out again. One that was deleted by hand is
+/// finished by that, and one of a type that the group takes no longer by that.
+fn again<S: Source>(group: &Group, stream: &S, id: EventId) -> Option<S::Entry> {
+    stream.get(id).filter(|entry| group.takes(entry.kind()))
+}
+
 /// How far the cursor may pass from where it stands, if at all: over exceptions and over what the
 /// group does not take. Bounded, so it may have to be asked again.
 pub fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<EventId> {
@@ -116,9 +126,22 @@ pub fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Optio
     let passable = |entry: &S::Entry| {
         progress.exceptions().get(entry.id()).is_some() || !group.takes(entry.kind())
     };
-    let bound = usize::try_from(MAX_SCAN).unwrap_or(usize::MAX);
-    let passed = stream.after(cursor).take(bound).take_while(passable);
-    passed.last().map(|entry| entry.id())
+    let (mut reached, mut end, mut scanned) = (None, None, 0);
+    for entry in stream.after(cursor) {
+        if !passable(&entry) {
+            end = Some(entry.id());
+            break;
+        }
+        reached = Some(entry.id());
+        scanned += 1;
+        if scanned == MAX_SCAN {
+            return reached;
+        }
+    }
+    // Also over what was deleted by hand.
+    let position = progress.lease().map(|lease| lease.position);
+    let position = position.filter(|id| end.is_none_or(|end| *id < end));
+    reached.max(progress.exceptions().last_before(end).max(position).filter(|id| *id > cursor))
 }
 
 /// Fresh events that were chosen, and what the choice means for the rest.
@@ -142,8 +165,8 @@ fn choose<S: Source>(
     let mut held = HashSet::new();
     for entry in stream.after(after) {
         let (id, key) = (entry.id(), digest(entry.key()));
-        let (holding, key_held) = (choice.hold.len(), held.contains(&key));
-        match progress.offer(group, id, key, entry.kind(), holding, key_held) {
+        let (chosen, key_held) = (choice.hold.len() + choice.give.len(), held.contains(&key));
+        match progress.offer(group, id, key, entry.kind(), chosen, key_held) {
             Offer::Give => choice.give.push(entry),
             Offer::Skip => {}
             Offer::Hold => {
@@ -162,9 +185,9 @@ fn choose<S: Source>(
 }
 
 /// The one event in flight under the lease, if there is exactly one.
-pub fn alone<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<S::Entry> {
+fn alone<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<S::Entry> {
     let lease = progress.lease()?;
-    let again = lease.redelivering.iter().filter_map(|id| stream.get(*id));
+    let again = lease.redelivering.iter().filter_map(|id| again(group, stream, *id));
     // Two are enough to know; they are read to the end before the stream is read on.
     let mut in_flight: Vec<_> = again.take(2).collect();
     let fresh = |entry: &S::Entry| {
@@ -175,15 +198,77 @@ pub fn alone<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Optio
     in_flight.pop().filter(|_| in_flight.is_empty())
 }
 
-/// Later events of the key of `entry` that were handed out under the same lease.
-pub fn later_of_key<S: Source>(
+/// Who is to blame that the lease is lost, and what that does: the event that was alone in flight.
+/// Of several, none is blamed.
+pub fn loss<S: Source>(
+    progress: &Progress,
+    group: &Group,
+    stream: &S,
+    now: Now,
+) -> Option<(S::Entry, Change)> {
+    let only = alone(progress, group, stream)?;
+    let change = progress.blame(group, now, only.id(), digest(only.key()));
+    Some((only, change))
+}
+
+/// Decides an EVQ.ACK of `id`: also whether there is anything up to `id` that it finishes, for what
+/// failed or is held is not finished by passing it.
+///
+/// # Errors
+/// As [`Progress::ack`].
+pub fn ack<S: Source>(
+    progress: &Progress,
+    group: &Group,
+    stream: &S,
+    caller: &Caller,
+    scene: Scene,
+    id: EventId,
+) -> Result<Ack, Error> {
+    let ack = progress.ack(caller, scene, id)?;
+    let cursor = progress.cursor();
+    let deleted = || stream.get(id).is_none();
+    if ack == Ack::Nothing || id <= cursor || progress.is_plain(group) || deleted() {
+        return Ok(ack);
+    }
+    let mut passed = stream.after(cursor).take_while(|entry| entry.id() <= id);
+    let fresh = passed
+        .any(|entry| group.takes(entry.kind()) && progress.exceptions().get(entry.id()).is_none());
+    Ok(if fresh { Ack::Finishes } else { Ack::Nothing })
+}
+
+/// Decides an EVQ.NACK of `id` by who may. None if the entry was deleted by hand while it was in
+/// flight, which finishes it.
+///
+/// # Errors
+/// [`Error::BadId`] if it is not in flight; [`Error::Limit`] if the exceptions would not fit.
+pub fn nack<S: Source>(
+    progress: &Progress,
+    group: &Group,
+    stream: &S,
+    now: Now,
+    id: EventId,
+    delay_ms: Option<u64>,
+) -> Result<Option<(S::Entry, Failure)>, Error> {
+    let lease = progress.lease().ok_or(Error::Fenced)?;
+    progress.check_in_flight(lease, id)?;
+    let Some(entry) = stream.get(id) else { return Ok(None) };
+    if !group.takes(entry.kind()) {
+        return Err(Error::BadId("the event is not in flight under this lease"));
+    }
+    let later = later_of_key(progress, group, stream, &entry, lease.position);
+    let failure = progress.fail(group, now, id, digest(entry.key()), &later, delay_ms)?;
+    Ok(Some((entry, failure)))
+}
+
+/// Later events of the key of `entry` that were handed out, up to `position`.
+fn later_of_key<S: Source>(
     progress: &Progress,
     group: &Group,
     stream: &S,
     entry: &S::Entry,
+    position: EventId,
 ) -> Vec<EventId> {
-    let Some(lease) = progress.lease() else { return Vec::new() };
-    let handed_out = stream.after(entry.id()).take_while(|other| other.id() <= lease.position);
+    let handed_out = stream.after(entry.id()).take_while(|other| other.id() <= position);
     let of_key = |other: &S::Entry| {
         other.key() == entry.key()
             && group.takes(other.kind())
@@ -191,13 +276,4 @@ pub fn later_of_key<S: Source>(
             && other.id() > progress.cursor()
     };
     handed_out.filter(of_key).map(|other| other.id()).collect()
-}
-
-/// The exceptions that are not finished and whose entries still exist, in the order of ids.
-pub fn unfinished<'p, S: Source>(
-    progress: &'p Progress,
-    stream: &'p S,
-) -> impl Iterator<Item = EventId> + 'p {
-    let open = progress.exceptions().iter().filter(|(_, e)| e.state != State::Finished);
-    open.map(|(id, _)| id).filter(|id| stream.get(*id).is_some())
 }

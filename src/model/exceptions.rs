@@ -5,6 +5,7 @@
 //! its retry or is dead, the others are held. Bounded by [`super::limits::MAX_EXCEPTIONS`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -77,7 +78,14 @@ impl Exceptions {
     /// The one with the highest id.
     #[must_use]
     pub fn last(&self) -> Option<EventId> {
-        self.by_id.keys().next_back().copied()
+        self.last_before(None)
+    }
+
+    /// The last one before `end`, or of all.
+    #[must_use]
+    pub fn last_before(&self, end: Option<EventId>) -> Option<EventId> {
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id.range((Bound::Unbounded, end)).next_back().map(|(id, _)| *id)
     }
 
     /// The latest unfinished exception of `key` before `id`: it holds the event `id` back.
@@ -99,6 +107,11 @@ impl Exceptions {
     /// Those that wait for a retry, by due time.
     pub fn retries(&self) -> impl Iterator<Item = (u64, EventId)> + '_ {
         self.due.iter().copied()
+    }
+
+    /// The same, due after `ms` only.
+    pub fn retries_after(&self, ms: u64) -> impl Iterator<Item = (u64, EventId)> + '_ {
+        self.due.range((ms.saturating_add(1), EventId::ZERO)..).copied()
     }
 
     fn is_unfinished(&self, id: EventId) -> bool {

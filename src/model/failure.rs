@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::effect::Change;
 use super::error::Error;
 use super::exceptions::{Exception, State};
 use super::group::{Group, OnDead};
@@ -54,6 +55,22 @@ impl Progress {
         later: &[EventId],
         delay_ms: Option<u64>,
     ) -> Result<Failure, Error> {
+        let failure = self.failure(group, now, id, key, later, delay_ms);
+        let new = usize::from(self.exceptions.get(id).is_none());
+        self.check_room(failure.held.len() + new)?;
+        Ok(failure)
+    }
+
+    /// The same wherever there is room.
+    fn failure(
+        &self,
+        group: &Group,
+        now: Now,
+        id: EventId,
+        key: u128,
+        later: &[EventId],
+        delay_ms: Option<u64>,
+    ) -> Failure {
         let attempts = self.attempts(id).saturating_add(1);
         let first_ms = match self.exceptions.get(id) {
             Some(exception) if exception.first_ms > 0 => exception.first_ms,
@@ -75,19 +92,48 @@ impl Progress {
                 later.iter().copied().filter(|id| self.exceptions.get(*id).is_none()).collect()
             }
         };
-        let new = usize::from(self.exceptions.get(id).is_none());
-        self.check_room(held.len() + new)?;
-        Ok(Failure { id, key, attempts, first_ms, fate, held })
+        Failure { id, key, attempts, first_ms, fate, held }
     }
 
-    /// Refuses one more exception where there is no room, unless `id` is one already.
+    /// Decides what it means for the event `id` that it was alone in flight when a lease was lost.
+    ///
+    /// There is room even at the bound: dead events that hold their keys have twice as much, see
+    /// [`Progress::offer`], and one that is skipped is no exception any more as soon as the cursor
+    /// passes it, before anything else is handed out.
+    #[must_use]
+    pub fn blame(&self, group: &Group, now: Now, id: EventId, key: u128) -> Change {
+        let attempts = self.attempts(id).saturating_add(1);
+        if self.exceptions.get(id).is_none() && attempts < group.max_attempts {
+            return Change::Suspected(id, attempts);
+        }
+        Change::Failed(self.failure(group, now, id, key, &[], Some(0)))
+    }
+
+    /// Decides an operator's EVQ.DEAD RETRY of the event `id`: none if it is not over anyway, as
+    /// after an EVQ.SEEK to before it.
     ///
     /// # Errors
-    /// [`Error::Limit`].
-    pub fn check_room_for(&self, id: EventId) -> Result<(), Error> {
-        self.check_room(usize::from(self.exceptions.get(id).is_none()))
+    /// [`Error::Limit`] if there is no room for one more exception.
+    pub fn retry(&self, id: EventId, key: u128) -> Result<Option<Change>, Error> {
+        let over = match self.exceptions.get(id).map(|exception| exception.state) {
+            Some(state) => matches!(state, State::Dead | State::Finished),
+            None => id <= self.cursor,
+        };
+        if !over {
+            return Ok(None);
+        }
+        self.check_room(usize::from(self.exceptions.get(id).is_none()))?;
+        Ok(Some(Change::Revived(id, key)))
     }
 
+    /// Decides an operator's EVQ.DEAD SKIP of the event `id`: none if nothing waits for it.
+    #[must_use]
+    pub fn skip(&self, id: EventId) -> Option<Change> {
+        let dead = self.exceptions.get(id).is_some_and(|e| e.state == State::Dead);
+        dead.then_some(Change::Dropped(id))
+    }
+
+    /// Refuses so many more exceptions where there is no room.
     pub(super) fn check_room(&self, more: usize) -> Result<(), Error> {
         if self.exceptions.len() + more > MAX_EXCEPTIONS {
             let what = "events of a group that wait for a retry or are held in a partition";
@@ -118,8 +164,6 @@ impl Progress {
             Fate::Retry(_) => self.totals.retries += 1,
             Fate::Dead | Fate::Skipped => self.totals.dead += 1,
         }
-        if let Some(lease) = &mut self.lease {
-            lease.redelivering.remove(id);
-        }
+        self.answered(*id);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::error::Error;
+use super::exceptions::State;
 use super::ids::EventId;
 use super::name::Name;
 use super::progress::Progress;
@@ -228,12 +229,16 @@ impl Progress {
         }
     }
 
-    /// Volatile: a lease is over that was lost. Whatever was in flight is handed out one event at
-    /// a time until it is finished.
-    pub fn lose_lease(&mut self) {
+    /// Volatile: a lease is over that was lost, and `blamed` for it. Whatever was in flight is
+    /// handed out one event at a time until it is finished.
+    pub fn lose_lease(&mut self, blamed: Option<EventId>) {
         if let Some(lease) = self.lease.take() {
             self.careful.until = self.careful.until.max(lease.position);
             self.careful.redelivered.extend(lease.redelivering);
+            let retried = |id: &EventId| {
+                self.exceptions.get(*id).is_some_and(|e| matches!(e.state, State::Retry(_)))
+            };
+            self.careful.redelivered.extend(blamed.filter(retried));
         }
     }
 }

@@ -24,3 +24,6 @@ pub mod ring;
 pub mod snapshot;
 pub mod totals;
 pub mod words;
+
+#[cfg(test)]
+mod simulator;

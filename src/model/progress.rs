@@ -119,8 +119,17 @@ impl Progress {
         } else {
             self.exceptions.finish(id);
         }
+        self.answered(id);
+    }
+
+    /// Volatile: the exception `id` is not in flight any more.
+    pub(super) fn answered(&mut self, id: EventId) {
         if let Some(lease) = &mut self.lease {
             lease.redelivering.remove(&id);
+        }
+        let over = |e: &Exception| matches!(e.state, State::Dead | State::Finished);
+        if self.exceptions.get(id).is_none_or(over) {
+            self.careful.redelivered.remove(&id);
         }
     }
 
@@ -145,8 +154,12 @@ impl Progress {
     /// Saved: an event is held behind an earlier one of its key.
     pub(super) fn hold(&mut self, id: EventId, key: u128) {
         if self.exceptions.get(id).is_none() {
-            let held = Exception { key, attempts: 0, first_ms: 0, state: State::Held };
+            let attempts = self.attempts(id);
+            let held = Exception { key, attempts, first_ms: 0, state: State::Held };
             self.exceptions.set(id, held);
+            if id > self.cursor && id <= self.careful.until {
+                self.careful.redelivered.insert(id);
+            }
         }
     }
 
@@ -160,9 +173,7 @@ impl Progress {
         } else {
             self.exceptions.finish(id);
         }
-        if let Some(lease) = &mut self.lease {
-            lease.redelivering.remove(&id);
-        }
+        self.answered(id);
     }
 
     /// Saved: a dead event starts again at attempt 1.

@@ -335,7 +335,7 @@ impl World {
                 let own =
                     |lease: &Lease| lease.worker.is_none() && lease.connection == Some(connection);
                 if self.progress().lease().is_some_and(own) {
-                    self.volatile(Progress::lose_lease);
+                    self.volatile(|progress| progress.lose_lease(None));
                 }
                 if !self.named && self.connection == connection {
                     self.owner = None;

@@ -63,6 +63,17 @@ impl Progress {
         }
     }
 
+    /// Whether the lease that a grant to `caller` replaces was lost. It was not if its own worker
+    /// asks again by its name while its connection lives: then a reply got lost, and nobody is to
+    /// blame.
+    #[must_use]
+    pub fn is_lost(&self, caller: &Caller, now: Now, scene: Scene) -> bool {
+        self.lease().is_some_and(|lease| {
+            let same = lease.worker.is_some() && lease.worker == caller.worker;
+            !same || lease.abandoned || scene.owner_gone || self.is_free(now, scene)
+        })
+    }
+
     /// The lease, if `caller` may act under it: whoever gives the current epoch, else the worker
     /// itself, by its name or its connection. A deadline that has passed does not matter until
     /// somebody takes over.

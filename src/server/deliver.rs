@@ -12,10 +12,12 @@ use super::{sweep, waiting};
 use crate::model::delivery::{self, Source, Step, step, step_unowned};
 use crate::model::effect::Change;
 use crate::model::error::Error;
+use crate::model::failure::Failure;
 use crate::model::ids::EventId;
-use crate::model::lease::Now;
+use crate::model::lease::{Caller, Now};
 use crate::model::limits::MAX_SCAN;
 use crate::model::progress::Progress;
+use crate::model::rights::Ack;
 
 /// Steps that one command takes at most. Each may look at [`MAX_SCAN`] entries, so a group that
 /// takes almost none of them is not drained by one command but goes on in the background.
@@ -245,36 +247,58 @@ impl Ctx {
         Ok(())
     }
 
-    /// The one event in flight under the lease of `place`, if there is exactly one. A key of
-    /// another type has nothing in flight.
+    /// Decides an EVQ.ACK, see [`delivery::ack`].
+    ///
+    /// # Errors
+    /// As [`Progress::ack`].
+    pub(crate) fn decide_ack(
+        &self,
+        place: &Place,
+        progress: &Progress,
+        caller: &Caller,
+        id: EventId,
+    ) -> Result<Ack, Error> {
+        let scene = waiting::scene(&place.line, Some(progress));
+        if progress.is_plain(&place.group) {
+            return progress.ack(caller, scene, id);
+        }
+        match self.open_read(&place.names.stream).stream() {
+            Ok(Some(stream)) => {
+                delivery::ack(progress, &place.group, &Open(&stream), caller, scene, id)
+            }
+            _ => progress.ack(caller, scene, id),
+        }
+    }
+
+    /// Who is to blame if the lease of `place` is lost now, see [`delivery::loss`]. A key of another
+    /// type has nothing in flight.
     ///
     /// # Errors
     /// [`Error::WrongType`] for the delivery state.
-    pub(crate) fn alone_in_flight(&self, place: &Place) -> Result<Option<Event>, Error> {
+    pub(crate) fn loss(&self, place: &Place, now: Now) -> Result<Option<(Event, Change)>, Error> {
         let Ok(Some(stream)) = self.open_read(&place.names.stream).stream() else {
             return Ok(None);
         };
         let state = self.open_state(&place.names);
         let progress = state.progress(&place.line.group)?;
-        Ok(progress.and_then(|p| delivery::alone(p, &place.group, &Open(&stream))))
+        Ok(progress.and_then(|p| delivery::loss(p, &place.group, &Open(&stream), now)))
     }
 
-    /// The event `id` with the later events of its key that were handed out under the same lease;
-    /// none if its entry is gone.
+    /// Decides an EVQ.NACK, see [`delivery::nack`].
     ///
     /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn event_and_later(
+    /// [`Error::WrongType`], and the decision's own.
+    pub(crate) fn failure(
         &self,
         place: &Place,
         id: EventId,
-    ) -> Result<Option<(Event, Vec<EventId>)>, Error> {
+        delay_ms: Option<u64>,
+        now: Now,
+    ) -> Result<Option<(Event, Failure)>, Error> {
         let Some(stream) = self.open_read(&place.names.stream).stream()? else { return Ok(None) };
         let state = self.open_state(&place.names);
-        let Some(progress) = state.progress(&place.line.group)? else { return Ok(None) };
-        let Some(event) = Event::read(&stream, id) else { return Ok(None) };
-        let later = delivery::later_of_key(progress, &place.group, &Open(&stream), &event);
-        Ok(Some((event, later)))
+        let progress = state.progress(&place.line.group)?.ok_or(Error::Fenced)?;
+        delivery::nack(progress, &place.group, &Open(&stream), now, id, delay_ms)
     }
 
     fn reply_events(&self, place: &Place, epoch: u64, events: &[(&Event, Option<u32>)]) {

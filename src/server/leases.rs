@@ -7,11 +7,9 @@ use super::names::RingNames;
 use super::state::Place;
 use super::stream::Event;
 use super::{blocking, counters, waiting};
-use crate::model::delivery::Entry;
 use crate::model::effect::Change;
 use crate::model::error::Error;
 use crate::model::failure::{Failure, Fate};
-use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::lease::{Caller, Lease, Now, Scene, Turn};
 use crate::model::name::Name;
@@ -76,7 +74,13 @@ impl Ctx {
         now: Now,
         lease_ms: u64,
     ) -> Result<(), Error> {
-        if self.is_lost(place, caller, now)? {
+        let lost = {
+            let state = self.open_state(&place.names);
+            let progress = state.progress(&place.line.group)?;
+            let scene = waiting::scene(&place.line, progress);
+            progress.is_some_and(|progress| progress.is_lost(caller, now, scene))
+        };
+        if lost {
             self.lose_lease(place, now)?;
         }
         let start = place.group.start(place.line.partition);
@@ -87,17 +91,6 @@ impl Ctx {
         counters::GRANTS.add(1);
         blocking::fence_owner(self, &place.line, caller.connection);
         Ok(())
-    }
-
-    /// Whether the lease that a grant replaces was lost. It was not if its own worker asks again by
-    /// its name while its connection lives: then a reply got lost, and nobody is to blame.
-    fn is_lost(&self, place: &Place, caller: &Caller, now: Now) -> Result<bool, Error> {
-        let state = self.open_state(&place.names);
-        let Some(progress) = state.progress(&place.line.group)? else { return Ok(false) };
-        let Some(lease) = progress.lease() else { return Ok(false) };
-        let same = lease.worker.is_some() && lease.worker == caller.worker;
-        let scene = waiting::scene(&place.line, Some(progress));
-        Ok(!same || lease.abandoned || scene.owner_gone || progress.is_free(now, scene))
     }
 
     /// Ends a lease that was lost by a closed connection, expiry or a takeover. An event that was
@@ -112,31 +105,20 @@ impl Ctx {
             let lease = state.progress(group)?.and_then(Progress::lease);
             lease.filter(|lease| lease.era == waiting::era()).map(worker_of)
         };
+        let mut blamed = None;
         if let Some(worker) = worker
-            && let Some(event) = self.alone_in_flight(place)?
+            && let Some((event, change)) = self.loss(place, now)?
         {
-            self.blame(place, &event, worker, now)?;
+            blamed = Some(event.id);
+            match change {
+                Change::Failed(failure) => {
+                    let reason = b"the worker was lost";
+                    self.record_failure(place, &event, failure, worker, reason, now)?;
+                }
+                change => self.change(place, change)?,
+            }
         }
-        self.open_state(&place.names).volatile(group, Progress::lose_lease)
-    }
-
-    fn blame(&self, place: &Place, event: &Event, worker: String, now: Now) -> Result<(), Error> {
-        let group = &place.line.group;
-        let state = self.open_state(&place.names);
-        let Some(progress) = state.progress(group)? else { return Ok(()) };
-        let attempts = progress.attempts(event.id) + 1;
-        let fresh = progress.exceptions().get(event.id).is_none();
-        if fresh && attempts < place.group.max_attempts {
-            drop(state);
-            return self.change(place, Change::Suspected(event.id, attempts));
-        }
-        let key = digest(event.key());
-        let Ok(failure) = progress.fail(&place.group, now, event.id, key, &[], Some(0)) else {
-            // No room for one more exception: it is handed out again, uncounted.
-            return Ok(());
-        };
-        drop(state);
-        self.record_failure(place, event, failure, worker, b"the worker was lost", now)
+        self.open_state(&place.names).volatile(group, |progress| progress.lose_lease(blamed))
     }
 
     /// Applies a failure, writes the dead letter if it was the last attempt, and replicates both.
@@ -179,8 +161,7 @@ impl Ctx {
         let mut state = self.open_state(&place.names);
         let progress = state.progress(group)?.ok_or(Error::Fenced)?;
         let shared = progress.lease().is_some_and(|lease| lease.shared);
-        let scene = waiting::scene(&place.line, Some(progress));
-        let finishes = progress.ack(caller, scene, id)? == Ack::Finishes;
+        let finishes = self.decide_ack(place, progress, caller, id)? == Ack::Finishes;
         let watchful = !progress.is_plain(&place.group);
         if let Some(partition) = state.partition()? {
             if finishes {
@@ -197,6 +178,23 @@ impl Ctx {
             blocking::look_again(self, &place.line);
         }
         Ok(Answered { finishes, shared: finishes && shared })
+    }
+
+    /// The entry of `id` was deleted by hand while it was in flight, which finishes it.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn drop_deleted(&self, place: &Place, id: EventId) -> Result<(), Error> {
+        let excepted = {
+            let state = self.open_state(&place.names);
+            let progress = state.progress(&place.line.group)?;
+            progress.is_some_and(|progress| progress.exceptions().get(id).is_some())
+        };
+        if excepted {
+            self.change(place, Change::Dropped(id))?;
+            blocking::look_again(self, &place.line);
+        }
+        Ok(())
     }
 
     /// Applies an acknowledgement that the primary has judged.

@@ -260,20 +260,16 @@ fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
 
 /// Looks at a place again when its next retry is due, or at once if the last look was cut short.
 fn rearm(ctx: &Ctx, place: &Place, ready: Ready) -> Result<(), Error> {
-    let now_ms = ctx.now().ms();
+    let now = ctx.now();
     let due_ms = {
         let state = ctx.open_state(&place.names);
-        state.progress(&place.line.group)?.and_then(Progress::next_due_ms)
+        state.progress(&place.line.group)?.and_then(|progress| progress.next_due_ms(now))
     };
     if ready == Ready::Later {
-        arm(ctx, now_ms + 1);
+        arm(ctx, now.ms() + 1);
     }
     if let Some(due_ms) = due_ms {
-        // What is due but waits for the cursor, or for what is in flight, is looked at when that
-        // changes.
-        if due_ms > now_ms {
-            arm(ctx, due_ms);
-        }
+        arm(ctx, due_ms);
     }
     Ok(())
 }

@@ -1,0 +1,352 @@
+//! The server of the simulation: one partition and its groups, everything lasting in a log of
+//! effects from any prefix of which it can be rebuilt. Does what the shell does around the rules:
+//! the functions here have the names of those in `src/server` and `src/command`.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::stream::{Event, Nature, Stream};
+use super::truth::{End, Lasting, Truth};
+use crate::model::delivery::{self, Source};
+use crate::model::effect::{Change, Effect};
+use crate::model::error::Error;
+use crate::model::exceptions::State;
+use crate::model::failure::{Failure, Fate};
+use crate::model::group::Group;
+use crate::model::hash::digest;
+use crate::model::ids::EventId;
+use crate::model::lease::{Caller, Now, Scene};
+use crate::model::name::Name;
+use crate::model::partition::Partition;
+use crate::model::progress::Progress;
+use crate::model::rights::Ack;
+
+/// Something that lasts, as it is replicated.
+#[derive(Clone, Debug)]
+pub(super) enum Logged {
+    Append(Event),
+    Delete(EventId),
+    Effect(Effect),
+    Ack(usize, EventId),
+    /// A dead letter with its number, and its end.
+    Letter(usize, u64, EventId),
+    LetterGone(usize, u64),
+    Settings(usize, Group),
+}
+
+/// A client that waits in EVQ.CONSUME.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) worker: usize,
+    pub(super) caller: Caller,
+    pub(super) count: u64,
+    pub(super) any: bool,
+}
+
+/// A group as the server knows it, and as it should be.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    pub(super) name: Name,
+    pub(super) group: Group,
+    pub(super) letters: Vec<(u64, EventId)>,
+    pub(super) blocked: Option<Waiting>,
+    pub(super) standbys: VecDeque<Waiting>,
+    pub(super) any_line: VecDeque<Waiting>,
+    pub(super) truth: Truth,
+}
+
+pub(super) struct World {
+    pub(super) now_ms: u64,
+    pub(super) earliest_ms: u64,
+    pub(super) era: u64,
+    pub(super) stream: Stream,
+    pub(super) partition: Partition,
+    beginning: Progress,
+    pub(super) sides: Vec<Side>,
+    /// Connections that closed and that no sweep has noticed.
+    pub(super) gone: BTreeSet<u64>,
+    pub(super) letters: u64,
+    pub(super) log: Vec<Logged>,
+    /// What the truth was after so many effects.
+    history: Vec<(usize, Vec<Lasting>)>,
+}
+
+impl World {
+    pub(super) fn new(groups: Vec<Group>) -> Self {
+        let side = |n: usize| Side {
+            name: Name::group(format!("g{n}").as_bytes()).unwrap(),
+            group: Group::default(),
+            letters: Vec::new(),
+            blocked: None,
+            standbys: VecDeque::new(),
+            any_line: VecDeque::new(),
+            truth: Truth::default(),
+        };
+        let mut world = Self {
+            now_ms: 1_700_000_000_000,
+            earliest_ms: 0,
+            era: 0,
+            stream: Stream::default(),
+            partition: Partition::default(),
+            beginning: Progress::default(),
+            sides: (0..groups.len()).map(side).collect(),
+            gone: BTreeSet::new(),
+            letters: 0,
+            log: Vec::new(),
+            history: Vec::new(),
+        };
+        for (g, group) in groups.into_iter().enumerate() {
+            world.push(Logged::Settings(g, group));
+        }
+        world.remember();
+        world
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { unix_us: self.now_ms * 1000 }
+    }
+
+    pub(super) fn progress(&self, g: usize) -> &Progress {
+        self.partition.get(&self.sides[g].name).unwrap_or(&self.beginning)
+    }
+
+    pub(super) fn group(&self, g: usize) -> &Group {
+        &self.sides[g].group
+    }
+
+    pub(super) fn volatile(&mut self, g: usize, change: impl FnOnce(&mut Progress)) {
+        if let Some(progress) = self.partition.get_mut(&self.sides[g].name) {
+            change(progress);
+        }
+    }
+
+    pub(super) fn scene(&self, g: usize) -> Scene {
+        let lease = self.partition.get(&self.sides[g].name).and_then(Progress::lease);
+        let connection = lease.and_then(|lease| lease.connection);
+        Scene {
+            owner_waits: self.sides[g].blocked.is_some(),
+            owner_gone: connection.is_some_and(|connection| self.gone.contains(&connection)),
+            queue: !self.sides[g].standbys.is_empty(),
+            era: self.era,
+        }
+    }
+
+    /// Does something lasting and replicates it.
+    pub(super) fn push(&mut self, logged: Logged) {
+        self.log.push(logged.clone());
+        self.apply(logged);
+    }
+
+    fn apply(&mut self, logged: Logged) {
+        match logged {
+            Logged::Append(event) => self.stream.append(event),
+            Logged::Delete(id) => self.stream.delete(id),
+            Logged::Effect(effect) => assert!(self.partition.apply(effect)),
+            Logged::Ack(g, id) => self.partition.acknowledge(&self.sides[g].name, id),
+            Logged::Letter(g, letter, id) => self.sides[g].letters.push((letter, id)),
+            Logged::LetterGone(g, letter) => {
+                self.sides[g].letters.retain(|(other, _)| *other != letter);
+            }
+            Logged::Settings(g, group) => self.sides[g].group = group,
+        }
+    }
+
+    pub(super) fn change(&mut self, g: usize, change: Change) {
+        self.push(Logged::Effect(Effect::Group(self.sides[g].name.clone(), change)));
+    }
+
+    /// What the truth is now belongs to the effects so far.
+    pub(super) fn remember(&mut self) {
+        let lasting = self.sides.iter().map(|side| side.truth.lasting.clone()).collect();
+        self.history.push((self.log.len(), lasting));
+    }
+
+    /// The server dies and comes back with all but the last effects.
+    pub(super) fn restart(&mut self, lost: usize) {
+        let before = (self.partition.clone(), self.stream.events.clone());
+        // The groups are older than all.
+        let kept = self.log.len().saturating_sub(lost).max(self.sides.len());
+        self.log.truncate(kept);
+        (self.stream, self.partition) = (Stream::default(), Partition::default());
+        self.sides.iter_mut().for_each(|side| side.letters.clear());
+        for logged in self.log.clone() {
+            self.apply(logged);
+        }
+        if lost == 0 {
+            assert_eq!(saved(&before.0), saved(&self.partition), "a replay is a copy");
+            assert_eq!(before.1, self.stream.events);
+        }
+        self.partition = crate::model::snapshot::decode(&saved(&self.partition)).unwrap();
+        self.history.retain(|(effects, _)| *effects <= kept);
+        let (_, lasting) = self.history.last().cloned().expect("the beginning");
+        for (side, lasting) in self.sides.iter_mut().zip(lasting) {
+            let epoch = side.truth.epoch;
+            side.truth = Truth { lasting, epoch, ..Truth::default() };
+            side.blocked = None;
+            side.standbys.clear();
+            side.any_line.clear();
+        }
+        if lost > 0 {
+            // The rule for epochs leans on this: the clock is past a grant that was lost, and is
+            // not set back before it.
+            let latest = self.sides.iter().map(|side| side.truth.epoch).max().unwrap_or_default();
+            self.earliest_ms = latest / 1000 + 1;
+            self.now_ms = self.now_ms.max(self.earliest_ms);
+        }
+        (self.gone, self.era) = (BTreeSet::new(), self.era + 1);
+    }
+
+    pub(super) fn trigger(&mut self, key: u8, kind: u8, nature: Nature) {
+        let id = EventId { ms: self.now_ms, seq: 0 };
+        let id = if id > self.stream.last { id } else { self.stream.last.next().unwrap() };
+        self.push(Logged::Append(Event { id, key: [key], kind: [kind], nature }));
+    }
+
+    /// What would become of something, if it were done.
+    pub(super) fn imagine<R>(&mut self, what: impl FnOnce(&mut Self) -> R) -> R {
+        let (partition, effects) = (self.partition.clone(), self.log.len());
+        let result = what(self);
+        self.partition = partition;
+        self.log.truncate(effects);
+        result
+    }
+
+    pub(super) fn grant(&mut self, g: usize, caller: &Caller, epoch: u64, lease_ms: u64) {
+        let now = self.now();
+        if self.progress(g).is_lost(caller, now, self.scene(g)) {
+            self.lose_lease(g);
+        }
+        let start = EventId::ZERO;
+        self.issue(g, Change::Epoch { epoch, start }, epoch);
+        let era = self.era;
+        self.volatile(g, |progress| progress.begin_lease(caller, now, lease_ms, era));
+        self.fence_owner(g, caller.connection);
+    }
+
+    /// An epoch ends the lease.
+    pub(super) fn issue(&mut self, g: usize, change: Change, epoch: u64) {
+        let side = &mut self.sides[g];
+        assert!(epoch > side.truth.epoch, "epoch {epoch} after {}", side.truth.epoch);
+        side.truth.epoch = epoch;
+        side.truth.end_lease(&side.group, &self.stream, End::GivenUp);
+        self.change(g, change);
+        self.remember();
+    }
+
+    pub(super) fn lose_lease(&mut self, g: usize) {
+        let (progress, now, mut blamed) = (self.progress(g), self.now(), None);
+        if progress.lease().is_some_and(|lease| lease.era == self.era) {
+            let loss = delivery::loss(progress, self.group(g), &self.stream, now);
+            blamed = loss.as_ref().map(|(event, _)| event.id);
+            self.check_loss(g, blamed);
+            match loss {
+                Some((event, Change::Failed(failure))) => self.record_failure(g, &event, failure),
+                Some((_, change)) => self.change(g, change),
+                None => {}
+            }
+        }
+        self.volatile(g, |progress| progress.lose_lease(blamed));
+        self.remember();
+    }
+
+    pub(super) fn record_failure(&mut self, g: usize, event: &Event, failure: Failure) {
+        if matches!(failure.fate, Fate::Dead | Fate::Skipped) {
+            self.letters += 1;
+            self.push(Logged::Letter(g, self.letters, event.id));
+        }
+        self.change(g, Change::Failed(failure));
+    }
+
+    /// Somebody else than the connection `but` got the lease.
+    pub(super) fn fence_owner(&mut self, g: usize, but: Option<u64>) {
+        self.sides[g].blocked.take_if(|waiting| waiting.caller.connection != but);
+    }
+
+    pub(super) fn acknowledge(
+        &mut self,
+        g: usize,
+        caller: &Caller,
+        id: EventId,
+    ) -> Result<bool, Error> {
+        let (progress, now) = (self.progress(g), self.now());
+        let (group, scene) = (self.group(g), self.scene(g));
+        let ack = delivery::ack(progress, group, &self.stream, caller, scene, id)?;
+        let finishes = ack == Ack::Finishes;
+        if finishes {
+            self.push(Logged::Ack(g, id));
+        }
+        self.volatile(g, |progress| progress.renew(now));
+        Ok(finishes)
+    }
+
+    /// Answers the failure; none if the entry was deleted.
+    pub(super) fn nack(
+        &mut self,
+        g: usize,
+        caller: &Caller,
+        id: EventId,
+        delay_ms: Option<u64>,
+    ) -> Result<Option<Failure>, Error> {
+        let (progress, now) = (self.progress(g), self.now());
+        let lease = progress.authorize(caller, self.scene(g))?;
+        progress.check_in_flight(lease, id)?;
+        let decided = delivery::nack(progress, self.group(g), &self.stream, now, id, delay_ms)?;
+        let Some((event, failure)) = decided else {
+            // Deleted by hand, which finishes it.
+            if progress.exceptions().get(id).is_some() {
+                self.change(g, Change::Dropped(id));
+            }
+            return Ok(None);
+        };
+        self.record_failure(g, &event, failure.clone());
+        self.volatile(g, |progress| progress.renew(now));
+        Ok(Some(failure))
+    }
+
+    /// The dead events with their letters, and those that hold their key without one.
+    fn dead_events(&self, g: usize) -> Vec<(EventId, Option<u64>)> {
+        let letters = self.sides[g].letters.iter();
+        let mut dead: Vec<_> = letters.map(|(letter, id)| (*id, Some(*letter))).collect();
+        for (id, exception) in self.progress(g).exceptions().iter() {
+            if exception.state == State::Dead && !dead.iter().any(|(other, _)| *other == id) {
+                dead.push((id, None));
+            }
+        }
+        dead.sort_unstable();
+        dead
+    }
+
+    /// EVQ.DEAD RETRY or SKIP of the `nth` or of all. Answers the events it worked on.
+    pub(super) fn resolve(&mut self, g: usize, nth: Option<usize>, retry: bool) -> Vec<EventId> {
+        let mut done = Vec::new();
+        let dead = self.dead_events(g);
+        let only = nth.map(|nth| dead[nth % dead.len().max(1)..].first().map(|(id, _)| *id));
+        for (id, letter) in dead {
+            if only.is_some_and(|only| only != Some(id)) {
+                continue;
+            }
+            let progress = self.progress(g);
+            let change = match (retry, self.stream.get(id)) {
+                (true, Some(event)) => match progress.retry(id, digest(&event.key)) {
+                    Ok(change) => change,
+                    Err(_) => return done,
+                },
+                (true, None) => continue,
+                (false, _) => progress.skip(id),
+            };
+            if let Some(change) = change {
+                self.change(g, change);
+            }
+            self.check_resolved(g, id, retry);
+            if let Some(letter) = letter {
+                self.push(Logged::LetterGone(g, letter));
+            }
+            done.push(id);
+        }
+        done
+    }
+}
+
+/// What is saved of a partition.
+pub(super) fn saved(partition: &Partition) -> Vec<u8> {
+    crate::model::snapshot::encode(partition).unwrap()
+}
