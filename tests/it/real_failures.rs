@@ -67,11 +67,11 @@ impl Workers<'_> {
         }
     }
 
-    /// Handles what one reply gave; the last id is to be acknowledged, unless it is a redelivery
-    /// that failed again.
+    /// Handles what one reply gave; the last id is to be acknowledged. If all of it failed or is
+    /// held now there is nothing to acknowledge: the partition may be another worker's already.
     fn handle(&self, conn: &mut Conn, p: i64, events: &[Value], seed: &mut u64) -> Option<String> {
         let mut held = BTreeSet::new();
-        let mut failed = false;
+        let mut handled = false;
         for event in events {
             let (id, fields) = (event.at(0).str(), event.at(1));
             let (file, line) = (fields.get("key").str(), fields.get("payload").str());
@@ -85,17 +85,16 @@ impl Workers<'_> {
             *seed ^= *seed << 17;
             let again = attempt(event);
             let unlucky = (*seed >> 11).is_multiple_of(20) && again.is_none_or(|n| n < ATTEMPTS);
-            failed = !self.mended && (unlucky || is_poison(file, n));
+            let failed = !self.mended && (unlucky || is_poison(file, n));
             if failed {
                 let reply = must!(conn, "EVQ.NACK", p, id, "RING", "s", "REASON", "handler");
                 held.extend(reply.array().iter().map(|id| id.str().to_owned()));
             } else {
+                handled = true;
                 self.handled.lock().unwrap().entry(file.to_owned()).or_default().push(n);
             }
         }
-        let last = events.last()?;
-        let redelivered = attempt(last).is_some();
-        (!(redelivered && failed)).then(|| last.at(0).str().to_owned())
+        events.last().filter(|_| handled).map(|last| last.at(0).str().to_owned())
     }
 }
 
