@@ -6,7 +6,10 @@
 //! point strictly greater than its own hash, wrapping at the end; where two partitions share a
 //! point, the later one in the ring's order has it. So a producer can compute the mapping itself.
 
+use std::collections::BTreeSet;
+
 use super::hash::hash;
+use super::heap::block;
 
 /// One partition's place on the continuum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +23,21 @@ pub struct Node {
 /// All points of a ring, ascending, each with its owner. Immutable: a changed ring is a new one.
 #[derive(Debug)]
 pub struct Continuum {
-    /// Kept apart from the owners so that a search touches as few cache lines as possible.
-    points: Vec<i32>,
-    owners: Vec<u32>,
+    /// Each point with its owner, side by side: a search mostly ends where it begins.
+    points: Vec<(i32, u32)>,
+    /// The hash space in equal parts: where the points of each part begin. They are few and lie side
+    /// by side, so a search ends at once; more parts would be out of the processor's reach.
+    begins: Vec<u32>,
+    /// How far to the right the number of a hash value's part is in it.
+    shift: u32,
+}
+
+/// Points of one part, about.
+const POINTS_PER_PART: usize = 4;
+
+/// The place of a hash value in the order of the continuum, from 0.
+fn place(h: i32) -> u32 {
+    h.cast_unsigned() ^ (1 << 31)
 }
 
 impl Continuum {
@@ -43,22 +58,21 @@ impl Continuum {
             }
         }
         placed.sort_unstable();
-        let mut points = Vec::with_capacity(placed.len());
-        let mut owners: Vec<u32> = Vec::with_capacity(placed.len());
+        let mut points: Vec<(i32, u32)> = Vec::with_capacity(placed.len());
         for (point, _, partition) in placed {
-            if points.last() == Some(&point) {
-                owners.pop();
-            } else {
-                points.push(point);
-            }
-            owners.push(partition);
+            points.pop_if(|(last, _)| *last == point);
+            points.push((point, partition));
         }
         points.shrink_to_fit();
-        owners.shrink_to_fit();
-        Self { points, owners }
+        let parts = (points.len() / POINTS_PER_PART).next_power_of_two().max(2);
+        let shift = u32::BITS - parts.trailing_zeros();
+        let parts = 0..=u32::MAX >> shift;
+        let begin = |part: u32| points.partition_point(|(p, _)| place(*p) < part << shift) as u32;
+        let begins = parts.map(begin).collect();
+        Self { points, begins, shift }
     }
 
-    /// The partition that `key` belongs to. O(log points). A ring without partitions cannot be
+    /// The partition that `key` belongs to. O(1) on average. A ring without partitions cannot be
     /// made, so the 0 of an empty continuum is never seen.
     #[must_use]
     pub fn route(&self, key: &[u8]) -> u32 {
@@ -68,13 +82,15 @@ impl Continuum {
     /// The partition that owns the hash value `h`.
     #[must_use]
     pub fn owner_of(&self, h: i32) -> u32 {
-        let next = self.points.partition_point(|point| *point <= h);
-        self.owners.get(next).or_else(|| self.owners.first()).copied().unwrap_or(0)
+        let begin = self.begins.get((place(h) >> self.shift) as usize).copied().unwrap_or(0);
+        let behind = self.points.get(begin as usize..).unwrap_or_default();
+        let next = behind.iter().find(|(point, _)| *point > h).or_else(|| self.points.first());
+        next.map_or(0, |(_, owner)| *owner)
     }
 
     /// Every point with its owner, ascending.
     pub fn points(&self) -> impl ExactSizeIterator<Item = (i32, u32)> + '_ {
-        self.points.iter().copied().zip(self.owners.iter().copied())
+        self.points.iter().copied()
     }
 
     /// Each owner's share of the hash space in hash values, out of 2^32, as
@@ -84,7 +100,7 @@ impl Continuum {
         let mut shares = std::collections::BTreeMap::new();
         let mut previous = match self.points.last() {
             // The first point also owns what lies beyond the last one.
-            Some(last) => i64::from(*last) - (1 << 32),
+            Some((last, _)) => i64::from(*last) - (1 << 32),
             None => return shares,
         };
         for (point, partition) in self.points() {
@@ -98,6 +114,78 @@ impl Continuum {
     /// Heap bytes held.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.points.capacity() * size_of::<i32>() + self.owners.capacity() * size_of::<u32>()
+        block(self.points.capacity() * size_of::<(i32, u32)>())
+            + block(self.begins.capacity() * size_of::<u32>())
+    }
+}
+
+/// The pairs of partitions between which keys move when `new` replaces `old`, each as (loses,
+/// gains), and how many of the 2^32 hash values move. O(points of both).
+#[must_use]
+pub fn moves(old: &Continuum, new: &Continuum) -> (BTreeSet<(u32, u32)>, u64) {
+    let mut points: Vec<i32> = old.points().chain(new.points()).map(|(point, _)| point).collect();
+    // A stable sort merges the two runs in linear time.
+    points.sort();
+    points.dedup();
+    let (mut pairs, mut moved) = (BTreeSet::new(), 0);
+    let (mut owners_before, mut owners_now) = (Owners::of(old), Owners::of(new));
+    // Between two neighbours of all points each ring has one owner. The last stretch wraps around.
+    for (at, point) in points.iter().enumerate() {
+        let (from, to) = (owners_before.behind(*point), owners_now.behind(*point));
+        if from != to {
+            pairs.insert((from, to));
+            let next = points.get(at + 1).map_or_else(
+                || points.first().map_or(0, |first| i64::from(*first) + (1 << 32)),
+                |next| i64::from(*next),
+            );
+            moved += (next - i64::from(*point)).unsigned_abs();
+        }
+    }
+    (pairs, moved)
+}
+
+/// The owners of a continuum, asked for in ascending order: a search for each would take longer than
+/// all the rest.
+struct Owners<'a> {
+    points: Box<dyn Iterator<Item = (i32, u32)> + 'a>,
+    /// The first point that is greater than what was asked for, or the first of all.
+    next: Option<(i32, u32)>,
+    first: u32,
+}
+
+impl<'a> Owners<'a> {
+    fn of(continuum: &'a Continuum) -> Self {
+        let mut points = Box::new(continuum.points());
+        let next = points.next();
+        Self { points, next, first: next.map_or(0, |(_, owner)| owner) }
+    }
+
+    /// The owner of the hash values from `point` on.
+    fn behind(&mut self, point: i32) -> u32 {
+        while self.next.is_some_and(|(next, _)| next <= point) {
+            self.next = self.points.next();
+        }
+        self.next.map_or(self.first, |(_, owner)| owner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_finds_the_first_point_greater_than_the_hash() {
+        for (partitions, vnodes) in [(1, 1), (1, 2), (2, 1), (3, 1), (8, 160), (64, 40), (300, 7)] {
+            let nodes: Vec<_> = (0..partitions).map(|p| Node { partition: p, weight: 1 }).collect();
+            let continuum = Continuum::new(&nodes, vnodes);
+            let around = |(p, _): &(i32, u32)| [p.wrapping_sub(1), *p, p.wrapping_add(1)];
+            let beside = continuum.points.iter().flat_map(around);
+            let spread = (0..1000).map(|n: i32| n.wrapping_mul(0x9e37_79b9_u32.cast_signed()));
+            for h in beside.chain(spread).chain([i32::MIN, -1, 0, 1, i32::MAX]) {
+                let next = continuum.points.partition_point(|(point, _)| *point <= h);
+                let (_, owner) = continuum.points.get(next).unwrap_or(&continuum.points[0]);
+                assert_eq!(continuum.owner_of(h), *owner, "{partitions} {vnodes} {h}");
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::ids::EventId;
 use super::lease::{Caller, Lease, Now, Scene};
 use super::limits::MAX_SCAN;
 use super::progress::Progress;
+use super::resize::Gate;
 use super::rights::Ack;
 
 /// An entry of a partition's stream.
@@ -57,11 +58,12 @@ pub enum Step<E> {
 pub fn step<S: Source>(
     progress: &Progress,
     group: &Group,
+    gate: &Gate<'_>,
     stream: &S,
     now: Now,
     count: u64,
 ) -> Option<Step<S::Entry>> {
-    progress.lease().map(|lease| decide(progress, Some(lease), group, stream, now, count))
+    progress.lease().map(|lease| decide(progress, Some(lease), group, gate, stream, now, count))
 }
 
 /// The same where nobody has the lease: what the next owner would be handed first, so that it need
@@ -69,16 +71,18 @@ pub fn step<S: Source>(
 pub fn step_unowned<S: Source>(
     progress: &Progress,
     group: &Group,
+    gate: &Gate<'_>,
     stream: &S,
     now: Now,
 ) -> Step<S::Entry> {
-    decide(progress, None, group, stream, now, 1)
+    decide(progress, None, group, gate, stream, now, 1)
 }
 
 fn decide<S: Source>(
     progress: &Progress,
     lease: Option<&Lease>,
     group: &Group,
+    gate: &Gate<'_>,
     stream: &S,
     now: Now,
     count: u64,
@@ -88,20 +92,22 @@ fn decide<S: Source>(
         return Step::Change(Change::Passed(reached));
     }
     let position = lease.map_or(cursor, |lease| lease.position.max(cursor));
-    if let Some(id) = progress.due(lease, now) {
+    if let Some(id) = progress.due(lease, gate, now) {
         if progress.comes_alone(id) && lease.is_some_and(|lease| !lease.is_idle(cursor)) {
             return Step::Nothing(position, 0);
         }
         return again(group, stream, id).map_or(Step::Change(Change::Dropped(id)), |entry| {
-            Step::Redeliver(entry, progress.attempts(id) + 1)
+            Step::Redeliver(entry, progress.attempts(id).saturating_add(1))
         });
     }
     let count = count.min(progress.fresh_allowed(lease));
     if count == 0 {
         return Step::Nothing(position, 0);
     }
-    let choice = choose(progress, group, stream, position, count);
-    if !choice.hold.is_empty() {
+    let choice = choose(progress, group, gate, stream, position, count);
+    if !choice.hold_elsewhere.is_empty() {
+        Step::Change(Change::HeldElsewhere(choice.hold_elsewhere))
+    } else if !choice.hold.is_empty() {
         Step::Change(Change::Held(choice.hold))
     } else if choice.give.is_empty() {
         Step::Nothing(choice.last, choice.scanned)
@@ -148,6 +154,7 @@ pub fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Optio
 struct Choice<E> {
     give: Vec<E>,
     hold: Vec<(EventId, u128)>,
+    hold_elsewhere: Vec<(EventId, u128)>,
     /// The last entry that was looked at, and how many were.
     last: EventId,
     scanned: u64,
@@ -157,20 +164,32 @@ struct Choice<E> {
 fn choose<S: Source>(
     progress: &Progress,
     group: &Group,
+    gate: &Gate<'_>,
     stream: &S,
     after: EventId,
     count: u64,
 ) -> Choice<S::Entry> {
-    let mut choice = Choice { give: Vec::new(), hold: Vec::new(), last: after, scanned: 0 };
+    let mut choice = Choice {
+        give: Vec::new(),
+        hold: Vec::new(),
+        hold_elsewhere: Vec::new(),
+        last: after,
+        scanned: 0,
+    };
     let mut held = HashSet::new();
     for entry in stream.after(after) {
         let (id, key) = (entry.id(), digest(entry.key()));
-        let (chosen, key_held) = (choice.hold.len() + choice.give.len(), held.contains(&key));
-        match progress.offer(group, id, key, entry.kind(), chosen, key_held) {
+        let chosen = choice.hold.len() + choice.hold_elsewhere.len() + choice.give.len();
+        let event = (id, key, entry.kind());
+        match progress.offer(group, gate, event, chosen, held.contains(&key)) {
             Offer::Give => choice.give.push(entry),
             Offer::Skip => {}
             Offer::Hold => {
                 choice.hold.push((id, key));
+                held.insert(key);
+            }
+            Offer::HoldElsewhere => {
+                choice.hold_elsewhere.push((id, key));
                 held.insert(key);
             }
             Offer::Wait => break,

@@ -2,10 +2,13 @@
 //! it; replicas and an AOF replay apply the same. Variants are only ever appended, and each
 //! travels behind a format version (see [`super::snapshot`]), so that a log outlives an upgrade.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::group::Group;
+use super::history::End;
 use super::ids::EventId;
 use super::name::Name;
 use super::partition::Partition;
@@ -24,6 +27,14 @@ pub enum Effect {
     GroupGone(Name),
     /// On a partition: something about one group's progress.
     Group(Name, Change),
+    /// On a ring: it goes on with these weights; where the generation before ended, per partition.
+    Resized(Vec<u32>, BTreeMap<u32, End>),
+    /// On a ring: this leaving partition is gone.
+    Retired(u32),
+    /// On a ring: its oldest so many past generations are of no concern any more.
+    Forgotten(u32),
+    /// On a ring: its clock shows this unix ms, see [`super::clock`].
+    Tick(u64),
 }
 
 /// A change to one group's progress in one partition.
@@ -57,6 +68,9 @@ pub enum Change {
         /// The new epoch.
         epoch: u64,
     },
+    /// These events (with the digests of their keys) come after an event of another partition that
+    /// is an exception there.
+    HeldElsewhere(Vec<(EventId, u128)>),
 }
 
 impl Ring {
@@ -67,6 +81,10 @@ impl Ring {
             Effect::Ring(ring) => *self = ring,
             Effect::GroupSet(name, group) => self.set_group(name, group),
             Effect::GroupGone(name) => self.remove_group(&name),
+            Effect::Resized(weights, ends) => return self.resized(weights, ends),
+            Effect::Retired(partition) => self.retire(partition),
+            Effect::Forgotten(generations) => self.forget(generations),
+            Effect::Tick(ms) => self.tick(ms),
             Effect::Partition(_) | Effect::Group(..) => return false,
         }
         true
@@ -80,7 +98,12 @@ impl Partition {
             Effect::Partition(partition) => *self = partition,
             Effect::GroupGone(name) => self.remove(&name),
             Effect::Group(name, change) => self.change(name, change),
-            Effect::Ring(_) | Effect::GroupSet(..) => return false,
+            Effect::Ring(_)
+            | Effect::GroupSet(..)
+            | Effect::Resized(..)
+            | Effect::Retired(_)
+            | Effect::Forgotten(_)
+            | Effect::Tick(_) => return false,
         }
         true
     }
@@ -95,6 +118,11 @@ impl Partition {
                     progress.hold(id, key);
                 }
             }),
+            Change::HeldElsewhere(events) => self.update(&group, |progress| {
+                for (id, key) in events {
+                    progress.hold_elsewhere(id, key);
+                }
+            }),
             Change::Failed(failure) => self.update(&group, |progress| progress.failed(&failure)),
             Change::Suspected(id, count) => {
                 self.update(&group, |progress| progress.suspect(id, count));
@@ -107,7 +135,8 @@ impl Partition {
     }
 
     /// The effect of an acknowledgement. It travels as the EVQ.ACK itself, which needs nothing
-    /// that is not saved: events up to `id` are finished for `group`, or the exception `id` is.
+    /// that is not saved: events up to `id` are finished for `group`, or the exception `id` is. Who has
+    /// the group's progress at hand, as the server does, calls [`super::progress::Progress::finish`].
     pub fn acknowledge(&mut self, group: &Name, id: EventId) {
         self.update(group, |progress| progress.finish(id));
     }

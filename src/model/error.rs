@@ -50,6 +50,8 @@ pub enum Error {
         /// Column in that line, from 1.
         column: usize,
     },
+    /// A partition has reached the ring's MAXDEPTH, and not enough of it is finished.
+    Full,
     /// The last possible id of the partition's stream is used up.
     Exhausted,
     /// An internal error that was caught before anything changed.
@@ -108,6 +110,10 @@ impl fmt::Display for Error {
             Self::Payload { line, column } => {
                 write!(f, "EVQPAYLOAD the payload is not JSON: line {line} column {column}")
             }
+            Self::Full => write!(
+                f,
+                "EVQFULL the depth limit of the partition is reached; nothing was written"
+            ),
             Self::Exhausted => {
                 write!(f, "ERR the stream has used its last possible id; nothing was added")
             }

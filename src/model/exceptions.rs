@@ -9,7 +9,11 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::due::Due;
+use super::ends::{Ends, Mark};
+use super::heap::{Filled, tree};
 use super::ids::EventId;
+use super::resize::Gate;
 
 /// What an exception waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +47,9 @@ pub struct Exception {
 pub struct Exceptions {
     by_id: BTreeMap<EventId, Exception>,
     by_key: BTreeSet<(u128, EventId)>,
-    due: BTreeSet<(u64, EventId)>,
+    due: Due,
+    /// For those who wait for them in other partitions, if any do.
+    ends: Option<Box<Ends>>,
 }
 
 impl Exceptions {
@@ -104,14 +110,63 @@ impl Exceptions {
         })
     }
 
-    /// Those that wait for a retry, by due time.
-    pub fn retries(&self) -> impl Iterator<Item = (u64, EventId)> + '_ {
-        self.due.iter().copied()
+    /// What is known of those that wait for a retry.
+    pub(super) fn due(&self) -> &Due {
+        &self.due
     }
 
-    /// The same, due after `ms` only.
-    pub fn retries_after(&self, ms: u64) -> impl Iterator<Item = (u64, EventId)> + '_ {
-        self.due.range((ms.saturating_add(1), EventId::ZERO)..).copied()
+    /// Whether it waits for a retry that is due at `ms`.
+    pub(super) fn is_due(&self, id: EventId, ms: u64) -> bool {
+        self.get(id).is_some_and(|e| matches!(e.state, State::Retry(due_ms) if due_ms <= ms))
+    }
+
+    /// Volatile: somebody is going to ask whose exceptions end from now on. Not worth it where there
+    /// is none to end.
+    pub(super) fn keep_ends(&mut self) {
+        if self.ends.is_some() || !self.is_empty() {
+            self.ends.get_or_insert_default().keep();
+        }
+    }
+
+    /// How far their ends are known to who asks now; none if nobody keeps them.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        match &self.ends {
+            Some(ends) => Some(ends.mark()),
+            None => self.is_empty().then_some(Mark::Never),
+        }
+    }
+
+    /// The keys of which exceptions ended since then; none if that is not known.
+    pub(super) fn ended_since(&self, mark: Mark) -> Option<&[u128]> {
+        match &self.ends {
+            Some(ends) => ends.since(mark),
+            None => (mark == Mark::Never && self.is_empty()).then_some(&[]),
+        }
+    }
+
+    /// Volatile: what may have ended for who waits upstream is looked at, and what is due at `ms`.
+    pub(super) fn advance(&mut self, gate: &Gate<'_>, ms: u64) {
+        if self.due.is_ahead_of(ms) {
+            // The clock went back, and what was due may not be any more.
+            self.due = Due::default();
+            for (id, exception) in &self.by_id {
+                if let State::Retry(due_ms) = exception.state {
+                    self.due.insert(due_ms, *id);
+                }
+            }
+        }
+        self.due.advance(ms);
+        match self.due.marks().and_then(|marks| gate.ended_since(marks)) {
+            Some(keys) if keys.is_empty() => return,
+            Some(keys) => keys.into_iter().for_each(|key| self.free(key)),
+            None => self.due.free_all(),
+        }
+        self.due.rest_on(gate.marks());
+    }
+
+    /// Volatile: these were due, and something comes before each.
+    pub(super) fn block(&mut self, ids: Vec<EventId>) {
+        ids.into_iter().for_each(|id| self.due.block(id));
     }
 
     fn is_unfinished(&self, id: EventId) -> bool {
@@ -122,7 +177,7 @@ impl Exceptions {
     pub(super) fn set(&mut self, id: EventId, exception: Exception) {
         self.forget(id);
         if let State::Retry(due_ms) = exception.state {
-            self.due.insert((due_ms, id));
+            self.due.insert(due_ms, id);
         }
         self.by_key.insert((exception.key, id));
         self.by_id.insert(id, exception);
@@ -135,21 +190,39 @@ impl Exceptions {
         }
     }
 
-    /// Removes an exception without a consequence.
+    /// Removes an exception without a consequence. There is no other way for one to end, or to become
+    /// another, so here everybody hears of it for whom it may have come first.
     fn forget(&mut self, id: EventId) -> Option<Exception> {
         let exception = self.by_id.remove(&id)?;
         self.by_key.remove(&(exception.key, id));
         if let State::Retry(due_ms) = exception.state {
-            self.due.remove(&(due_ms, id));
+            self.due.remove(due_ms, id);
+        }
+        self.free(exception.key);
+        if let Some(ends) = &mut self.ends {
+            ends.note(exception.key);
         }
         Some(exception)
     }
 
+    /// Something that came before events of `key` may have ended: the first may have been waiting.
+    fn free(&mut self, key: u128) {
+        if self.due.any_behind()
+            && let Some(id) = self.first(key)
+        {
+            self.due.free(id);
+        }
+    }
+
+    /// The first unfinished exception of `key`.
+    fn first(&self, key: u128) -> Option<EventId> {
+        let of_key = self.by_key.range((key, EventId::ZERO)..=(key, EventId::MAX));
+        of_key.map(|(_, id)| *id).find(|id| self.is_unfinished(*id))
+    }
+
     /// Makes the first exception of `key` due if it was held.
     pub(super) fn release(&mut self, key: u128) {
-        let of_key = self.by_key.range((key, EventId::ZERO)..=(key, EventId::MAX));
-        let first = of_key.map(|(_, id)| *id).find(|id| self.is_unfinished(*id));
-        if let Some(id) = first
+        if let Some(id) = self.first(key)
             && let Some(exception) = self.get(id).copied()
             && exception.state == State::Held
         {
@@ -171,13 +244,27 @@ impl Exceptions {
         *self = Self::default();
     }
 
+    /// The same as a reload finds them.
+    #[cfg(test)]
+    pub(super) fn as_loaded(&self) -> Self {
+        Self::of(self.by_id.clone())
+    }
+
+    fn of(by_id: BTreeMap<EventId, Exception>) -> Self {
+        let mut exceptions = Self::default();
+        for (id, exception) in by_id {
+            exceptions.set(id, exception);
+        }
+        exceptions
+    }
+
     /// Heap bytes held, about.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        // B-trees keep nodes of up to 11 entries that are two thirds full on average.
-        let per_event = size_of::<(EventId, Exception)>() + size_of::<(u128, EventId)>();
-        let per_retry = size_of::<(u64, EventId)>();
-        (self.by_id.len() * per_event + self.due.len() * per_retry) * 3 / 2
+        tree::<EventId, Exception>(self.by_id.len(), Filled::InOrder)
+            + tree::<(u128, EventId), ()>(self.by_key.len(), Filled::Anywhere)
+            + self.due.heap_bytes()
+            + self.ends.as_ref().map_or(0, |ends| ends.heap_bytes())
     }
 }
 
@@ -197,12 +284,7 @@ impl Serialize for Exceptions {
 
 impl<'de> Deserialize<'de> for Exceptions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let by_id = BTreeMap::<EventId, Exception>::deserialize(deserializer)?;
-        let mut exceptions = Self::default();
-        for (id, exception) in by_id {
-            exceptions.set(id, exception);
-        }
-        Ok(exceptions)
+        BTreeMap::deserialize(deserializer).map(Self::of)
     }
 }
 
@@ -218,6 +300,10 @@ mod tests {
         Exception { key, attempts: 0, first_ms: 0, state }
     }
 
+    fn due(all: &Exceptions) -> Vec<EventId> {
+        all.due().unknown_until(u64::MAX).collect()
+    }
+
     #[test]
     fn held_events_are_released_one_by_one_in_order() {
         let mut all = Exceptions::default();
@@ -229,11 +315,11 @@ mod tests {
         assert_eq!(all.head(7, id(3)), Some(id(1)));
         assert_eq!(all.holder(8, id(4)), None);
         all.finish(id(1));
-        assert_eq!(all.retries().collect::<Vec<_>>(), [(0, id(2))]);
+        assert_eq!(due(&all), [id(2)]);
         all.finish(id(2));
-        assert_eq!(all.retries().collect::<Vec<_>>(), [(0, id(3))]);
+        assert_eq!(due(&all), [id(3)]);
         all.finish(id(3));
-        assert_eq!(all.retries().count(), 0);
+        assert_eq!(due(&all), []);
         assert_eq!(all.len(), 1);
     }
 

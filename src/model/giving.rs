@@ -6,6 +6,7 @@ use super::ids::EventId;
 use super::lease::{Lease, Now};
 use super::limits::MAX_EXCEPTIONS;
 use super::progress::Progress;
+use super::resize::Gate;
 
 /// What may happen to the next entry of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,9 @@ pub enum Offer {
     Skip,
     /// An earlier event of its key comes first: it becomes an exception.
     Hold,
-    /// It would have to be held, or may have to hold its key as dead, and there is no room: the
+    /// The same, and the earlier event is an exception of another partition.
+    HoldElsewhere,
+    /// It lies behind a barrier that is closed; or it would have to be held, or may have to hold its key as dead, and there is no room: the
     /// partition waits here.
     Wait,
 }
@@ -55,21 +58,74 @@ impl Progress {
     }
 
     /// The redelivery that comes next, if one is due that the cursor has reached and that no
-    /// earlier one of its key holds back. While events are handed out one at a time it waits for
-    /// what is in flight.
+    /// earlier one of its key holds back, here or elsewhere. While events are handed out one at a
+    /// time it waits for what is in flight.
+    ///
+    /// The answer is the same whenever [`Progress::look`] was called last, but the time it takes is
+    /// not: right after that O(log(exceptions) + redeliveries in flight), else O(exceptions).
     #[must_use]
-    pub fn due(&self, lease: Option<&Lease>, now: Now) -> Option<EventId> {
+    pub fn due(&self, lease: Option<&Lease>, gate: &Gate<'_>, now: Now) -> Option<EventId> {
         if self.fresh_allowed(lease) == 0 {
             return None;
         }
+        let (known, reached) = (self.exceptions.due(), self.reached(gate));
         let in_flight = |id: &EventId| lease.is_some_and(|l| l.redelivering.contains(id));
-        let due = self.exceptions.retries().take_while(|(due_ms, _)| *due_ms <= now.ms());
-        let is_first = |id: &EventId| {
-            let exception = self.exceptions.get(*id);
-            exception.is_some_and(|e| self.exceptions.holder(e.key, *id).is_none())
+        let may = |id: &EventId| {
+            let due = self.exceptions.is_due(*id, now.ms());
+            *id <= reached && due && !in_flight(id) && self.is_first(*id, gate)
         };
-        let may = |id: &EventId| *id <= self.cursor && !in_flight(id) && is_first(id);
-        due.map(|(_, id)| id).filter(may).min()
+        // What was behind something still is, unless something may have ended since.
+        let ended = known.any_behind()
+            && known.marks().and_then(|marks| gate.ended_since(marks)) != Some(Vec::new());
+        let freed = known.behind(reached).take_while(|_| ended).find(may);
+        let unknown = known.unknown_until(now.ms()).filter(may).min();
+        known.come(reached).find(may).into_iter().chain(freed).chain(unknown).min()
+    }
+
+    /// Volatile: sorts out what is due, so that what waits is not asked again and again what for.
+    ///
+    /// Of what is due, the first that nothing comes before is found, and what is passed on the way is
+    /// put aside as being behind something. That an event is behind something changes in these ways
+    /// only, and each brings it back:
+    ///
+    /// - An exception of its key ended. In this partition: then the first one left of the key is taken
+    ///   back; the others are behind that. In another: the key is read from the list of ends there
+    ///   (see [`super::ends`]), with the same consequence.
+    /// - It cannot be known what ended: a partition upstream was put back, sought, deleted or renamed,
+    ///   or too much ended in it; its stream is gone; the ring's past is another one. Then all are
+    ///   taken back.
+    /// - The clock goes back. Then all begins anew.
+    ///
+    /// That other exceptions came to be only makes more wait. Each exception is put aside at most once
+    /// for each time it is taken back, so a pull takes O(log(exceptions)) and as much for each end
+    /// since the last look, apart from redeliveries in flight.
+    pub fn look(&mut self, gate: &Gate<'_>, now: Now) {
+        if self.exceptions.is_empty() {
+            return;
+        }
+        self.exceptions.advance(gate, now.ms());
+        let in_flight =
+            |id: &EventId| self.lease.as_ref().is_some_and(|l| l.redelivering.contains(id));
+        let come = self.exceptions.due().come(self.reached(gate)).filter(|id| !in_flight(id));
+        let behind = come.take_while(|id| !self.is_first(*id, gate)).collect();
+        self.exceptions.block(behind);
+    }
+
+    /// Volatile: events of other partitions may wait for the exceptions of this one.
+    pub fn keep_ends(&mut self) {
+        self.exceptions.keep_ends();
+    }
+
+    /// The last event that may be handed out again.
+    pub(super) fn reached(&self, gate: &Gate<'_>) -> EventId {
+        gate.closed_after().map_or(self.cursor, |end| end.min(self.cursor))
+    }
+
+    /// Whether no earlier event of its key holds the exception `id` back, here or elsewhere.
+    pub(super) fn is_first(&self, id: EventId, gate: &Gate<'_>) -> bool {
+        self.exceptions.get(id).is_some_and(|e| {
+            self.exceptions.holder(e.key, id).is_none() && gate.holder(e.key, id).is_none()
+        })
     }
 
     /// When the next redelivery after `now` that is not in flight is due, in unix ms. What is due
@@ -78,7 +134,7 @@ impl Progress {
     pub fn next_due_ms(&self, now: Now) -> Option<u64> {
         let lease = self.lease.as_ref();
         let in_flight = |id| lease.is_some_and(|lease| lease.redelivering.contains(&id));
-        let mut later = self.exceptions.retries_after(now.ms());
+        let mut later = self.exceptions.due().unknown_after(now.ms());
         later.find(|(_, id)| !in_flight(*id)).map(|(due_ms, _)| due_ms)
     }
 
@@ -89,24 +145,35 @@ impl Progress {
     pub fn offer(
         &self,
         group: &Group,
-        id: EventId,
-        key: u128,
-        kind: &[u8],
+        gate: &Gate<'_>,
+        (id, key, kind): (EventId, u128, &[u8]),
         chosen: usize,
         held: bool,
     ) -> Offer {
         if !group.takes(kind) || self.exceptions.get(id).is_some() {
-            Offer::Skip
-        } else if !held && self.exceptions.holder(key, id).is_none() {
+            return Offer::Skip;
+        }
+        if !gate.admits(id) {
+            return Offer::Wait;
+        }
+        let here = held || self.exceptions.holder(key, id).is_some();
+        let elsewhere = !here && gate.holder(key, id).is_some();
+        if !here && !elsewhere {
             // Its last attempt may leave a dead event that holds its key, for which there is more
             // room: if it had to wait, so would the retries behind it that make room.
             let last = self.attempts(id).saturating_add(1) >= group.max_attempts;
             let full = self.exceptions.len() + chosen >= 2 * MAX_EXCEPTIONS;
             if last && full && group.on_dead == OnDead::Hold { Offer::Wait } else { Offer::Give }
-        } else if self.check_room(chosen + 1).is_ok() {
-            Offer::Hold
-        } else {
+        } else if self.check_room(chosen + 1).is_err() {
             Offer::Wait
+        } else if elsewhere {
+            Offer::HoldElsewhere
+        } else {
+            Offer::Hold
         }
     }
 }
+
+#[cfg(test)]
+#[path = "giving_tests.rs"]
+mod tests;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::activity::Activity;
 use super::error::Error;
+use super::heap::{Filled, block, tree};
 use super::ids::EventId;
 use super::limits::{MAX_ATTEMPTS, MAX_DURATION_MS, MAX_PARTITIONS, MAX_TYPE_BYTES, MAX_TYPES};
 
@@ -34,6 +36,7 @@ impl OnDead {
 pub struct Group {
     /// Per partition, the id after which the group begins; a partition that is missing begins at
     /// its first event.
+    #[serde(deserialize_with = "all_at_once")]
     pub starts: BTreeMap<u32, EventId>,
     /// The types it takes; all if empty. An event without a type has the empty type.
     pub types: Vec<Box<[u8]>>,
@@ -45,6 +48,15 @@ pub struct Group {
     pub backoff_max_ms: u64,
     /// What a dead event does to its key.
     pub on_dead: OnDead,
+    /// When a worker last asked.
+    #[serde(skip)]
+    pub activity: Activity,
+}
+
+/// Reads the starts as they are made, all at once: they never change, and a tree that is built so takes
+/// little more than half of the memory.
+fn all_at_once<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<u32, EventId>, D::Error> {
+    Ok(Vec::deserialize(source)?.into_iter().collect())
 }
 
 impl Default for Group {
@@ -56,6 +68,7 @@ impl Default for Group {
             backoff_min_ms: 1000,
             backoff_max_ms: 60_000,
             on_dead: OnDead::Skip,
+            activity: Activity::default(),
         }
     }
 }
@@ -108,8 +121,10 @@ impl Group {
     /// Heap bytes held, about.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let types: usize = self.types.iter().map(|kind| kind.len() + size_of::<Box<[u8]>>()).sum();
-        types + self.starts.len() * size_of::<(u32, EventId)>() * 3 / 2
+        let types: usize = self.types.iter().map(|kind| block(kind.len())).sum();
+        types
+            + block(self.types.capacity() * size_of::<Box<[u8]>>())
+            + tree::<u32, EventId>(self.starts.len(), Filled::AtOnce)
     }
 }
 

@@ -33,11 +33,11 @@ impl EventId {
     /// Reads `<ms>-<seq>`, or `<ms>` alone for `<ms>-0`, as XRANGE does: decimal digits only.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        match text.iter().position(|&b| b == b'-') {
-            None => Some(Self { ms: decimal(text)?, seq: 0 }),
-            Some(dash) => {
-                Some(Self { ms: decimal(text.get(..dash)?)?, seq: decimal(text.get(dash + 1..)?)? })
-            }
+        let (ms, rest) = leading(text)?;
+        match rest.split_first() {
+            None => Some(Self { ms, seq: 0 }),
+            Some((b'-', seq)) => Some(Self { ms, seq: decimal(seq)? }),
+            Some(_) => None,
         }
     }
 }
@@ -51,14 +51,36 @@ impl fmt::Display for EventId {
 /// Reads an unsigned number in its canonical decimal form: no sign, no blanks, no leading zero.
 #[must_use]
 pub fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 20 || (text.len() > 1 && text.first() == Some(&b'0')) {
-        return None;
-    }
-    text.iter().try_fold(0u64, |sum, &b| {
-        let digit = u64::from(b.checked_sub(b'0').filter(|d| *d <= 9)?);
-        sum.checked_mul(10)?.checked_add(digit)
-    })
+    leading(text).filter(|(_, rest)| rest.is_empty()).map(|(number, _)| number)
 }
+
+/// The same where other things may follow: the number that `text` begins with, and the rest.
+#[must_use]
+pub fn leading(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut sum, mut length) = (0u64, 0);
+    // Nineteen digits always fit, and every command has some, so nothing is checked.
+    for byte in text.iter().take(MAX_DIGITS + 1) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        sum = sum.wrapping_mul(10).wrapping_add(digit.into());
+        length += 1;
+    }
+    let (digits, rest) = text.split_at_checked(length)?;
+    let canonical = length == 1 || length > 1 && digits.first() != Some(&b'0');
+    match length {
+        _ if !canonical => None,
+        MAX_DIGITS => {
+            let add = |sum: u64, b: &u8| sum.checked_mul(10)?.checked_add((b & 0xf).into());
+            Some((digits.iter().try_fold(0, add)?, rest))
+        }
+        length => (length < MAX_DIGITS).then_some((sum, rest)),
+    }
+}
+
+/// Digits of the greatest number there is.
+const MAX_DIGITS: usize = 20;
 
 #[cfg(test)]
 mod tests {

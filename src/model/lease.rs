@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::error::Error;
 use super::exceptions::State;
+use super::heap::{Filled, block, tree};
 use super::ids::EventId;
 use super::name::Name;
 use super::progress::Progress;
@@ -46,13 +47,13 @@ impl Caller {
     /// # Errors
     /// [`Error::Usage`] where there is no connection and the words name nobody.
     pub fn of(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
-        let Claim { worker, epoch, .. } = claim.clone();
+        let (worker, epoch) = (&claim.worker, claim.epoch);
         if connection.is_none() && worker.is_none() && epoch.is_none() {
             return Err(Error::Usage(
                 "in a script a connection is no worker: give WORKER or EPOCH",
             ));
         }
-        Ok(Self { worker, epoch, connection })
+        Ok(Self { worker: worker.clone(), epoch, connection })
     }
 
     /// The same for EVQ.CONSUME, which makes the caller an owner: an epoch names none.
@@ -78,12 +79,19 @@ pub struct Lease {
     pub deadline_ms: u64,
     /// By how much the owner's commands renew it.
     pub lease_ms: u64,
+    /// The first fresh event handed out under this epoch: what is below it was not.
+    pub first: Option<EventId>,
     /// The last event handed out under this epoch; the cursor if none was.
     pub position: EventId,
     /// Redelivered events that were handed out and not answered.
     pub redelivering: BTreeSet<EventId>,
+    /// The last reply left something behind, as far as is known: where the next pull looks first.
+    pub behind: bool,
     /// Pulled by `EVQ.CONSUME *`: with nothing in flight, any worker of the group may take it.
     pub shared: bool,
+    /// `EVQ.CONSUME *` was called here while it waited and is on its way: until it has come, nobody
+    /// else may take the lease.
+    pub called: bool,
     /// The connection of a named owner has closed; the lease goes on to its deadline.
     pub abandoned: bool,
     /// The era it was granted in, see [`Scene::era`].
@@ -97,6 +105,14 @@ impl Lease {
     #[must_use]
     pub fn is_idle(&self, cursor: EventId) -> bool {
         self.position <= cursor && self.redelivering.is_empty()
+    }
+
+    /// Heap bytes held, about.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.worker.as_ref().map_or(0, Name::heap_bytes)
+            + tree::<EventId, ()>(self.redelivering.len(), Filled::InOrder)
+            + block(self.replies.capacity() * size_of::<Reply>())
     }
 }
 
@@ -133,9 +149,12 @@ impl Progress {
             connection: caller.connection,
             deadline_ms: now.ms().saturating_add(lease_ms),
             lease_ms,
+            first: None,
             position: self.cursor,
             redelivering: BTreeSet::new(),
+            behind: false,
             shared: false,
+            called: false,
             abandoned: false,
             era,
             replies: VecDeque::new(),
@@ -155,7 +174,30 @@ impl Progress {
     /// Volatile: the lease was pulled by partition, or (`shared`) with all others of the ring.
     pub fn share_lease(&mut self, shared: bool) {
         if let Some(lease) = &mut self.lease {
-            lease.shared = shared;
+            (lease.shared, lease.called) = (shared, false);
+        }
+    }
+
+    /// Volatile: the owner waits in `EVQ.CONSUME *` and is called to this partition.
+    pub fn call_owner(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            (lease.shared, lease.called) = (true, true);
+        }
+    }
+
+    /// Volatile: `connection`, if it was called here, does not come: the lease is anybody's.
+    pub fn call_off(&mut self, connection: u64) {
+        if let Some(lease) = &mut self.lease
+            && lease.connection == Some(connection)
+        {
+            lease.called = false;
+        }
+    }
+
+    /// Volatile: whether the last reply left something behind.
+    pub fn be_behind(&mut self, behind: bool) {
+        if let Some(lease) = &mut self.lease {
+            lease.behind = behind;
         }
     }
 
@@ -176,7 +218,7 @@ impl Progress {
     /// Volatile: the connection of the lease's named owner has closed.
     pub fn abandon_lease(&mut self) {
         if let Some(lease) = &mut self.lease {
-            lease.abandoned = true;
+            (lease.abandoned, lease.called) = (true, false);
         }
     }
 
@@ -189,13 +231,21 @@ impl Progress {
     }
 
     /// Volatile: the stream was read up to `id`, over `entries` entries, of which `given` were
-    /// handed out.
-    pub fn hand_out(&mut self, id: EventId, entries: u64, given: u64, now: Now) {
+    /// handed out, from `first` on.
+    pub fn hand_out(
+        &mut self,
+        first: Option<EventId>,
+        id: EventId,
+        entries: u64,
+        given: u64,
+        now: Now,
+    ) {
         if entries == 0 {
             return;
         }
         self.totals.deliver(now, given);
         if let Some(lease) = &mut self.lease {
+            lease.first = lease.first.or(first);
             let start = lease.position.max(self.cursor);
             lease.position = lease.position.max(id);
             // A worker may never acknowledge: then the two oldest become one, and what falls
@@ -240,5 +290,53 @@ impl Progress {
             };
             self.careful.redelivered.extend(blamed.filter(retried));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { unix_us: 5_000_000 };
+    const SCENE: Scene = Scene { owner_waits: false, owner_gone: false, queue: false, era: 1 };
+
+    fn caller(connection: u64) -> Caller {
+        Caller { worker: None, epoch: None, connection: Some(connection) }
+    }
+
+    /// A lease with nothing in flight that `EVQ.CONSUME *` of connection 7 has.
+    fn shared() -> Progress {
+        let mut progress = Progress::new(EventId::default());
+        progress.begin_lease(&caller(7), NOW, 1000, SCENE.era);
+        progress.share_lease(true);
+        progress
+    }
+
+    #[test]
+    fn a_worker_that_is_called_finds_what_it_was_called_for() {
+        let mut progress = shared();
+        assert!(progress.is_free(NOW, SCENE));
+        progress.call_owner();
+        assert!(!progress.is_free(NOW, SCENE));
+        assert_eq!(progress.turn(&caller(8), NOW, SCENE), Turn::Wait);
+        assert_eq!(progress.turn(&caller(7), NOW, SCENE), Turn::Continue);
+        // Pulling is to have come.
+        progress.share_lease(true);
+        assert!(progress.is_free(NOW, SCENE));
+    }
+
+    #[test]
+    fn who_is_called_and_does_not_come_holds_nobody_up() {
+        let mut progress = shared();
+        progress.call_owner();
+        progress.call_off(8);
+        assert!(!progress.is_free(NOW, SCENE), "another was called");
+        progress.call_off(7);
+        assert!(progress.is_free(NOW, SCENE));
+        progress.call_owner();
+        progress.abandon_lease();
+        assert!(progress.is_free(NOW, SCENE));
+        progress.call_owner();
+        assert!(progress.is_free(Now { unix_us: 6_000_000 }, SCENE), "its deadline has passed");
     }
 }

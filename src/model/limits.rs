@@ -1,7 +1,7 @@
 //! Every bound of EVQ in one place: what a client can make large, and how large at most.
 //!
 //! Each that a client can meet is documented in docs/commands.md. Going over one is refused with
-//! `EVQLIMIT` (or `EVQNAME` for a name) before anything changes. The model's own tests lower two of
+//! `EVQLIMIT` (or `EVQNAME` for a name) before anything changes. The model's own tests, and fuzzing, lower two of
 //! them, to get there often.
 
 /// Partitions of one ring. 1024 streams spread over more cores than one server will ever use.
@@ -12,6 +12,9 @@ pub const MAX_VNODES: u32 = 4096;
 pub const MAX_WEIGHT: u32 = 1000;
 /// Points on one continuum (virtual nodes times weights). 262,144 sort in about 20 ms.
 pub const MAX_POINTS: u64 = 262_144;
+/// Resizes of a ring that are remembered because events of before may still be handed out. Each is
+/// asked on the way to a partition that gained keys.
+pub const MAX_RESIZES: usize = 16;
 /// Length of ring, group and worker names in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
 /// Groups of one ring.
@@ -28,12 +31,16 @@ pub const MAX_ATTEMPTS: u32 = 1_000_000;
 /// group in one partition. At the bound the partition waits: it hands out no event that would have
 /// to be held, and refuses an EVQ.NACK; only poison that kills its workers still becomes dead, up to
 /// twice as many. Each takes about 150 bytes of memory.
-pub const MAX_EXCEPTIONS: usize = if cfg!(test) { 12 } else { 10_000 };
+pub const MAX_EXCEPTIONS: usize = if cfg!(any(test, fuzzing)) { 12 } else { 10_000 };
 /// Entries that one command looks at to find an event that the group takes; a group that filters
 /// almost everything goes on in the background from there.
-pub const MAX_SCAN: u64 = if cfg!(test) { 16 } else { 20_000 };
+pub const MAX_SCAN: u64 = if cfg!(any(test, fuzzing)) { 16 } else { 20_000 };
+/// Retained events that one `EVQ.RESIZE ... DRYRUN` looks at, about 50 ms.
+pub const MAX_DRYRUN: usize = 100_000;
 /// Bytes of the REASON of an EVQ.NACK that are kept; the rest is cut off.
 pub const MAX_REASON_BYTES: usize = 1024;
+/// The largest MAXDEPTH and MAXLEN: more events than any server's memory holds.
+pub const MAX_KEPT_EVENTS: u64 = 1_000_000_000_000;
 /// Headers of one event.
 pub const MAX_HEADERS: usize = 64;
 /// Events of one `EVQ.MTRIGGER`.
@@ -42,5 +49,14 @@ pub const MAX_BATCH: u64 = 10_000;
 pub const MAX_COUNT: u64 = 10_000;
 /// Longest lease, block time and other duration a client may ask for: ten years.
 pub const MAX_DURATION_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
-/// Bytes of one saved value that will be read back; a larger snapshot is refused as corrupt.
-pub const MAX_SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of one saved value that will be read back; a larger snapshot is refused as corrupt. As much
+/// as Redis takes for one string, and more than EVQ's own limits let a value become.
+pub const MAX_SNAPSHOT_BYTES: u64 = 512 * 1024 * 1024;
+/// Bytes of one exception in a snapshot.
+pub(super) const EXCEPTION_BYTES: usize = 56;
+
+// What could be saved and not read back would be lost: the largest partition must fit, with an
+// eighth to spare for names, cursors and epochs.
+const _: () = assert!(
+    (MAX_GROUPS * 3 * MAX_EXCEPTIONS * EXCEPTION_BYTES / 8 * 9) as u64 <= MAX_SNAPSHOT_BYTES
+);

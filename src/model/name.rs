@@ -1,16 +1,31 @@
 //! Names of rings, groups and workers: validated once, then trusted.
+//!
+//! Every command carries some, and makes copies of them for what it looks up and remembers. Most are
+//! short and are kept in place, so that neither reading nor copying one allocates anything.
 
-use std::borrow::{Borrow, Cow};
+use std::cmp::Ordering;
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::Error;
+use super::heap::block;
 use super::limits::MAX_NAME_BYTES;
 
 /// A valid name: 1 to 128 bytes of `[A-Za-z0-9._-]`, or also `:` for groups and workers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Name(Cow<'static, str>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Name(Text);
+
+/// Bytes of a name that is kept in place: as many as a pointer and a length leave room for.
+const SHORT: usize = 22;
+
+/// A text of ASCII. One that fits is always short, so that equal ones are of the same kind.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Text {
+    /// How many bytes; behind them are zeros.
+    Short(u8, [u8; SHORT]),
+    Long(Box<str>),
+}
 
 /// The ring, and the group, of those who name none.
 pub const DEFAULT: &str = "default";
@@ -43,34 +58,90 @@ impl Name {
     /// The name `default`.
     #[must_use]
     pub fn default_name() -> Self {
-        // Every command that names no ring or group asks for it: nothing is allocated.
-        Self(Cow::Borrowed(DEFAULT))
+        const { Self::short(DEFAULT.as_bytes()) }
     }
 
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Short(..) => std::str::from_utf8(self.bytes()).unwrap_or_default(),
+            Text::Long(text) => text,
+        }
+    }
+
+    /// Heap bytes held.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Text::Short(..) => 0,
+            Text::Long(text) => block(text.len()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Text::Long(text) => text.as_bytes(),
+        }
+    }
+
+    /// A name of at most [`SHORT`] bytes, which are ASCII.
+    const fn short(text: &[u8]) -> Self {
+        let mut bytes = [0; SHORT];
+        let (start, _) = bytes.split_at_mut(text.len());
+        start.copy_from_slice(text);
+        Self(Text::Short(text.len() as u8, bytes))
     }
 
     fn checked(bytes: &[u8], colon: bool) -> Option<Self> {
-        let good = |b: &u8| b.is_ascii_alphanumeric() || b"._-".contains(b) || colon && *b == b':';
+        let good = |byte: &u8| match *byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => true,
+            b':' => colon,
+            _ => false,
+        };
         if bytes.is_empty() || bytes.len() > MAX_NAME_BYTES || !bytes.iter().all(good) {
             return None;
         }
-        std::str::from_utf8(bytes).ok().map(|name| Self(Cow::Owned(name.to_owned())))
+        if bytes.len() <= SHORT {
+            return Some(Self::short(bytes));
+        }
+        std::str::from_utf8(bytes).ok().map(|name| Self(Text::Long(name.into())))
+    }
+}
+
+/// As their bytes.
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (&self.0, &other.0) {
+            // No name has a zero in it, so the shorter of two that begin alike comes first.
+            (Text::Short(_, one), Text::Short(_, other)) => one.cmp(other),
+            _ => self.bytes().cmp(other.bytes()),
+        }
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Name").field(&self.as_str()).finish()
     }
 }
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
-impl Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        &self.0
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -98,5 +169,21 @@ mod tests {
             assert_eq!(Name::worker(bad), Err(Error::Name("worker")));
         }
         assert_eq!(Name::ring(b"a:b"), Err(Error::Name("ring")));
+    }
+
+    #[test]
+    fn short_and_long_names_are_ordered_and_read_as_their_text() {
+        let (x, y) = ("x".repeat(SHORT), "x".repeat(SHORT + 1));
+        let texts = ["-", "a", "a.", "aa", "ab", "default", "default:1", &x, &y, "y"];
+        let names = texts.map(|text| Name::group(text.as_bytes()).unwrap());
+        assert_eq!(names[5], Name::default_name());
+        for (one, text) in names.iter().zip(texts) {
+            assert_eq!((one.as_str(), one.to_string().as_str()), (text, text));
+            assert_eq!(one.heap_bytes() > 0, text.len() > SHORT, "{text}");
+            for (other, than) in names.iter().zip(texts) {
+                assert_eq!((one == other, one.cmp(other)), (text == than, text.cmp(than)));
+            }
+        }
+        assert_eq!(size_of::<Name>(), size_of::<String>());
     }
 }

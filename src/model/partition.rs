@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::heap::{Filled, tree};
 use super::ids::EventId;
 use super::limits::{MAX_EXCEPTIONS, MAX_GROUPS};
 use super::name::Name;
@@ -50,6 +51,11 @@ impl Partition {
         self.groups.iter()
     }
 
+    /// Changes what is volatile about every group's progress.
+    pub fn each_volatile(&mut self, change: impl FnMut(&mut Progress)) {
+        self.groups.values_mut().for_each(change);
+    }
+
     /// A stream that is made anew must begin above this: every cursor, every exception, and every
     /// event in flight, or the acknowledgement of one would finish new events that nobody was
     /// given.
@@ -80,12 +86,10 @@ impl Partition {
     /// Heap bytes held, about.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        // A B-tree keeps nodes of up to 11 entries that are two thirds full on average.
-        let per_group = (size_of::<Name>() + size_of::<Progress>()) * 3 / 2;
-        let of_group = |(name, progress): (&Name, &Progress)| {
-            per_group + name.as_str().len() + progress.exceptions().heap_bytes()
-        };
-        self.groups.iter().map(of_group).sum()
+        let of_group =
+            |(name, progress): (&Name, &Progress)| name.heap_bytes() + progress.heap_bytes();
+        tree::<Name, Progress>(self.groups.len(), Filled::InOrder)
+            + self.groups.iter().map(of_group).sum::<usize>()
     }
 }
 
@@ -121,7 +125,7 @@ mod tests {
             let caller = Caller { worker: None, epoch: None, connection: Some(1) };
             let progress = partition.get_mut(&group).unwrap();
             progress.begin_lease(&caller, now, 100, 0);
-            progress.hand_out(id(position), 1, 1, now);
+            progress.hand_out(Some(id(position)), id(position), 1, 1, now);
             floors.push(partition.floor());
         }
         assert_eq!(floors, [id(9), id(9)]);

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::exceptions::{Exception, Exceptions, State};
+use super::heap::{Filled, tree};
 use super::ids::EventId;
 use super::lease::Lease;
 use super::totals::{Counted, Totals};
@@ -110,9 +111,23 @@ impl Progress {
         self.counted
     }
 
-    /// Saved: everything up to `id` is finished; at or below the cursor, exactly the exception
-    /// `id` is.
-    pub(super) fn finish(&mut self, id: EventId) {
+    /// Heap bytes held, about: also by what is volatile.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let lease = self.lease.as_ref().map_or(0, Lease::heap_bytes);
+        let careful = tree::<EventId, ()>(self.careful.redelivered.len(), Filled::InOrder);
+        self.exceptions.heap_bytes() + lease + careful
+    }
+
+    /// The same with nothing remembered of what is due.
+    #[cfg(test)]
+    pub(super) fn without_looks(&self) -> Self {
+        Self { exceptions: self.exceptions.as_loaded(), ..self.clone() }
+    }
+
+    /// Saved, the effect of an acknowledgement: everything up to `id` is finished; at or below the
+    /// cursor, exactly the exception `id` is.
+    pub fn finish(&mut self, id: EventId) {
         if id > self.cursor {
             self.count_up_to(id);
             self.pass(id);
@@ -153,10 +168,19 @@ impl Progress {
 
     /// Saved: an event is held behind an earlier one of its key.
     pub(super) fn hold(&mut self, id: EventId, key: u128) {
+        self.except(id, key, State::Held);
+    }
+
+    /// Saved: an event comes after an exception of another partition. It is due whenever the gate
+    /// in front of this one lets it pass, see [`super::resize::Gate::holder`].
+    pub(super) fn hold_elsewhere(&mut self, id: EventId, key: u128) {
+        self.except(id, key, State::Retry(0));
+    }
+
+    fn except(&mut self, id: EventId, key: u128, state: State) {
         if self.exceptions.get(id).is_none() {
             let attempts = self.attempts(id);
-            let held = Exception { key, attempts, first_ms: 0, state: State::Held };
-            self.exceptions.set(id, held);
+            self.exceptions.set(id, Exception { key, attempts, first_ms: 0, state });
             if id > self.cursor && id <= self.careful.until {
                 self.careful.redelivered.insert(id);
             }

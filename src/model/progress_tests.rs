@@ -236,7 +236,7 @@ impl World {
             self.stream.iter().filter(|id| **id > position).take(count.into()).copied().collect();
         if let Some(last) = events.last() {
             let given = events.len() as u64;
-            self.volatile(|p| p.hand_out(*last, given, given, now));
+            self.volatile(|p| p.hand_out(events.first().copied(), *last, given, given, now));
         }
         self.handed.extend(&events);
         self.workers[worker].given.extend(&events);

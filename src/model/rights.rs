@@ -38,7 +38,8 @@ impl Progress {
     pub fn is_free(&self, now: Now, scene: Scene) -> bool {
         self.standing(scene).is_none_or(|lease| {
             let idle = lease.is_idle(self.cursor);
-            idle && lease.shared || now.ms() >= lease.deadline_ms && !(idle && scene.owner_waits)
+            let offered = idle && lease.shared && !lease.called;
+            offered || now.ms() >= lease.deadline_ms && !(idle && scene.owner_waits)
         })
     }
 
@@ -65,10 +66,10 @@ impl Progress {
 
     /// Whether the lease that a grant to `caller` replaces was lost. It was not if its own worker
     /// asks again by its name while its connection lives: then a reply got lost, and nobody is to
-    /// blame.
+    /// blame. Nor is anybody for a lease that a change of role has ended.
     #[must_use]
     pub fn is_lost(&self, caller: &Caller, now: Now, scene: Scene) -> bool {
-        self.lease().is_some_and(|lease| {
+        self.lease().filter(|lease| lease.era == scene.era).is_some_and(|lease| {
             let same = lease.worker.is_some() && lease.worker == caller.worker;
             !same || lease.abandoned || scene.owner_gone || self.is_free(now, scene)
         })
@@ -93,14 +94,23 @@ impl Progress {
     /// Decides an ACK of `id`.
     ///
     /// # Errors
-    /// [`Error::Fenced`]; [`Error::BadId`] for an id beyond what this epoch was given.
+    /// [`Error::Fenced`]; [`Error::BadId`] for an id beyond or before what this epoch was given.
     pub fn ack(&self, caller: &Caller, scene: Scene, id: EventId) -> Result<Ack, Error> {
         let lease = self.authorize(caller, scene)?;
-        if id > lease.position.max(self.cursor) {
+        if id > lease.position.max(self.cursor) || self.comes_before(lease, id) {
             return Err(Error::BadId("the event was not handed out under this lease"));
         }
         let finishes = id > self.cursor || lease.redelivering.contains(&id);
         Ok(if finishes { Ack::Finishes } else { Ack::Nothing })
+    }
+
+    /// Whether `id` lies between the cursor and the first event that was handed out: then it was
+    /// not. What lies between two events that were handed out cannot be told from one that was
+    /// handed out and then deleted.
+    fn comes_before(&self, lease: &Lease, id: EventId) -> bool {
+        id > self.cursor
+            && lease.first.is_none_or(|first| id < first)
+            && self.exceptions.get(id).is_none()
     }
 
     /// Whether `id` is in flight under the standing lease, as far as the ids tell.
@@ -108,7 +118,10 @@ impl Progress {
     /// # Errors
     /// [`Error::BadId`] if it is not.
     pub fn check_in_flight(&self, lease: &Lease, id: EventId) -> Result<(), Error> {
-        let fresh = id > self.cursor && id <= lease.position && self.exceptions.get(id).is_none();
+        let fresh = id > self.cursor
+            && id <= lease.position
+            && self.exceptions.get(id).is_none()
+            && !self.comes_before(lease, id);
         if fresh || lease.redelivering.contains(&id) {
             Ok(())
         } else {

@@ -1,7 +1,7 @@
 //! A ring's definition: its partitions and weights, its virtual nodes, its settings and its
 //! groups. It is the authority for the mapping and is saved under the ring's key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::continuum::{Continuum, Node};
 use super::error::Error;
 use super::group::Group;
+use super::heap::{Filled, block, tree};
+use super::history::{End, Past};
 use super::ids::EventId;
-use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_POINTS, MAX_VNODES, MAX_WEIGHT};
+use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_POINTS, MAX_RESIZES, MAX_VNODES, MAX_WEIGHT};
 use super::name::Name;
+use super::retention::Retention;
 
 /// What a ring accepts as payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,7 @@ pub struct Shape {
     weights: Vec<u32>,
     vnodes: u32,
     payload: Payload,
+    retention: Retention,
 }
 
 impl Shape {
@@ -50,9 +54,18 @@ impl Shape {
     /// [`Error::Limit`] for more partitions, virtual nodes, weight or points than allowed;
     /// [`Error::Usage`] for none.
     pub fn new(weights: Vec<u32>, vnodes: u32, payload: Payload) -> Result<Self, Error> {
-        let shape = Self { weights, vnodes, payload };
+        let shape = Self { weights, vnodes, payload, retention: Retention::default() };
         shape.check()?;
         Ok(shape)
+    }
+
+    /// The same shape with these settings about how long events are kept.
+    ///
+    /// # Errors
+    /// As [`Retention::check`].
+    pub fn with_retention(self, retention: Retention) -> Result<Self, Error> {
+        retention.check()?;
+        Ok(Self { retention, ..self })
     }
 
     /// `partitions` partitions of weight 1.
@@ -64,6 +77,36 @@ impl Shape {
             return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
         }
         Self::new(vec![1; partitions as usize], vnodes, Payload::Any)
+    }
+
+    /// The same ring with other partitions.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
+    pub fn resized(&self, weights: Vec<u32>) -> Result<Self, Error> {
+        let shape = Self { weights, ..self.clone() };
+        shape.check()?;
+        Ok(shape)
+    }
+
+    /// The weights of so many partitions where nobody says otherwise: those that are there keep
+    /// theirs, new ones have 1.
+    #[must_use]
+    pub fn weights_of(&self, partitions: u32) -> Vec<u32> {
+        let new = std::iter::repeat(1);
+        self.weights.iter().copied().chain(new).take(partitions as usize).collect()
+    }
+
+    /// The weight of each partition, in the order of their numbers.
+    #[must_use]
+    pub fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+
+    /// Lays out the continuum. O(points log points).
+    #[must_use]
+    pub fn continuum(&self) -> Continuum {
+        laid_out(&self.weights, self.vnodes)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -83,25 +126,58 @@ impl Shape {
         if weight * u64::from(self.vnodes) > MAX_POINTS {
             return Err(Error::Limit("points of a ring (weights x virtual nodes)", MAX_POINTS));
         }
-        Ok(())
+        self.retention.check()
     }
 }
 
 /// A ring as it is saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ring {
-    shape: Shape,
+    pub(super) shape: Shape,
     /// Counts the shapes the ring has had, from 1.
-    generation: u64,
+    pub(super) generation: u64,
     /// Every group of the ring, so that each partition knows who still needs its events.
     groups: BTreeMap<Name, Arc<Group>>,
+    /// The generations before this one whose events may still have to be handed out first, the
+    /// oldest first.
+    pub(super) past: Vec<Past>,
+    /// Partitions that take no new events and are there until their events are gone.
+    pub(super) leaving: BTreeSet<u32>,
+    /// In unix ms, see [`super::clock`].
+    clock_ms: u64,
+}
+
+/// Refuses ends of partitions that no ring can have.
+pub(super) fn check_ends(ends: &BTreeMap<u32, End>) -> Result<(), Error> {
+    match ends.keys().next_back() {
+        Some(last) if *last >= MAX_PARTITIONS => {
+            Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The continuum of partitions with these weights. O(points log points).
+pub(super) fn laid_out(weights: &[u32], vnodes: u32) -> Continuum {
+    let nodes: Vec<Node> =
+        (0..).zip(weights).map(|(partition, weight)| Node { partition, weight: *weight }).collect();
+    Continuum::new(&nodes, vnodes)
 }
 
 impl Ring {
     /// A new ring without groups, generation 1.
     #[must_use]
     pub fn new(shape: Shape) -> Self {
-        Self { shape, generation: 1, groups: BTreeMap::new() }
+        Self::restored(shape, 1, BTreeMap::new())
+    }
+
+    /// A ring that was never resized.
+    pub(super) fn restored(
+        shape: Shape,
+        generation: u64,
+        groups: BTreeMap<Name, Arc<Group>>,
+    ) -> Self {
+        Self { shape, generation, groups, past: Vec::new(), leaving: BTreeSet::new(), clock_ms: 0 }
     }
 
     /// The ring's shape.
@@ -128,7 +204,13 @@ impl Ring {
         self.shape.payload
     }
 
-    /// The number of partitions.
+    /// How long the ring keeps events.
+    #[must_use]
+    pub fn retention(&self) -> &Retention {
+        &self.shape.retention
+    }
+
+    /// The number of partitions that take new events.
     #[must_use]
     pub fn len(&self) -> u32 {
         // The shape was checked against MAX_PARTITIONS, so this cannot saturate.
@@ -141,11 +223,11 @@ impl Ring {
         self.shape.weights.is_empty()
     }
 
-    /// The partitions in the ring's order.
+    /// The partitions in the order of their numbers; those that are leaving have the weight 0.
     pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
-        (0..)
-            .zip(&self.shape.weights)
-            .map(|(partition, weight)| Node { partition, weight: *weight })
+        let staying = (0..).zip(&self.shape.weights);
+        let leaving = self.leaving.iter().map(|partition| (*partition, &0));
+        staying.chain(leaving).map(|(partition, weight)| Node { partition, weight: *weight })
     }
 
     /// Refuses a partition that the ring does not have.
@@ -153,7 +235,11 @@ impl Ring {
     /// # Errors
     /// [`Error::NoPartition`].
     pub fn check_partition(&self, partition: u32) -> Result<(), Error> {
-        if partition < self.len() { Ok(()) } else { Err(Error::NoPartition) }
+        if partition < self.len() || self.leaving.contains(&partition) {
+            Ok(())
+        } else {
+            Err(Error::NoPartition)
+        }
     }
 
     /// The ring's groups in the order of their names.
@@ -167,10 +253,13 @@ impl Ring {
         self.groups.get(name)
     }
 
-    /// The highest start of a group in a partition: a stream that is made anew begins above it.
+    /// What a stream of this partition that is made anew must begin above, as far as the ring
+    /// knows: where groups start in it and where generations ended.
     #[must_use]
-    pub fn highest_start(&self, partition: u32) -> EventId {
-        self.groups.values().map(|group| group.start(partition)).max().unwrap_or_default()
+    pub fn floor(&self, partition: u32) -> EventId {
+        let starts = self.groups.values().map(|group| group.start(partition));
+        let ends = self.past.iter().filter_map(|past| past.ends.get(&partition));
+        starts.chain(ends.map(|end| end.last)).max().unwrap_or_default()
     }
 
     /// Refuses one group more than allowed.
@@ -194,11 +283,21 @@ impl Ring {
         self.groups.remove(name);
     }
 
+    /// The ring's clock in unix ms, see [`super::clock`].
+    #[must_use]
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
+    /// Sets the ring's clock.
+    pub(super) fn tick(&mut self, ms: u64) {
+        self.clock_ms = ms;
+    }
+
     /// Lays out the continuum. O(points log points).
     #[must_use]
     pub fn continuum(&self) -> Continuum {
-        let nodes: Vec<Node> = self.nodes().collect();
-        Continuum::new(&nodes, self.vnodes())
+        self.shape.continuum()
     }
 
     /// Refuses what no EVQ.CREATE could have made: a snapshot is hostile bytes.
@@ -207,11 +306,22 @@ impl Ring {
     /// As [`Shape::new`], or a limit on groups.
     pub fn check(&self) -> Result<(), Error> {
         self.shape.check()?;
-        if self.generation == 0 {
-            return Err(Error::Usage("a ring's generation is at least 1"));
+        // One at the end of the range could not grow.
+        if self.generation == 0 || i64::try_from(self.generation).is_err() {
+            return Err(Error::Usage("a ring's generation is at least 1, and a signed number"));
         }
         if self.groups.len() > MAX_GROUPS {
             return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
+        }
+        if self.past.len() > MAX_RESIZES {
+            return Err(Error::Limit("remembered resizes", MAX_RESIZES as u64));
+        }
+        for past in &self.past {
+            self.shape.resized(past.weights.clone())?;
+            check_ends(&past.ends)?;
+        }
+        if self.leaving.iter().any(|p| *p < self.len() || *p >= MAX_PARTITIONS) {
+            return Err(Error::Usage("a partition either takes events or leaves"));
         }
         self.groups.values().try_for_each(|group| group.check())
     }
@@ -219,12 +329,18 @@ impl Ring {
     /// Heap bytes held, about.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        // A B-tree set keeps nodes of up to 11 entries that are two thirds full on average.
-        let per_group = (size_of::<Name>() + size_of::<Group>()) * 3 / 2;
-        let of_group = |(name, group): (&Name, &Arc<Group>)| {
-            per_group + name.as_str().len() + group.heap_bytes()
+        // An Arc keeps its two counts beside the value.
+        let shared = block(size_of::<Group>() + 2 * size_of::<usize>());
+        let of_group =
+            |(name, group): (&Name, &Arc<Group>)| name.heap_bytes() + shared + group.heap_bytes();
+        let of_past = |past: &Past| {
+            block(past.weights.capacity() * size_of::<u32>())
+                + tree::<u32, End>(past.ends.len(), Filled::InOrder)
         };
-        self.shape.weights.capacity() * size_of::<u32>()
+        block(self.shape.weights.capacity() * size_of::<u32>())
+            + self.past.iter().map(of_past).sum::<usize>()
+            + tree::<u32, ()>(self.leaving.len(), Filled::InOrder)
+            + tree::<Name, Arc<Group>>(self.groups.len(), Filled::InOrder)
             + self.groups.iter().map(of_group).sum::<usize>()
     }
 }

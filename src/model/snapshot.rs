@@ -11,13 +11,15 @@ use serde::de::DeserializeOwned;
 
 use super::effect::Effect;
 use super::error::Error;
+use super::format1::{Effect1, Ring1};
 use super::limits::MAX_SNAPSHOT_BYTES;
 use super::partition::Partition;
 use super::ring::Ring;
 
 const MAGIC: &[u8; 3] = b"EVQ";
-/// Raised when a reader of the version before could not read what is written now.
-const VERSION: u8 = 1;
+/// Raised when a reader of the version before could not read what is written now. Version 1, from
+/// before rings could be resized, is still read.
+pub const VERSION: u8 = 2;
 
 /// Why bytes were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl std::fmt::Display for Corrupt {
         match self {
             Self::NotEvq => write!(f, "not written by EVQ"),
             Self::Version(version) => {
-                write!(f, "format version {version}, this EVQ reads version {VERSION}")
+                write!(f, "format version {version}, this EVQ reads versions 1 to {VERSION}")
             }
             Self::Malformed => write!(f, "malformed"),
             Self::OutOfBounds => write!(f, "beyond EVQ's limits"),
@@ -47,6 +49,8 @@ impl std::fmt::Display for Corrupt {
 
 /// A value that can be written and read back.
 pub trait Snapshot: Serialize + DeserializeOwned {
+    /// The value as format version 1 wrote it.
+    type Version1: DeserializeOwned + TryInto<Self>;
     /// Refuses what EVQ could not have written.
     ///
     /// # Errors
@@ -55,24 +59,35 @@ pub trait Snapshot: Serialize + DeserializeOwned {
 }
 
 impl Snapshot for Ring {
+    type Version1 = Ring1;
+
     fn check(&self) -> Result<(), Error> {
         Self::check(self)
     }
 }
 
 impl Snapshot for Partition {
+    type Version1 = Self;
+
     fn check(&self) -> Result<(), Error> {
         Self::check(self)
     }
 }
 
 impl Snapshot for Effect {
+    type Version1 = Effect1;
+
     fn check(&self) -> Result<(), Error> {
         match self {
             Self::Ring(ring) => ring.check(),
             Self::Partition(partition) => partition.check(),
             Self::GroupSet(_, group) => group.check(),
-            Self::GroupGone(_) | Self::Group(..) => Ok(()),
+            Self::GroupGone(_)
+            | Self::Group(..)
+            | Self::Resized(..)
+            | Self::Retired(_)
+            | Self::Forgotten(_)
+            | Self::Tick(_) => Ok(()),
         }
     }
 }
@@ -104,10 +119,14 @@ pub fn encode<T: Snapshot>(value: &T) -> Result<Vec<u8>, Error> {
 pub fn decode<T: Snapshot>(bytes: &[u8]) -> Result<T, Corrupt> {
     let rest = bytes.strip_prefix(MAGIC).ok_or(Corrupt::NotEvq)?;
     let (version, body) = rest.split_first().ok_or(Corrupt::Malformed)?;
-    if *version != VERSION {
-        return Err(Corrupt::Version(*version));
-    }
-    let value: T = format().deserialize(body).map_err(|_| Corrupt::Malformed)?;
+    let value: T = match *version {
+        VERSION => format().deserialize(body).map_err(|_| Corrupt::Malformed)?,
+        1 => {
+            let old: T::Version1 = format().deserialize(body).map_err(|_| Corrupt::Malformed)?;
+            old.try_into().map_err(|_| Corrupt::OutOfBounds)?
+        }
+        other => return Err(Corrupt::Version(other)),
+    };
     value.check().map_err(|_| Corrupt::OutOfBounds)?;
     Ok(value)
 }

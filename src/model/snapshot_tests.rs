@@ -7,6 +7,7 @@ use crate::model::effect::Change;
 use crate::model::failure::{Failure, Fate};
 use crate::model::group::Group;
 use crate::model::ids::EventId;
+use crate::model::limits::EXCEPTION_BYTES;
 use crate::model::name::Name;
 use crate::model::ring::Shape;
 
@@ -54,6 +55,18 @@ fn values_and_effects_come_back() {
     ] {
         assert_eq!(decode(&encode(&effect).unwrap()), Ok(effect));
     }
+}
+
+#[test]
+fn an_exception_takes_no_more_than_the_limits_reckon_with() {
+    let mut partition = partition();
+    let before = encode(&partition).unwrap().len();
+    for n in 0..10 {
+        let id = EventId { ms: 100, seq: n };
+        let failure = Failure { id, held: Vec::new(), ..failure() };
+        partition.apply(Effect::Group(group("mail"), Change::Failed(failure)));
+    }
+    assert_eq!(encode(&partition).unwrap().len() - before, 10 * EXCEPTION_BYTES);
 }
 
 #[test]
@@ -115,4 +128,26 @@ proptest! {
             prop_assert!(ring.check().is_ok());
         }
     }
+}
+
+#[test]
+fn a_ring_with_a_past_that_no_ring_has_is_refused() {
+    use crate::model::history::End;
+    let with = |partition: u32| {
+        let mut ring = ring();
+        let end = End { last: EventId::MAX, added: 1 };
+        assert!(ring.apply(Effect::Resized(vec![1; 2], [(0, end)].into())));
+        let mut bytes = encode(&ring).unwrap();
+        // The one end: its partition's number stands before the last event and the count.
+        let at = bytes.windows(16).position(|window| window == [0xff; 16]).unwrap() - 4;
+        bytes[at..at + 4].copy_from_slice(&partition.to_le_bytes());
+        decode::<Ring>(&bytes)
+    };
+    assert!(with(1023).is_ok());
+    assert_eq!(with(1024), Err(Corrupt::OutOfBounds));
+    assert_eq!(with(u32::MAX), Err(Corrupt::OutOfBounds));
+    let mut ring = ring();
+    let ends = [(u32::MAX, End::default())].into();
+    assert!(!ring.apply(Effect::Resized(vec![1; 2], ends)), "nor by an effect");
+    assert_eq!(ring.generation(), 1);
 }

@@ -68,6 +68,33 @@ pub struct Reply {
 }
 
 impl Progress {
+    /// Volatile: retention removed `entries` entries from the front of the stream, of which `last`
+    /// was the last; that took the stream's stamp from `before` to `after`. The count goes on.
+    pub fn trimmed(
+        &mut self,
+        last: EventId,
+        entries: u64,
+        before: (u64, EventId),
+        after: (u64, EventId),
+    ) {
+        // Nobody knows how many entries of a reply in flight are left.
+        if last > self.cursor
+            && let Some(lease) = &mut self.lease
+        {
+            lease.replies.clear();
+        }
+        let Some(counted) = self.counted.as_mut().filter(|counted| counted.stamp == before) else {
+            return;
+        };
+        counted.stamp = after;
+        if counted.cursor > last {
+            counted.below = counted.below.saturating_sub(entries);
+        } else {
+            counted.cursor = last.min(self.cursor);
+            counted.below = 0;
+        }
+    }
+
     /// Keeps the count if `id` ends a reply, and all from the count up to there was replies. If
     /// not, the count stays where it was and whoever wants it reads on from there.
     pub(super) fn count_up_to(&mut self, id: EventId) {

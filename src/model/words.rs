@@ -6,7 +6,7 @@
 use super::error::Error;
 use super::ids::{EventId, decimal};
 use super::keys::parse_stream_key;
-use super::limits::MAX_DURATION_MS;
+use super::limits::{MAX_DURATION_MS, MAX_WEIGHT};
 use super::name::Name;
 
 /// The words of one command after its name, read from left to right.
@@ -156,6 +156,19 @@ fn counted(text: &[u8], what: &'static str, min: i64, max: u64) -> Result<u64, E
         // What is no count at all is told the bound too.
         Err(_) => Err(Error::Number { what, min, max: i64::try_from(max).unwrap_or(i64::MAX) }),
     }
+}
+
+/// The weights of so many partitions.
+///
+/// # Errors
+/// [`Error::Syntax`] if there are fewer; as [`count`].
+pub fn weights_after(
+    word: &[u8],
+    words: &mut Words<'_>,
+    partitions: u32,
+) -> Result<Vec<u32>, Error> {
+    let weight = |_| words.count_after(word, "weight of a partition", MAX_WEIGHT.into());
+    (0..partitions).map(weight).map(|n| n.map(|n| u32::try_from(n).unwrap_or(MAX_WEIGHT))).collect()
 }
 
 /// An event id given by a client.
@@ -344,50 +357,5 @@ impl Claim {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_canonical_and_bounded() {
-        assert_eq!(number(b"-5", "x", -9, 9), Ok(-5));
-        for bad in [
-            "",
-            "-",
-            "-0",
-            "+1",
-            " 1",
-            "1 ",
-            "1.0",
-            "1e3",
-            "0x1",
-            "10",
-            "-10",
-            "007",
-            "9223372036854775808",
-            "99999999999999999999999",
-        ] {
-            assert!(number(bad.as_bytes(), "x", -9, 9).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn an_option_is_given_once_and_whole() {
-        let read = |words: &[&[u8]]| only_ring(&mut Words::new("c", words));
-        assert_eq!(read(&[]), Ok(Name::default_name()));
-        assert_eq!(read(&[b"ring", b"a"]), Name::ring(b"a"));
-        assert_eq!(read(&[b"RING"]), Err(Error::syntax(b"RING")));
-        assert_eq!(read(&[b"RING", b"a", b"RING", b"a"]), Err(Error::syntax(b"RING")));
-        assert_eq!(read(&[b"GROUP", b"a"]), Err(Error::syntax(b"GROUP")));
-    }
-
-    #[test]
-    fn a_partition_is_a_number_or_its_stream_key() {
-        let a = Name::ring(b"a").unwrap();
-        let parse = |text: &str| PartitionArg::parse(text.as_bytes());
-        assert_eq!(parse("3").unwrap().resolve(Some(a.clone())), Ok((a.clone(), 3)));
-        assert_eq!(parse("evq:{a:3}").unwrap().resolve(None), Ok((a.clone(), 3)));
-        assert_eq!(parse("evq:{a:3}").unwrap().resolve(Some(a.clone())), Ok((a.clone(), 3)));
-        assert!(parse("evq:{b:3}").unwrap().resolve(Some(a)).is_err());
-        assert!(parse("three").is_err() && parse("-1").is_err() && parse("").is_err());
-    }
-}
+#[path = "words_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Handing out, as `src/server/deliver.rs` does it.
 
+use super::looks::look;
 use super::stream::Event;
 use super::world::World;
 use crate::model::delivery::{self, Source, Step, step, step_unowned};
@@ -7,6 +8,7 @@ use crate::model::effect::Change;
 use crate::model::ids::EventId;
 use crate::model::lease::Now;
 use crate::model::limits::MAX_SCAN;
+use crate::model::resize::Gate;
 
 /// Steps that one command takes at most.
 const MAX_STEPS: usize = 8;
@@ -28,6 +30,7 @@ impl World {
     pub(super) fn prepare(&mut self, g: usize, now: Now, owned: bool) -> Ready {
         let group = self.group(g).clone();
         for _ in 0..MAX_STEPS {
+            self.volatile(g, |progress| look(progress, &Gate::open(), now));
             let progress = self.progress(g);
             let lease = progress.lease().filter(|lease| owned && lease.era == self.era);
             if progress.is_plain(&group) {
@@ -36,14 +39,16 @@ impl World {
                 return if found { Ready::Work } else { Ready::Nothing };
             }
             let step = match lease {
-                Some(_) => step(progress, &group, &self.stream, now, 1).expect("a lease"),
-                None => step_unowned(progress, &group, &self.stream, now),
+                Some(_) => {
+                    step(progress, &group, &Gate::open(), &self.stream, now, 1).expect("a lease")
+                }
+                None => step_unowned(progress, &group, &Gate::open(), &self.stream, now),
             };
             match step {
                 Step::Redeliver(..) | Step::Give(..) => return Ready::Work,
                 Step::Nothing(last, scanned) => {
                     if lease.is_some() {
-                        self.volatile(g, |p| p.hand_out(last, scanned, 0, now));
+                        self.volatile(g, |p| p.hand_out(None, last, scanned, 0, now));
                     }
                     return if scanned < MAX_SCAN { Ready::Nothing } else { Ready::Later };
                 }
@@ -66,15 +71,17 @@ impl World {
             let after = progress.lease().expect("a lease").position.max(progress.cursor());
             let wanted = usize::try_from(count).unwrap();
             let events: Vec<Event> = self.stream.after(after).take(wanted).collect();
-            if let Some(last) = events.last() {
+            if let (Some(first), Some(last)) = (events.first(), events.last()) {
                 let given = events.len() as u64;
-                self.volatile(g, |p| p.hand_out(last.id, given, given, now));
+                self.volatile(g, |p| p.hand_out(Some(first.id), last.id, given, given, now));
             }
             return (events.into_iter().map(|event| (event, None)).collect(), false);
         }
         for _ in 0..MAX_STEPS {
+            self.volatile(g, |progress| look(progress, &Gate::open(), now));
             let progress = self.progress(g);
-            match step(progress, &group, &self.stream, now, count).expect("a lease") {
+            match step(progress, &group, &Gate::open(), &self.stream, now, count).expect("a lease")
+            {
                 Step::Change(change) => self.change(g, change),
                 Step::Redeliver(event, attempt) => {
                     self.volatile(g, |p| p.redeliver(event.id, now));
@@ -85,12 +92,12 @@ impl World {
                         progress.is_suspect(event.id).then(|| progress.attempts(event.id) + 1)
                     };
                     let shown = events.iter().map(|event| (*event, attempt(event))).collect();
-                    let given = events.len() as u64;
-                    self.volatile(g, |p| p.hand_out(last, scanned, given, now));
+                    let (first, given) = (events.first().map(|e| e.id), events.len() as u64);
+                    self.volatile(g, |p| p.hand_out(first, last, scanned, given, now));
                     return (shown, false);
                 }
                 Step::Nothing(last, scanned) => {
-                    self.volatile(g, |p| p.hand_out(last, scanned, 0, now));
+                    self.volatile(g, |p| p.hand_out(None, last, scanned, 0, now));
                     return (Vec::new(), scanned >= MAX_SCAN);
                 }
             }
