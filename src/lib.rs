@@ -22,3 +22,10 @@ mod module;
 #[cfg(all(feature = "module", not(test)))]
 #[global_allocator]
 static ALLOCATOR: redis_module::alloc::RedisAlloc = redis_module::alloc::RedisAlloc;
+
+// The fuzz targets' sources see the model as other crates do; their corpora are replayed here.
+#[cfg(test)]
+extern crate self as evq;
+#[cfg(test)]
+#[path = "../fuzz/src/replay.rs"]
+mod fuzz;

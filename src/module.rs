@@ -1,6 +1,7 @@
 //! Loading the module: what is registered, in which order, and nothing else.
 
 use crate::command;
+use crate::model::snapshot::VERSION;
 use crate::server::ctx::Ctx;
 use crate::server::log::{Level, line};
 use crate::server::{config, datatype, events, info, registry};
@@ -24,7 +25,7 @@ fn load(ctx: &Ctx, arguments: &[&[u8]]) -> Result<(), String> {
     line(
         ctx.raw(),
         Level::Notice,
-        &format!("EVQ {} loaded: {settings}", env!("CARGO_PKG_VERSION")),
+        &format!("EVQ {} loaded: {settings}; saved format {VERSION}", env!("CARGO_PKG_VERSION")),
     );
     Ok(())
 }

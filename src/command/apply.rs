@@ -7,6 +7,7 @@ use crate::model::effect::Effect;
 use crate::model::error::Error;
 use crate::model::snapshot::decode;
 use crate::model::words::Words;
+use crate::server::alarm::unreadable;
 use crate::server::args::Args;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
@@ -34,8 +35,10 @@ impl Command for Apply {
         let mut words = Words::new("evq.apply", args.words());
         let key = Text::new(words.positional()?);
         let bytes = words.positional()?;
-        let effect: Effect =
-            decode(bytes).map_err(|_| Error::Usage("an effect this version cannot read"))?;
+        let effect: Effect = decode(bytes).map_err(|corrupt| {
+            unreadable(ctx, key.bytes(), corrupt);
+            Error::Usage("an effect this version cannot read")
+        })?;
         ctx.apply(&key, effect, bytes)?;
         ctx.reply_ok();
         Ok(())

@@ -29,7 +29,8 @@ use crate::server::registry::{Arg, Routing, Spec};
 use crate::server::rings::RingView;
 use crate::server::rounds;
 use crate::server::state::Place;
-use crate::server::waiter::Wait;
+use crate::server::tail::{Seen, Stand};
+use crate::server::waiter::{Wait, Woken};
 use crate::server::waiting::{ANY, Line};
 
 pub(super) struct Consume;
@@ -70,13 +71,19 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
             return Err(Error::syntax(word));
         }
     }
-    let (ring, partition) = partition_or_all(target, claim.ring.clone())?;
     let ack = match ack {
         None => None,
-        Some((text, id)) => {
-            let (_, p) = PartitionArg::parse(text)?.resolve(Some(ring.clone()))?;
-            Some((p, id))
-        }
+        Some((text, id)) => Some((PartitionArg::parse(text)?, id)),
+    };
+    // With `*` the stream key of an acknowledged event names the ring too.
+    let named = match &ack {
+        Some((PartitionArg::Key(name, _), _)) => claim.ring.clone().or(Some(name.clone())),
+        _ => claim.ring.clone(),
+    };
+    let (ring, partition) = partition_or_all(target, if any { named } else { claim.ring.clone() })?;
+    let ack = match ack {
+        None => None,
+        Some((of, id)) => Some((of.resolve(Some(ring.clone()))?.1, id)),
     };
     Ok(Request {
         ring,
@@ -89,6 +96,14 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     })
 }
 
+fn stand(request: &Request, visit: Visit, seen: Option<Seen>) -> Stand {
+    match (visit, request.block_ms) {
+        (Visit::Again, _) => Stand::BeforeTheLast(seen),
+        (Visit::First, Some(_)) => Stand::AtTheEnd,
+        (Visit::First, None) => Stand::Anywhere,
+    }
+}
+
 /// Whether this is the client's call, or its turn after it has waited.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Visit {
@@ -96,22 +111,29 @@ enum Visit {
     Again,
 }
 
-fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
+fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit, woken: Woken) -> Result<(), Error> {
+    let Woken { mut seen, partition: called } = woken;
     let request = parse(args.words())?;
+    if ctx.is_replay() {
+        return replay(ctx, &request);
+    }
     let caller = Caller::of_consumer(&request.claim, ctx.connection())?;
     let user = User::of(ctx);
     let view = ctx.ring(&user, &request.ring)?;
-    let places = places(ctx, &user, &view, &request)?;
+    let places = places(ctx, &user, &view, &request, called)?;
     join(ctx, &user, &view, &request)?;
     let now = ctx.now();
+    if let Some(place) = places.all().first() {
+        place.group.activity.note(now);
+    }
     if visit == Visit::First {
-        acknowledge(ctx, &user, &view, &request, &caller, now)?;
+        acknowledge(ctx, places.all(), &request, &caller, now)?;
     }
     let mut owns = false;
-    for place in in_turn(&places, &request) {
+    for place in in_turn(places.all(), &request) {
         if take(ctx, place, &caller, &request, now, visit)? {
             owns = true;
-            if ctx.deliver(place, request.count, now)? {
+            if ctx.deliver(place, request.count, now, stand(&request, visit, seen.take()))? {
                 if request.partition.is_none() {
                     rounds::end(&any_line(place), place.line.partition);
                 }
@@ -119,7 +141,12 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
             }
         }
     }
-    match (request.block_ms, places.into_iter().next()) {
+    if called.is_some() {
+        // What it was called for was deleted at that very moment.
+        drop(view);
+        return serve(ctx, args, visit, Woken::default());
+    }
+    match (request.block_ms, places.into_first()) {
         (Some(block_ms), Some(place)) if visit == Visit::First && ctx.may_block() => {
             wait(ctx, place, owns, caller, &request, block_ms)
         }
@@ -130,8 +157,50 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit) -> Result<(), Error> {
     }
 }
 
-/// The partitions that are meant, with everything checked that can refuse the command.
-fn places(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<Vec<Place>, Error> {
+/// The primary has judged it: of a command that travels as it was sent, only what it acknowledged
+/// is left to do. What it took or gave out came by itself.
+fn replay(ctx: &Ctx, request: &Request) -> Result<(), Error> {
+    if let Some((p, id)) = request.ack {
+        ctx.replay_acknowledgement(&request.ring, p, &request.claim.group(), id)?;
+        ctx.replicate_verbatim();
+    }
+    ctx.reply_null_array();
+    Ok(())
+}
+
+/// The partitions that are meant.
+enum Places {
+    /// One: most pulls are, and allocate nothing for it.
+    One(Place),
+    /// All of the ring.
+    All(Vec<Place>),
+}
+
+impl Places {
+    fn all(&self) -> &[Place] {
+        match self {
+            Self::One(place) => std::slice::from_ref(place),
+            Self::All(places) => places,
+        }
+    }
+
+    fn into_first(self) -> Option<Place> {
+        match self {
+            Self::One(place) => Some(place),
+            Self::All(places) => places.into_iter().next(),
+        }
+    }
+}
+
+/// The partitions that are meant, with everything checked that can refuse the command. A worker
+/// that was `called` to one has its lease: only that has to be opened.
+fn places(
+    ctx: &Ctx,
+    user: &User,
+    view: &RingView,
+    request: &Request,
+    called: Option<u32>,
+) -> Result<Places, Error> {
     let name = request.claim.group();
     let ring = &view.value()?.ring;
     let group = match ring.group(&name) {
@@ -146,14 +215,21 @@ fn places(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<
         }
     };
     let checked = |p| {
-        let place =
-            ctx.place(user, Access::ReadUpdate, &view.names, p, &name, Arc::clone(&group))?;
+        let place = ctx.place(user, Access::ReadUpdate, view, p, &name, Arc::clone(&group))?;
         user.check(&place.names.stream, Access::Read)?;
         ctx.open_read(&place.names.stream).stream()?;
         ctx.open_state(&place.names).check()?;
         Ok(place)
     };
-    view.partitions(request.partition)?.map(checked).collect()
+    let called = called.filter(|p| ring.check_partition(*p).is_ok());
+    match request.partition.or(called) {
+        Some(p) => ring.check_partition(p).and_then(|()| checked(p)).map(Places::One),
+        None => ring
+            .nodes()
+            .map(|node| checked(node.partition))
+            .collect::<Result<_, _>>()
+            .map(Places::All),
+    }
 }
 
 /// Makes the ring and the group if this is their first use.
@@ -166,22 +242,23 @@ fn join(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<()
     Ok(())
 }
 
+/// Acknowledges what the command names, in a partition that is among those it pulls from.
 fn acknowledge(
     ctx: &Ctx,
-    user: &User,
-    view: &RingView,
+    places: &[Place],
     request: &Request,
     caller: &Caller,
     now: Now,
 ) -> Result<(), Error> {
     let Some((p, id)) = request.ack else { return Ok(()) };
-    let place = ctx.place_of(user, Access::ReadUpdate, view, p, &request.claim.group())?;
-    let answered = ctx.acknowledge(&place, caller, id, now)?;
+    let place = places.iter().find(|place| place.line.partition == p).ok_or(Error::NoPartition)?;
+    let answered = ctx.acknowledge(place, caller, id, now)?;
     if answered.finishes {
-        ctx.replicate_ack(&place.names, &place.line.group, id);
+        // What else this command does travels by itself.
+        ctx.replicate_verbatim();
     }
     if answered.shared {
-        ctx.share(&place, now)?;
+        ctx.share(place, now)?;
     }
     Ok(())
 }
@@ -190,7 +267,10 @@ fn acknowledge(
 /// partition that was served last, so that each gets its turn.
 fn in_turn<'p>(places: &'p [Place], request: &Request) -> impl Iterator<Item = &'p Place> {
     let begin = match (request.partition, places.first()) {
-        (None, Some(place)) => rounds::begins_at(&any_line(place)) as usize % places.len(),
+        (None, Some(place)) => {
+            let next = rounds::begins_at(&any_line(place));
+            places.iter().position(|place| place.line.partition >= next).unwrap_or(0)
+        }
         _ => 0,
     };
     let (before, from) = places.split_at(begin);
@@ -240,11 +320,12 @@ fn wait(
     request: &Request,
     block_ms: u64,
 ) -> Result<(), Error> {
+    let open = ctx.barriers(&place)?.is_none_or(|barriers| barriers.are_open());
     let state = ctx.open_state(&place.names);
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
     let line = if request.partition.is_none() { any_line(&place) } else { place.line.clone() };
-    let plain = progress.is_plain(&place.group);
+    let plain = open && progress.is_plain(&place.group);
     let wait = Wait {
         position: progress.lease().map_or(progress.cursor(), |lease| lease.position),
         plain,
@@ -266,8 +347,8 @@ fn wait(
     Ok(())
 }
 
-fn resume(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-    serve(ctx, args, Visit::Again)
+fn resume(ctx: &Ctx, args: &Args<'_>, woken: Woken) -> Result<(), Error> {
+    serve(ctx, args, Visit::Again, woken)
 }
 
 impl Command for Consume {
@@ -299,6 +380,6 @@ impl Command for Consume {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        serve(ctx, args, Visit::First)
+        serve(ctx, args, Visit::First, Woken::default())
     }
 }

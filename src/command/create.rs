@@ -1,12 +1,14 @@
-//! `EVQ.CREATE ring partitions [VNODES n] [WEIGHTS w ...] [PAYLOAD any|json]`
+//! `EVQ.CREATE ring partitions [VNODES n] [WEIGHTS w ...] [PAYLOAD any|json]
+//! [MAXDEPTH n] [MAXLEN n] [MAXAGE ms] [TRIM finished|any]`
 //!
 //! Makes a ring: a number of partitions and the mapping of keys to them. The same call again is OK; another shape is `EVQRINGEXISTS`. Replies `OK`.
 
 use crate::model::error::Error;
-use crate::model::limits::{MAX_PARTITIONS, MAX_VNODES, MAX_WEIGHT};
+use crate::model::limits::{MAX_KEPT_EVENTS, MAX_PARTITIONS, MAX_VNODES};
 use crate::model::name::Name;
+use crate::model::retention::{Retention, Trim};
 use crate::model::ring::{Payload, Ring, Shape};
-use crate::model::words::{Words, count, is, once};
+use crate::model::words::{Words, count, is, once, weights_after};
 use crate::server::acl::User;
 use crate::server::args::Args;
 use crate::server::config;
@@ -16,20 +18,33 @@ use crate::server::registry::{Arg, Routing, Spec};
 
 pub(super) struct Create;
 
-fn parse(all: &[&[u8]]) -> Result<(Name, Shape), Error> {
+struct Request {
+    name: Name,
+    weights: Vec<u32>,
+    vnodes: Option<u32>,
+    payload: Payload,
+    kept: Retention,
+}
+
+impl Request {
+    /// The shape that is asked for, with so many virtual nodes if that was left open.
+    fn shape(self, vnodes: u32) -> Result<Shape, Error> {
+        let vnodes = self.vnodes.unwrap_or(vnodes);
+        Shape::new(self.weights, vnodes, self.payload)?.with_retention(self.kept)
+    }
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.create", all);
     let name = Name::ring(words.positional()?)?;
     let partitions = count(words.positional()?, "partitions of a ring", MAX_PARTITIONS.into())?;
     let (mut vnodes, mut weights, mut payload) = (None, None, None);
+    let (mut kept, mut trim) = (Retention::default(), None);
     while let Some(word) = words.next() {
         if is(word, "VNODES") {
             once(&mut vnodes, word, words.count_after(word, "virtual nodes", MAX_VNODES.into())?)?;
         } else if is(word, "WEIGHTS") {
-            let list = (0..partitions)
-                .map(|_| words.count_after(word, "weight of a partition", MAX_WEIGHT.into()))
-                .map(|weight| weight.map(small))
-                .collect::<Result<Vec<_>, Error>>()?;
-            once(&mut weights, word, list)?;
+            once(&mut weights, word, weights_after(word, &mut words, small(partitions))?)?;
         } else if is(word, "PAYLOAD") {
             let value = words.value(word)?;
             let kind = match value {
@@ -38,13 +53,29 @@ fn parse(all: &[&[u8]]) -> Result<(Name, Shape), Error> {
                 value => return Err(Error::syntax(value)),
             };
             once(&mut payload, word, kind)?;
+        } else if is(word, "MAXDEPTH") {
+            let most = words.count_after(word, "MAXDEPTH", MAX_KEPT_EVENTS)?;
+            once(&mut kept.max_depth, word, most)?;
+        } else if is(word, "MAXLEN") {
+            once(&mut kept.max_len, word, words.count_after(word, "MAXLEN", MAX_KEPT_EVENTS)?)?;
+        } else if is(word, "MAXAGE") {
+            let age_ms = words.duration_ms(word, "MAXAGE", 0)?.unsigned_abs();
+            once(&mut kept.max_age_ms, word, age_ms)?;
+        } else if is(word, "TRIM") {
+            let what = match words.value(word)? {
+                value if is(value, "FINISHED") => Trim::Finished,
+                value if is(value, "ANY") => Trim::Any,
+                value => return Err(Error::syntax(value)),
+            };
+            once(&mut trim, word, what)?;
         } else {
             return Err(Error::syntax(word));
         }
     }
     let weights = weights.unwrap_or_else(|| vec![1; small(partitions) as usize]);
-    let vnodes = vnodes.map_or_else(|| config::VNODES.get_u32(), small);
-    Ok((name, Shape::new(weights, vnodes, payload.unwrap_or_default())?))
+    let kept = Retention { trim: trim.unwrap_or_default(), ..kept };
+    let (vnodes, payload) = (vnodes.map(small), payload.unwrap_or_default());
+    Ok(Request { name, weights, vnodes, payload, kept })
 }
 
 /// A count that its limit keeps within 32 bits.
@@ -69,17 +100,27 @@ impl Command for Create {
             Arg::one_of(c"payload", &[Arg::flag(c"any", c"ANY"), Arg::flag(c"json", c"JSON")])
                 .after(c"PAYLOAD")
                 .optional(),
+            Arg::number(c"max-depth", c"MAXDEPTH"),
+            Arg::number(c"max-length", c"MAXLEN"),
+            Arg::number(c"max-age-ms", c"MAXAGE"),
+            Arg::one_of(c"trim", &[Arg::flag(c"finished", c"FINISHED"), Arg::flag(c"any", c"ANY")])
+                .after(c"TRIM")
+                .optional(),
         ],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (name, shape) = parse(args.words())?;
-        let user = User::of(ctx);
+        let request = parse(args.words())?;
+        let (user, name) = (User::of(ctx), request.name.clone());
         if ctx.ring_exists(&user, &name)? {
-            if *ctx.ring(&user, &name)?.value()?.ring.shape() != shape {
+            let view = ctx.ring(&user, &name)?;
+            let ring = &view.value()?.ring;
+            // The setting may have changed since the same call made it.
+            if *ring.shape() != request.shape(ring.vnodes())? {
                 return Err(Error::RingExists);
             }
         } else {
+            let shape = request.shape(config::VNODES.get_u32())?;
             ctx.make_ring(&user, &name, Ring::new(shape))?;
         }
         ctx.reply_ok();

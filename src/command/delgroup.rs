@@ -3,13 +3,11 @@
 //! Removes a group with its progress and its dead letters; the events stay. Who waits in it gets
 //! `EVQNOGROUP`. Replies `OK`.
 
-use crate::model::effect::Effect;
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::words::{Words, only_ring};
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;
-use crate::server::blocking::dismiss;
 use crate::server::ctx::Ctx;
 use crate::server::dead::letters_name;
 use crate::server::entry::Command;
@@ -39,27 +37,15 @@ impl Command for DeleteGroup {
             return Err(Error::NoGroup);
         }
         user.check(&ring.names.ring, Access::Update)?;
-        let (mut partitions, mut letters) = (Vec::new(), Vec::new());
+        let mut partitions = Vec::new();
         for node in ring.value()?.ring.nodes() {
             let names = ring.names.partition(node.partition);
             let dead = letters_name(&ring_name, node.partition, &group);
             user.check(&names.groups, Access::Update)?;
             user.check(&dead, Access::Delete)?;
-            if ctx.open_state(&names).progress(&group)?.is_some() {
-                partitions.push(names);
-            }
-            if ctx.open_read(&dead).stream()?.is_some() {
-                letters.push(dead);
-            }
+            partitions.push(node.partition);
         }
-        ctx.change_ring(&ring.names, Effect::GroupGone(group.clone()))?;
-        for names in &partitions {
-            ctx.change_partition(names, Effect::GroupGone(group.clone()))?;
-        }
-        if !letters.is_empty() {
-            ctx.unlink(&letters.iter().collect::<Vec<_>>())?;
-        }
-        dismiss(ctx, &ring_name, Some(&group));
+        ctx.remove_group(&ring.names, partitions, &group)?;
         ctx.reply_ok();
         Ok(())
     }

@@ -57,6 +57,7 @@ impl Command for Extend {
         ctx.judge(&place, |progress, scene| progress.authorize(&caller, scene).map(drop))?;
         let lease_ms = lease_ms.unwrap_or_else(|| config::LEASE_MS.get());
         let now = ctx.now();
+        place.group.activity.note(now);
         ctx.open_state(&place.names)
             .volatile(&place.line.group, |progress| progress.extend(now, lease_ms))?;
         ctx.reply_ok();

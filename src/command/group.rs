@@ -78,13 +78,13 @@ fn starts(
     ring: &RingView,
     from: Start,
 ) -> Result<BTreeMap<u32, crate::model::ids::EventId>, Error> {
-    let mut starts = BTreeMap::new();
-    for node in ring.value()?.ring.nodes() {
-        let names = ring.names.partition(node.partition);
+    let nodes = ring.value()?.ring.nodes();
+    let start = |partition| {
+        let names = ring.names.partition(partition);
         user.check(&names.stream, Access::Read)?;
-        starts.insert(node.partition, ctx.resolve_start(&names, from)?);
-    }
-    Ok(starts)
+        Ok((partition, ctx.resolve_start(&names, from)?))
+    };
+    nodes.map(|node| start(node.partition)).collect()
 }
 
 fn describe(ctx: &Ctx, name: &Name, group: &Group) {
@@ -155,7 +155,7 @@ impl Command for SetGroup {
         ctx.settle(&user, &ring)?;
         ctx.set_group(&user, &ring.names, &name, group)?;
         // Who waits may be waiting for another type now.
-        for partition in 0..ring.value()?.ring.len() {
+        for partition in ring.partitions(None)? {
             let (db, ring, group) = (ctx.db(), ring_name.clone(), name.clone());
             look_again(ctx, &Line { db, ring, partition, group });
         }

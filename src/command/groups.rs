@@ -10,6 +10,7 @@ use crate::server::acl::{Access, User};
 use crate::server::args::Args;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
+use crate::server::lag::Budget;
 use crate::server::registry::{Routing, Spec};
 
 pub(super) struct ListGroups;
@@ -31,13 +32,13 @@ impl Command for ListGroups {
         let user = User::of(ctx);
         let ring = ctx.ring(&user, &name)?;
         let value = ring.value()?;
-        let mut list = Vec::new();
+        let (mut list, mut budget) = (Vec::new(), Budget::new());
         for (group, _) in value.ring.groups() {
             let (mut lag, mut exact) = (0, true);
             for node in value.ring.nodes() {
                 let place = ctx.place_of(&user, Access::Read, &ring, node.partition, group)?;
                 user.check(&place.names.stream, Access::Read)?;
-                let of_partition = ctx.lag(&place)?;
+                let of_partition = ctx.lag(&place, &mut budget)?;
                 lag += of_partition.events;
                 exact &= of_partition.exact;
             }

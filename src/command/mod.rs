@@ -16,6 +16,7 @@ mod nack;
 mod pending;
 mod points;
 mod release;
+mod resize;
 mod ring;
 mod rings;
 mod route;
@@ -37,6 +38,7 @@ pub(crate) fn register(ctx: &Ctx) -> bool {
         && one::<rings::ListRings>(ctx)
         && one::<route::Route>(ctx)
         && one::<points::Points>(ctx)
+        && one::<resize::Resize>(ctx)
         && one::<drop::DropRing>(ctx)
         // Consuming.
         && one::<consume::Consume>(ctx)

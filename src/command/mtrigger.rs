@@ -9,26 +9,37 @@ use crate::model::name::Name;
 use crate::model::words::{Words, count, is, once};
 use crate::server::acl::User;
 use crate::server::args::Args;
+use crate::server::batch::Batch;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
 use crate::server::produce::{Draft, check_payload};
 use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::rings::RingView;
 
 pub(super) struct MultiTrigger;
 
+/// Key and payload of each event stand at the words 1 and 2, 3 and 4, and so on.
 struct Request<'a> {
-    /// Key and payload of each event; they stand at the words 1 and 2, 3 and 4, and so on.
-    events: Vec<(&'a [u8], &'a [u8])>,
+    events: &'a [&'a [u8]],
     ring: Name,
     kind: Option<usize>,
+}
+
+impl<'a> Request<'a> {
+    fn events(&self) -> impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        self.events.chunks_exact(2).map(|pair| match *pair {
+            [key, payload] => (key, payload),
+            _ => (&[][..], &[][..]),
+        })
+    }
 }
 
 fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
     let mut words = Words::new("evq.mtrigger", all);
     let events = count(words.positional()?, "events of one EVQ.MTRIGGER", MAX_BATCH)?;
-    let events = (0..events)
-        .map(|_| Ok((words.positional()?, words.positional()?)))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let end = usize::try_from(events).unwrap_or(usize::MAX).saturating_mul(2).saturating_add(1);
+    let events = all.get(1..end).ok_or(Error::Arity("evq.mtrigger"))?;
+    let mut words = Words::new("evq.mtrigger", all.get(end..).unwrap_or_default());
     let (mut ring, mut kind) = (None, None);
     while let Some(word) = words.next() {
         if is(word, "RING") {
@@ -40,12 +51,32 @@ fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
             return Err(Error::syntax(word));
         }
     }
-    let longest = events.iter().map(|(key, payload)| key.len() + payload.len()).max();
+    let ring = ring.unwrap_or_else(Name::default_name);
+    Ok(Request { events, ring, kind })
+}
+
+fn check_limits(request: &Request<'_>) -> Result<(), Error> {
+    let longest = request.events().map(|(key, payload)| key.len() + payload.len()).max();
     if longest.unwrap_or(0) > MAX_EVENT_BYTES {
         return Err(Error::Limit("bytes of an event", MAX_EVENT_BYTES as u64));
     }
-    let ring = ring.unwrap_or_else(Name::default_name);
-    Ok(Request { events, ring, kind })
+    Ok(())
+}
+
+/// The primary has judged them, and their ids follow from their streams and the ring's clock. They
+/// travel on as they were sent.
+fn replay(ctx: &Ctx, args: &Args<'_>, ring: &RingView, request: &Request<'_>) -> Result<(), Error> {
+    if !ring.is_made() {
+        return Err(Error::NoRing);
+    }
+    let continuum = &ring.value()?.continuum;
+    for (n, (key, _)) in request.events().enumerate() {
+        let mut draft = Draft::new(args, 2 * n + 1, 2 * n + 2, request.kind, &[])?;
+        ctx.replay_event(ring, continuum.route(key), &mut draft)?;
+    }
+    ctx.replicate_verbatim();
+    ctx.reply_ok();
+    Ok(())
 }
 
 impl Command for MultiTrigger {
@@ -70,34 +101,22 @@ impl Command for MultiTrigger {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let user = User::of(ctx);
-        let ring = ctx.ring(&user, &request.ring)?;
+        let mut ring = ctx.ring(&user, &request.ring)?;
+        if user.is_replay() {
+            return replay(ctx, args, &ring, &request);
+        }
+        check_limits(&request)?;
         let value = ring.value()?;
-        let mut drafts = Vec::with_capacity(request.events.len());
-        let (mut checked, mut made) = (Vec::new(), Vec::new());
-        for (n, (key, payload)) in request.events.iter().enumerate() {
+        let mut batch = Batch::new(args, request.kind, request.events().len(), value.ring.len());
+        for (key, payload) in request.events() {
             check_payload(value.ring.payload(), payload)?;
-            let partition = value.continuum.route(key);
-            if !checked.contains(&partition) {
-                if !ctx.check_append(&user, &ring, partition)? {
-                    made.push(partition);
-                }
-                checked.push(partition);
-            }
-            let draft = Draft::new(args, 2 * n + 1, 2 * n + 2, request.kind, &[])?;
-            drafts.push((partition, draft));
+            batch.push(ctx, &user, &ring, value.continuum.route(key))?;
         }
+        let clock_ms = value.ring.clock_ms();
+        let room = ctx.find_room(&ring, value, batch.partitions())?;
         ctx.settle(&user, &ring)?;
-        let mut done = Vec::with_capacity(drafts.len());
-        for (partition, draft) in &mut drafts {
-            match ctx.produce(&ring, *partition, draft) {
-                Ok(id) => done.push((*partition, id)),
-                Err(error) => {
-                    // Only a stream that has used its last id still refuses here.
-                    ctx.take_back(&ring.names, &done, &made)?;
-                    return Err(error);
-                }
-            }
-        }
+        let done = ctx.produce_batch(&mut ring, clock_ms, batch)?;
+        ctx.make_room(&ring, &room);
         ctx.reply_array(done.len());
         for (partition, id) in done {
             ctx.reply_array(2);

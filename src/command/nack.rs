@@ -83,6 +83,7 @@ impl Command for Nack {
             progress.check_in_flight(lease, id)?;
             Ok(worker_of(lease))
         })?;
+        place.group.activity.note(now);
         let Some((event, failure)) = ctx.failure(&place, id, request.delay_ms, now)? else {
             // Deleted by hand while it was in flight, which finishes it.
             ctx.drop_deleted(&place, id)?;

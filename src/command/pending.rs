@@ -48,6 +48,9 @@ fn parse(all: &[&[u8]]) -> Result<(Name, u32, Name, usize), Error> {
 
 fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
     let Some(stream) = ctx.open_read(&place.names.stream).stream()? else { return Ok(Vec::new()) };
+    let barriers = ctx.barriers_as_seen(place)?;
+    let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;
+    let gate = gate.unwrap_or_default();
     let state = ctx.open_state(&place.names);
     let Some(progress) = state.progress(&place.line.group)? else { return Ok(Vec::new()) };
     let lease = progress.standing(scene(&place.line, Some(progress)));
@@ -61,12 +64,17 @@ fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
         let (state, due_ms) = match exception.state {
             State::Finished => continue,
             State::Retry(_) if redelivering(id) => ("in-flight", None),
+            State::Retry(_) if gate.holder(exception.key, id).is_some() => ("held", None),
             State::Retry(due_ms) => ("retry", Some(due_ms)),
             State::Held => ("held", None),
             State::Dead => ("dead", None),
         };
         let behind = match exception.state {
-            State::Held => progress.exceptions().head(exception.key, id),
+            State::Held => progress.exceptions().head(exception.key, id).map(|id| id.to_string()),
+            _ if state == "held" => {
+                // An event of the partition that the key came from.
+                gate.holder(exception.key, id).map(|(other, id)| format!("{other}:{id}"))
+            }
             State::Retry(_) | State::Dead | State::Finished => None,
         };
         rows.push((
@@ -78,7 +86,7 @@ fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
                 "worker": if state == "in-flight" { worker.clone() } else { None },
                 "attempts": exception.attempts + u32::from(state == "in-flight"),
                 "due-ms": due_ms,
-                "behind": behind.map(|id| id.to_string()),
+                "behind": behind,
             }),
         ));
         if rows.len() >= count {

@@ -50,6 +50,7 @@ impl Command for Release {
         let epoch = ctx.judge(&place, |progress, scene| {
             progress.authorize(&caller, scene).map(|_| progress.next_epoch(now))
         })?;
+        place.group.activity.note(now);
         let start = place.group.start(place.line.partition);
         ctx.change(&place, Change::Epoch { epoch, start })?;
         fence_owner(ctx, &place.line, None);

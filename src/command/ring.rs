@@ -3,12 +3,15 @@
 //! Describes a ring: its mapping, and each partition with what is in its stream. With JSON the
 //! same as one document. For the default ring before its first use: what would be made.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::model::error::Error;
 use crate::model::words::ring_and_format;
 use crate::server::acl::{Access, User};
 use crate::server::args::Args;
+use crate::server::config;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
 use crate::server::registry::{Arg, Routing, Spec};
@@ -29,6 +32,8 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
         partitions.push(json!({
             "partition": node.partition,
             "key": String::from_utf8_lossy(names.stream.bytes()),
+            // A partition that takes no new events has no weight.
+            "state": if node.weight == 0 { "leaving" } else { "active" },
             "weight": node.weight,
             "length": extent.length,
             "first-id": extent.first.map(|id| id.to_string()),
@@ -37,6 +42,7 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
             "share": share as f64 / 4_294_967_296.0,
         }));
     }
+    let retention = value.ring.retention();
     Ok(json!({
         "name": view.names.name.as_str(),
         "generation": value.ring.generation(),
@@ -44,8 +50,49 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
         "seed": 0,
         "vnodes": value.ring.vnodes(),
         "payload": value.ring.payload().as_str(),
+        "max-depth": retention.max_depth,
+        "max-length": retention.max_len,
+        "max-age-ms": retention.max_age_ms.unwrap_or_else(|| config::MAX_AGE_MS.get()),
+        "trim": retention.trim.as_str(),
         "partitions": partitions,
+        "resizing": resizing(ctx, user, view)?,
     }))
+}
+
+/// What is left of earlier resizes; null where nothing is.
+fn resizing(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
+    let ring = &view.value()?.ring;
+    if !ring.is_changing() {
+        return Ok(Value::Null);
+    }
+    let (mut groups, mut draining) = (Vec::new(), BTreeSet::new());
+    for (group, _) in ring.groups() {
+        let (mut unfinished, mut exact, mut shown) = (0, true, true);
+        for (partition, end) in ring.past().last().iter().flat_map(|past| &past.ends) {
+            // A partition that has disappeared has nothing left.
+            if ring.check_partition(*partition).is_err() {
+                continue;
+            }
+            // Who may not see how far a group is still sees the ring.
+            let Ok(place) = ctx.place_of(user, Access::Read, view, *partition, group) else {
+                shown = false;
+                break;
+            };
+            let left = ctx.unfinished_until(&place, *end)?;
+            if left.events > 0 {
+                draining.insert(*partition);
+            }
+            unfinished += left.events;
+            exact &= left.exact;
+        }
+        groups.push(json!({
+            "group": group.as_str(),
+            "unfinished": shown.then_some(unfinished),
+            "exact": u8::from(exact && shown),
+        }));
+    }
+    let generations = ring.past().len();
+    Ok(json!({ "generations": generations, "draining": draining, "groups": groups }))
 }
 
 impl Command for DescribeRing {
@@ -56,7 +103,7 @@ impl Command for DescribeRing {
         arity: -1,
         summary: c"Describes a ring and its partitions.",
         complexity:
-            c"O(N+P), where N is the number of partitions and P the number of points on the ring.",
+            c"O(N+P), where N is the number of partitions and P the number of points on the ring; after a resize O(N*G+P), where G is the number of groups, and it looks at a bounded number of entries.",
         routing: Routing::Word(1),
         args: &[Arg::string(c"ring").optional(), Arg::flag(c"json", c"JSON")],
     };

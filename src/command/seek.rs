@@ -58,6 +58,9 @@ impl Command for Seek {
             };
             ctx.change(place, Change::Sought { cursor: *cursor, epoch })?;
             fence_owner(ctx, &place.line, None);
+        }
+        // What is next may have to wait for another of these partitions, so all are moved first.
+        for (place, _) in &places {
             // The cursor is moved, whoever pulls from it next.
             let _ = hand_over(ctx, &place.line);
             look_again(ctx, &place.line);

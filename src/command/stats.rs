@@ -3,6 +3,8 @@
 //! Per partition and group: lag, what is unfinished and how old it is, who owns it, and what was
 //! delivered. With JSON the same as one document.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::model::error::Error;
@@ -12,6 +14,7 @@ use crate::server::acl::{Access, User};
 use crate::server::args::Args;
 use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
+use crate::server::lag::Budget;
 use crate::server::leases::worker_of;
 use crate::server::registry::{Arg, Routing, Spec};
 use crate::server::rings::RingView;
@@ -21,10 +24,18 @@ use crate::server::waiting::scene;
 
 pub(super) struct Stats;
 
-fn of_group(ctx: &Ctx, place: &Place) -> Result<Value, Error> {
-    let lag = ctx.lag(place)?;
-    let oldest = ctx.oldest_unfinished(place)?;
+fn of_group(
+    ctx: &Ctx,
+    place: &Place,
+    idle_ms: Option<u64>,
+    budget: &mut Budget,
+) -> Result<Value, Error> {
+    let lag = ctx.lag(place, budget)?;
+    let oldest = ctx.oldest_unfinished(place, budget)?;
     let now = ctx.now();
+    let barriers = ctx.barriers_as_seen(place)?;
+    let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;
+    let gate = gate.unwrap_or_default();
     let state = ctx.open_state(&place.names);
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
@@ -32,6 +43,11 @@ fn of_group(ctx: &Ctx, place: &Place) -> Result<Value, Error> {
     let count = |wanted: fn(&State) -> bool| {
         progress.exceptions().iter().filter(|(_, exception)| wanted(&exception.state)).count()
     };
+    // Behind an event that failed in the partition that their keys came from.
+    let retrying = progress.exceptions().iter().filter(|(id, exception)| {
+        matches!(exception.state, State::Retry(_)) && gate.holder(exception.key, *id).is_some()
+    });
+    let held_elsewhere = retrying.count();
     let totals = progress.totals();
     Ok(json!({
         "group": place.line.group.as_str(),
@@ -43,20 +59,27 @@ fn of_group(ctx: &Ctx, place: &Place) -> Result<Value, Error> {
         "owner": lease.map(worker_of),
         "epoch": progress.epoch(),
         "lease-ends-ms": lease.map(|lease| lease.deadline_ms),
-        "retrying": count(|state| matches!(state, State::Retry(_))),
-        "held": count(|state| *state == State::Held),
+        "retrying": count(|state| matches!(state, State::Retry(_))) - held_elsewhere,
+        "held": count(|state| *state == State::Held) + held_elsewhere,
         "dead-held": count(|state| *state == State::Dead),
         "dead-letters": ctx.count_letters(place)?,
+        "waits-after": gate.closed_after().map(|id| id.to_string()),
         "deliveries": totals.deliveries,
         "retries": totals.retries,
         "dead": totals.dead,
         "deliveries-per-second": totals.deliveries_per_second(now),
+        "idle-ms": idle_ms,
     }))
 }
 
 fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     let value = view.value()?;
-    let mut partitions = Vec::new();
+    let idle = value
+        .ring
+        .groups()
+        .map(|(group, settings)| (group, ctx.idle_ms(&view.names.name, group, settings)));
+    let idle: BTreeMap<_, _> = idle.collect();
+    let (mut partitions, mut budget) = (Vec::new(), Budget::new());
     for node in value.ring.nodes() {
         let names = view.names.partition(node.partition);
         user.check(&names.stream, Access::Read)?;
@@ -64,12 +87,16 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
         for (group, _) in value.ring.groups() {
             let place = ctx.place_of(user, Access::Read, view, node.partition, group)?;
             user.check(&place.letters(), Access::Read)?;
-            groups.push(of_group(ctx, &place)?);
+            let idle_ms = idle.get(group).copied().flatten();
+            groups.push(of_group(ctx, &place, idle_ms, &mut budget)?);
         }
+        let held_up = ctx.held_up(value, &names, node.partition, ctx.now())?;
         partitions.push(json!({
             "partition": node.partition,
             "key": String::from_utf8_lossy(names.stream.bytes()),
             "length": Extent::of(ctx, &names)?.length,
+            "trim-held-up-by": held_up.as_ref().map(|(group, _)| group.as_str()),
+            "trim-held-up-at": held_up.as_ref().map(|(_, id)| id.to_string()),
             "groups": groups,
         }));
     }
@@ -83,7 +110,7 @@ impl Command for Stats {
         acl: c"read slow",
         arity: -1,
         summary: c"Shows lag, age, owner, failures and totals per partition and group.",
-        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; to count a lag it looks at a bounded number of entries.",
+        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; to count the lags it looks at a bounded number of entries.",
         routing: Routing::Word(1),
         args: &[Arg::string(c"ring").optional(), Arg::flag(c"json", c"JSON")],
     };

@@ -12,6 +12,7 @@ use crate::server::ctx::Ctx;
 use crate::server::entry::Command;
 use crate::server::produce::{Draft, check_payload};
 use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::rings::RingView;
 
 pub(super) struct Trigger;
 
@@ -45,7 +46,12 @@ fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
             return Err(Error::syntax(word));
         }
     }
-    if headers.len() > MAX_HEADERS {
+    let ring = ring.unwrap_or_else(Name::default_name);
+    Ok(Request { key, payload, ring, kind, headers })
+}
+
+fn check_limits(request: &Request<'_>, all: &[&[u8]]) -> Result<(), Error> {
+    if request.headers.len() > MAX_HEADERS {
         return Err(Error::Limit("headers of an event", MAX_HEADERS as u64));
     }
     // All words together are a bound on the event that costs nothing to compute exactly.
@@ -53,8 +59,18 @@ fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
     if bytes > MAX_EVENT_BYTES {
         return Err(Error::Limit("bytes of an event", MAX_EVENT_BYTES as u64));
     }
-    let ring = ring.unwrap_or_else(Name::default_name);
-    Ok(Request { key, payload, ring, kind, headers })
+    Ok(())
+}
+
+/// The primary has judged it, and its id follows from the stream and the ring's clock. It travels on as it was sent.
+fn replay(ctx: &Ctx, ring: &RingView, key: &[u8], draft: &mut Draft) -> Result<(), Error> {
+    if !ring.is_made() {
+        return Err(Error::NoRing);
+    }
+    ctx.replay_event(ring, ring.value()?.continuum.route(key), draft)?;
+    ctx.replicate_verbatim();
+    ctx.reply_ok();
+    Ok(())
 }
 
 impl Command for Trigger {
@@ -83,13 +99,21 @@ impl Command for Trigger {
         let request = parse(args.words())?;
         let mut draft = Draft::new(args, KEY, PAYLOAD, request.kind, &request.headers)?;
         let user = User::of(ctx);
-        let ring = ctx.ring(&user, &request.ring)?;
+        let mut ring = ctx.ring(&user, &request.ring)?;
+        if user.is_replay() {
+            return replay(ctx, &ring, request.key, &mut draft);
+        }
+        check_limits(&request, args.words())?;
         let value = ring.value()?;
         check_payload(value.ring.payload(), request.payload)?;
-        let partition = value.continuum.route(request.key);
-        ctx.check_append(&user, &ring, partition)?;
+        let (partition, clock_ms) = (value.continuum.route(request.key), value.ring.clock_ms());
+        let target = ctx.target(&user, &ring, partition)?;
+        let room = ctx.find_room(&ring, value, std::iter::once(partition))?;
         ctx.settle(&user, &ring)?;
-        let id = ctx.produce(&ring, partition, &mut draft)?;
+        let id = ctx.produce(&mut ring, clock_ms, &target, &mut draft)?;
+        // No key may be open while its stream is trimmed.
+        drop(target);
+        ctx.make_room(&ring, &room);
         ctx.reply_array(2);
         ctx.reply_integer(partition.into());
         ctx.reply_id(id);

@@ -3,9 +3,12 @@
 //! The server knows only the routing argument, which is no key of ours, and module calls bypass
 //! ACL, so each command names its keys here before it opens them.
 
+use std::cell::Cell;
+use std::ptr::null_mut;
+
 use super::ctx::Ctx;
 use super::ffi::{OK, raw};
-use super::text::Text;
+use super::text::{Text, bytes_of};
 use crate::model::error::Error;
 
 /// What a command does to a key, in the words of ACL key permissions (`%R~`, `%W~`).
@@ -38,25 +41,53 @@ impl Access {
 
 /// The user a command runs as.
 #[derive(Debug)]
-pub(crate) struct User(Option<*mut raw::RedisModuleUser>);
+pub(crate) enum User {
+    /// The primary or the append-only file: whatever it says was checked there.
+    Replay,
+    /// The server's handle of a user that cannot be deleted; it is kept.
+    Default(*mut raw::RedisModuleUser),
+    /// The server's handle of any other user; null for one that was deleted while its connection
+    /// lives on.
+    Named(*mut raw::RedisModuleUser),
+}
+
+/// The one user that every server has from its start to its end: it cannot be deleted, and ACL LOAD
+/// changes it in place. So its handle stays valid, while what it may do is asked each time.
+const DEFAULT: &[u8] = b"default";
+
+thread_local! {
+    static DEFAULT_USER: Cell<*mut raw::RedisModuleUser> = const { Cell::new(null_mut()) };
+}
 
 impl User {
-    /// The user of the current client. What comes from the primary or the append-only file was
-    /// checked there and has no user here; asking for one is a null dereference in some servers.
+    /// The user of the current client. What is replayed has no user here; asking for one is a null
+    /// dereference in some servers.
     pub(crate) fn of(ctx: &Ctx) -> Self {
         if ctx.is_replay() {
-            return Self(None);
+            return Self::Replay;
         }
         // SAFETY: a client command always has a user; the name is freed, the user in Drop.
         unsafe {
             let name = api!(RedisModule_GetCurrentUserName)(ctx.raw());
             if name.is_null() {
-                return Self(Some(std::ptr::null_mut()));
+                return Self::Named(null_mut());
             }
-            let user = api!(RedisModule_GetModuleUserFromUserName)(name);
-            api!(RedisModule_FreeString)(std::ptr::null_mut(), name);
-            Self(Some(user))
+            let user = if bytes_of(name) == DEFAULT {
+                if DEFAULT_USER.get().is_null() {
+                    DEFAULT_USER.set(api!(RedisModule_GetModuleUserFromUserName)(name));
+                }
+                Self::Default(DEFAULT_USER.get())
+            } else {
+                Self::Named(api!(RedisModule_GetModuleUserFromUserName)(name))
+            };
+            api!(RedisModule_FreeString)(null_mut(), name);
+            user
         }
+    }
+
+    /// Whether the command is an effect to apply, not a request to judge.
+    pub(crate) fn is_replay(&self) -> bool {
+        matches!(self, Self::Replay)
     }
 
     /// Refuses a key that the user may not touch in this way.
@@ -64,23 +95,26 @@ impl User {
     /// # Errors
     /// [`Error::NoPermission`]; also for a user that was deleted while its connection lives on.
     pub(crate) fn check(&self, key: &Text, access: Access) -> Result<(), Error> {
-        match self.0 {
-            None => Ok(()),
-            Some(user) if user.is_null() => Err(Error::NoPermission),
-            // SAFETY: the user and the key are valid.
-            Some(user) => match unsafe {
-                api!(RedisModule_ACLCheckKeyPermissions)(user, key.raw(), access.bits())
-            } {
-                OK => Ok(()),
-                _ => Err(Error::NoPermission),
-            },
+        let user = match *self {
+            Self::Replay => return Ok(()),
+            Self::Default(user) | Self::Named(user) => user,
+        };
+        if user.is_null() {
+            return Err(Error::NoPermission);
+        }
+        // SAFETY: the user and the key are valid.
+        match unsafe { api!(RedisModule_ACLCheckKeyPermissions)(user, key.raw(), access.bits()) } {
+            OK => Ok(()),
+            _ => Err(Error::NoPermission),
         }
     }
 }
 
 impl Drop for User {
     fn drop(&mut self) {
-        if let Some(user) = self.0.filter(|user| !user.is_null()) {
+        if let Self::Named(user) = *self
+            && !user.is_null()
+        {
             // SAFETY: got from GetModuleUserFromUserName, whose result is ours to free.
             unsafe { api!(RedisModule_FreeModuleUser)(user) };
         }

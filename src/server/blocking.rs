@@ -24,9 +24,10 @@ use super::entry::reply_outcome;
 use super::ffi::{ERR, OK, raw};
 use super::key::Kind;
 use super::stream::Entries;
-use super::waiter::{Outcome, Wait, Waiter};
+use super::tail::Seen;
+use super::waiter::{Outcome, Wait, Waiter, Woken};
 use super::waiting::{self, Line};
-use super::{rounds, sweep};
+use super::{calls, rounds, sweep};
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
@@ -93,7 +94,7 @@ impl Ctx {
     }
 
     /// Lets the parked workers of a partition see what was appended to it: its parked owners, and
-    /// one worker of each group that takes any partition. Cheap if there are none.
+    /// the workers that take any partition. Cheap if there are none.
     pub(crate) fn wake(&self, ring: &Name, partition: u32) {
         if waiting::any_parked_owner() {
             for client in waiting::parked_owners(self.db(), ring, partition) {
@@ -105,8 +106,8 @@ impl Ctx {
             }
         }
         if rounds::any_waited_in() {
-            for line in rounds::to_call_from(self.db(), ring, partition) {
-                sweep::call_one(self, &line, partition);
+            for line in rounds::to_look_for(self.db(), ring, partition) {
+                calls::look_at(self, &line, partition);
             }
         }
     }
@@ -122,7 +123,16 @@ pub(crate) fn look_again(ctx: &Ctx, line: &Line) {
 
 fn on_stream(wait: Wait, handle: *mut raw::RedisModuleBlockedClient) -> Waiter {
     let outcome = Outcome::Serve;
-    Waiter { wait, handle, on_stream: true, released: false, told: false, outcome, ends_ms: None }
+    Waiter {
+        wait,
+        called: None,
+        handle,
+        on_stream: true,
+        released: false,
+        told: false,
+        outcome,
+        ends_ms: None,
+    }
 }
 
 /// Lets a client go: it gets its reply in the next sweep.
@@ -167,45 +177,64 @@ pub(crate) fn dismiss(ctx: &Ctx, ring: &Name, group: Option<&Name>) {
     rounds::forget(ctx.db(), ring, group);
 }
 
+/// A partition of a ring is gone: everybody who waits in front of it is told so.
+pub(crate) fn dismiss_partition(ctx: &Ctx, ring: &Name, partition: u32) {
+    for client in waiting::waiters_of_ring(ctx.db(), ring, None) {
+        if waiting::wait_of(client).is_some_and(|wait| wait.line.partition == partition) {
+            release(ctx, client, Outcome::Refuse(Error::NoPartition));
+        }
+    }
+}
+
+/// What owners who wait in front of a ring are to be given may have to wait for other partitions
+/// from now on, for one group or for all: each event is looked at.
+pub(crate) fn watch_all(ctx: &Ctx, ring: &Name, group: Option<&Name>) {
+    if waiting::be_watchful_in(ctx.db(), ring, group) {
+        sweep::soon(ctx);
+    }
+}
+
 unsafe extern "C" fn on_stream_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {
     let ctx = Ctx::new(ctx);
-    let certain = catch_unwind(AssertUnwindSafe(|| {
+    let seen = catch_unwind(AssertUnwindSafe(|| {
         let client = ctx.client_id();
-        let Some(wait) = waiting::wait_of(client) else { return false };
-        let key = ctx.open_read(&wait.names.stream);
+        let (names, position, plain) = waiting::awaited(client)?;
+        let key = ctx.open_read(&names.stream);
         if key.kind() != Kind::Stream {
-            return false;
+            return None;
         }
-        let Some((id, _)) = Entries::after(&key, wait.position).next_entry() else { return false };
-        if !wait.plain {
+        if plain {
+            // Any event is for it, and the last is found at once.
+            return Seen::look(&key, position);
+        }
+        let next = Entries::after(&key, position).next_entry();
+        if let Some((id, _)) = next {
             // Whether this event is for the group takes more than this key to know.
             drop(key);
             waiting::move_on(client, id);
             sweep::soon(&ctx);
         }
-        wait.plain
+        None
     }));
-    if !matches!(certain, Ok(true)) {
-        return ERR;
-    }
+    let Ok(Some(seen)) = seen else { return ERR };
     // SAFETY: the server keeps a blocked client's arguments.
-    unsafe { resume(&ctx, argv, argc) };
+    unsafe { resume(&ctx, argv, argc, Some(seen)) };
     OK
 }
 
 unsafe extern "C" fn on_parked_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {
     // SAFETY: the server keeps a blocked client's arguments.
-    unsafe { resume(&Ctx::new(ctx), argv, argc) };
+    unsafe { resume(&Ctx::new(ctx), argv, argc, None) };
     OK
 }
 
 /// # Safety
 /// `argv` and `argc` must be the arguments of the context's client.
-unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int) {
+unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int, seen: Option<Seen>) {
     reply_outcome(ctx, || {
         let (waiter, owner) = leave(ctx)?;
         // SAFETY: the caller vouches for the arguments.
-        unsafe { end_wait(ctx, waiter, owner, argv, argc) }
+        unsafe { end_wait(ctx, waiter, owner, argv, argc, seen) }
     });
 }
 
@@ -217,17 +246,27 @@ unsafe fn end_wait(
     owner: bool,
     argv: RawArgs,
     argc: c_int,
+    seen: Option<Seen>,
 ) -> Result<(), Error> {
-    match waiter.outcome {
+    let (wait, partition) = (waiter.wait, waiter.called);
+    let ended = match waiter.outcome {
         // To serve may mean to write, and who must not write has no way to wait on.
         Outcome::Serve if ctx.may_replicate() => {
             // SAFETY: the caller vouches for the arguments.
             let args = unsafe { Args::new(argv, argc) };
-            (waiter.wait.resume)(ctx, &args)
+            let resumed = (wait.resume)(ctx, &args, Woken { seen, partition });
+            if resumed.is_ok() {
+                return Ok(());
+            }
+            resumed
         }
-        Outcome::Serve | Outcome::Nothing => give_nothing(ctx, &waiter.wait, owner),
+        Outcome::Serve | Outcome::Nothing => give_nothing(ctx, &wait, owner),
         Outcome::Refuse(error) => Err(error),
+    };
+    if let Some(partition) = partition {
+        calls::call_off(ctx, ctx.client_id(), &Line { partition, ..wait.line });
     }
+    ended
 }
 
 /// The time is up, CLIENT UNBLOCK was called, or a client that blocks on its stream was released.
@@ -243,18 +282,14 @@ unsafe extern "C" fn on_timeout(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_in
             return give_nothing(&ctx, &waiter.wait, owner);
         }
         // SAFETY: the server keeps a blocked client's arguments.
-        unsafe { end_wait(&ctx, waiter, owner, argv, argc) }
+        unsafe { end_wait(&ctx, waiter, owner, argv, argc, None) }
     });
     OK
 }
 
 /// Ends the bookkeeping of the context's client; also tells whether it waited as the owner.
 fn leave(ctx: &Ctx) -> Result<(Waiter, bool), Error> {
-    let client = ctx.client_id();
-    let owner = waiting::wait_of(client)
-        .is_some_and(|wait| waiting::waiting_owner(&wait.line) == Some(client));
-    let waiter = waiting::remove(client).ok_or(Error::Bug("an unknown waiter"))?;
-    Ok((waiter, owner))
+    waiting::remove(ctx.client_id()).ok_or(Error::Bug("an unknown waiter"))
 }
 
 /// Replies null. The lease of an owner did not age while it waited; from here on it does.
@@ -273,12 +308,14 @@ unsafe extern "C" fn on_disconnect(ctx: RawCtx, handle: *mut raw::RedisModuleBlo
     let ctx = Ctx::new(ctx);
     // A panic here could only come from the bookkeeping; there is nobody to reply to.
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        if let Some(waiter) = waiting::remove(ctx.client_id())
-            && !waiter.on_stream
-            && !waiter.told
-        {
+        let client = ctx.client_id();
+        let Some((waiter, _)) = waiting::remove(client) else { return };
+        if !waiter.on_stream && !waiter.told {
             // SAFETY: a parked client's handle lives until the server is told, once.
             unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };
+        }
+        if let Some(partition) = waiter.called {
+            calls::call_off_soon(&ctx, client, Line { partition, ..waiter.wait.line });
         }
     }));
 }

@@ -51,8 +51,14 @@ pub(crate) static VNODES: Setting = Setting::new(
 pub(crate) static BLOCK_MS: Setting = Setting::new("block-ms", 5000, 0, MAX_DURATION_MS);
 /// How long a lease lasts without LEASE.
 pub(crate) static LEASE_MS: Setting = Setting::new("lease-ms", 30_000, 1, MAX_DURATION_MS);
+/// The age up to which events of rings without MAXAGE are kept; 0 is for ever.
+pub(crate) static MAX_AGE_MS: Setting =
+    Setting::new("max-age-ms", 7 * 24 * 3600 * 1000, 0, MAX_DURATION_MS);
+/// How long a group may be without workers before it is removed; 0 is for ever.
+pub(crate) static GROUP_IDLE_MS: Setting = Setting::new("group-idle-ms", 0, 0, MAX_DURATION_MS);
 
-static ALL: [&Setting; 4] = [&PARTITIONS, &VNODES, &BLOCK_MS, &LEASE_MS];
+static ALL: [&Setting; 6] =
+    [&PARTITIONS, &VNODES, &BLOCK_MS, &LEASE_MS, &MAX_AGE_MS, &GROUP_IDLE_MS];
 
 /// Reads `loadmodule` arguments and registers every setting. What redis.conf says wins over the
 /// arguments.

@@ -5,17 +5,18 @@
 //! does the rest.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 
+use super::known::swapped;
+use super::quick::{QuickMap, QuickSet};
 use super::waiting::Line;
 use crate::model::lease::Caller;
 
 #[derive(Debug, Default)]
 struct Connections {
     /// The lines whose lease may be with a connection, by client id.
-    held: HashMap<u64, HashSet<Line>>,
+    held: QuickMap<u64, QuickSet<Line>>,
     /// Connections that closed while they held a lease, until the sweep has ended it.
-    gone: HashSet<u64>,
+    gone: QuickSet<u64>,
 }
 
 thread_local! {
@@ -30,6 +31,16 @@ pub(super) fn is_gone(client: u64) -> bool {
 /// Every lease is over.
 pub(super) fn forget_all() {
     CONNECTIONS.take();
+}
+
+/// Two databases changed places, and with them the leases that are in their values.
+pub(super) fn swap(one: i32, other: i32) {
+    CONNECTIONS.with_borrow_mut(|all| {
+        for lines in all.held.values_mut() {
+            let all = std::mem::take(lines).into_iter();
+            *lines = all.map(|line| Line { db: swapped(line.db, one, other), ..line }).collect();
+        }
+    });
 }
 
 /// Remembers that the lease of `line` is now with the connection of `caller`: when that closes, a
@@ -53,7 +64,7 @@ pub(crate) fn connection_closed(client: u64) -> bool {
 }
 
 /// The closed connections with the lines they may have held; each is given once.
-pub(crate) fn take_gone() -> Vec<(u64, HashSet<Line>)> {
+pub(crate) fn take_gone() -> Vec<(u64, QuickSet<Line>)> {
     CONNECTIONS.with_borrow_mut(|all| {
         let gone: Vec<u64> = all.gone.drain().collect();
         gone.into_iter().filter_map(|client| Some((client, all.held.remove(&client)?))).collect()

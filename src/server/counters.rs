@@ -15,9 +15,9 @@ impl Counter {
         Self { name, value: AtomicU64::new(0) }
     }
 
-    /// Counts `more`. Relaxed: only the server's main thread counts.
+    /// Counts `more`. Only the server's main thread counts, so that nothing has to be locked.
     pub(crate) fn add(&self, more: u64) {
-        self.value.fetch_add(more, Ordering::Relaxed);
+        self.value.store(self.get().wrapping_add(more), Ordering::Relaxed);
     }
 
     /// The total.
@@ -40,7 +40,30 @@ pub(crate) static RETRIES: Counter = Counter::new(c"retries");
 pub(crate) static DEAD: Counter = Counter::new(c"dead");
 /// Leases granted.
 pub(crate) static GRANTS: Counter = Counter::new(c"leases_granted");
+/// Leases that ended with events in flight, and not because their owner said so.
+pub(crate) static LOST: Counter = Counter::new(c"leases_lost");
+
+/// Events removed by retention, and to make room under MAXDEPTH.
+pub(crate) static TRIMMED: Counter = Counter::new(c"trimmed");
+/// Looks that retention took at a partition.
+pub(crate) static TRIM_LOOKS: Counter = Counter::new(c"trim_looks");
+/// EVQFULL replies.
+pub(crate) static FULL: Counter = Counter::new(c"refused_full");
+/// Groups removed because they had no workers.
+pub(crate) static EXPIRED_GROUPS: Counter = Counter::new(c"groups_expired");
 
 /// All of them.
-pub(crate) static ALL: [&Counter; 7] =
-    [&TRIGGERED, &DELIVERED, &REDELIVERED, &ACKS, &RETRIES, &DEAD, &GRANTS];
+pub(crate) static ALL: [&Counter; 12] = [
+    &TRIGGERED,
+    &DELIVERED,
+    &REDELIVERED,
+    &ACKS,
+    &RETRIES,
+    &DEAD,
+    &GRANTS,
+    &LOST,
+    &TRIMMED,
+    &TRIM_LOOKS,
+    &FULL,
+    &EXPIRED_GROUPS,
+];

@@ -1,29 +1,41 @@
 //! The server as one command, callback or timer sees it.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ffi::raw;
+use super::key::close_kept;
 use crate::model::lease::Now;
 
 /// A module context, valid for the call that got it.
 #[derive(Debug)]
-pub(crate) struct Ctx(*mut raw::RedisModuleCtx);
+pub(crate) struct Ctx {
+    raw: *mut raw::RedisModuleCtx,
+    /// What the server said about the call when it was first asked.
+    flags: Cell<Option<c_int>>,
+}
 
 impl Ctx {
     /// Wraps what the server handed to an entry point, for the length of that call.
     pub(crate) fn new(ctx: *mut raw::RedisModuleCtx) -> Self {
-        Self(ctx)
+        Self { raw: ctx, flags: Cell::new(None) }
     }
 
     /// The pointer to give back to the server.
     pub(crate) fn raw(&self) -> *mut raw::RedisModuleCtx {
-        self.0
+        self.raw
     }
 
+    /// What kind of call this is. Asked once: none of the flags in use changes during a call.
     fn flags(&self) -> c_int {
+        if let Some(flags) = self.flags.get() {
+            return flags;
+        }
         // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_GetContextFlags)(self.0) }
+        let flags = unsafe { api!(RedisModule_GetContextFlags)(self.raw) };
+        self.flags.set(Some(flags));
+        flags
     }
 
     /// The clock, read once by whoever decides something.
@@ -35,19 +47,20 @@ impl Ctx {
     /// The selected database.
     pub(crate) fn db(&self) -> c_int {
         // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_GetSelectedDb)(self.0) }
+        unsafe { api!(RedisModule_GetSelectedDb)(self.raw) }
     }
 
     /// Selects a database, for a timer. False if there is none of that number.
     pub(crate) fn select_db(&self, db: c_int) -> bool {
+        close_kept();
         // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_SelectDb)(self.0, db) == super::ffi::OK }
+        unsafe { api!(RedisModule_SelectDb)(self.raw, db) == super::ffi::OK }
     }
 
     /// The client's id.
     pub(crate) fn client_id(&self) -> u64 {
         // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_GetClientId)(self.0) }
+        unsafe { api!(RedisModule_GetClientId)(self.raw) }
     }
 
     /// The connection as an identity: none in a script or under another module's call, where the
@@ -95,5 +108,11 @@ impl Ctx {
     /// Whether the server is part of a Redis Cluster.
     pub(crate) fn is_cluster(&self) -> bool {
         self.flags() & raw::REDISMODULE_CTX_FLAGS_CLUSTER.cast_signed() != 0
+    }
+}
+
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        close_kept();
     }
 }

@@ -8,6 +8,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::ctx::Ctx;
@@ -18,6 +19,7 @@ use super::text::{Text, bytes_of};
 use crate::model::continuum::Continuum;
 use crate::model::effect::Effect;
 use crate::model::error::Error;
+use crate::model::history::History;
 use crate::model::keys::parse_ring_key;
 use crate::model::partition::Partition;
 use crate::model::ring::Ring;
@@ -49,20 +51,46 @@ pub(crate) trait Kept: Sized + Send + 'static {
     }
 }
 
-/// A ring's definition with the continuum that follows from it.
+/// A ring's definition with what follows from it.
 #[derive(Debug)]
 pub(crate) struct RingValue {
     /// The definition.
     pub(crate) ring: Ring,
     /// Its continuum.
     pub(crate) continuum: Continuum,
+    /// What its past means for the order of delivery, if it has one.
+    pub(crate) history: Option<Arc<History>>,
+    /// The newest millisecond that an event began whose id did not follow, see [`super::tick`].
+    pub(super) begun_ms: u64,
 }
 
 impl RingValue {
     /// Lays out the continuum.
     pub(crate) fn new(ring: Ring) -> Self {
         let continuum = ring.continuum();
-        Self { ring, continuum }
+        let history = ring.history(&continuum).map(Arc::new);
+        Self { ring, continuum, history, begun_ms: 0 }
+    }
+
+    /// Applies an effect to the definition, and to what follows from it no more than has changed.
+    pub(crate) fn apply(&mut self, effect: Effect) {
+        let forgotten = match effect {
+            Effect::Forgotten(generations) => generations,
+            _ => 0,
+        };
+        let resizes = matches!(effect, Effect::Resized(..));
+        let applied = self.ring.apply(effect);
+        let history = self.history.as_deref();
+        if let Some(past) = self.ring.past().last()
+            && resizes
+            && applied
+        {
+            let now = self.ring.continuum();
+            let history = History::next(history, past, &self.continuum, &now);
+            (self.history, self.continuum) = (Some(Arc::new(history)), now);
+        } else if forgotten > 0 {
+            self.history = history.and_then(|history| history.without(forgotten)).map(Arc::new);
+        }
     }
 }
 
@@ -89,7 +117,8 @@ impl Kept for RingValue {
     }
 
     fn bytes_held(&self) -> usize {
-        size_of::<Self>() + self.ring.heap_bytes() + self.continuum.heap_bytes()
+        let history = self.history.as_ref().map_or(0, |history| history.heap_bytes());
+        size_of::<Self>() + self.ring.heap_bytes() + self.continuum.heap_bytes() + history
     }
 
     fn seen(db: i32, key: &[u8]) {
@@ -291,17 +320,12 @@ unsafe extern "C" fn copy<T: Kept>(
 
 impl Key {
     fn value_pointer<T: Kept>(&self) -> Result<Option<*mut T>, Error> {
-        match self.kind() {
-            Kind::Empty => return Ok(None),
-            Kind::Module => {}
-            Kind::Stream | Kind::Other => return Err(Error::WrongType),
-        }
-        // SAFETY: the key is open and holds a module value; its type is checked before the cast.
+        // SAFETY: the key is open; for a null pointer, and for what is no module's value, the server
+        // answers null. The type is checked before the cast.
         unsafe {
-            if api!(RedisModule_ModuleTypeGetType)(self.raw())
-                != T::handle().load(Ordering::Relaxed)
-            {
-                return Err(Error::WrongType);
+            let handle = api!(RedisModule_ModuleTypeGetType)(self.raw());
+            if handle.is_null() || handle != T::handle().load(Ordering::Relaxed) {
+                return if self.kind() == Kind::Empty { Ok(None) } else { Err(Error::WrongType) };
             }
             let value = api!(RedisModule_ModuleTypeGetValue)(self.raw());
             Ok((!value.is_null()).then_some(value.cast()))
@@ -347,6 +371,7 @@ impl Ctx {
                 return Err(Error::Bug("the server refused a value"));
             }
         }
+        self.signal_modified(name);
         Ok(())
     }
 }

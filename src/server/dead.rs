@@ -44,7 +44,7 @@ impl Ctx {
     /// [`Error::WrongType`]; nothing has changed then.
     pub(crate) fn write_letter(&self, place: &Place, letter: &Letter<'_>) -> Result<(), Error> {
         let name = place.letters();
-        self.open_read(&name).stream()?;
+        let key = self.open_write(&name);
         let failure = letter.failure;
         let before = pair("id", failure.id.to_string().as_bytes());
         let after = [
@@ -61,8 +61,9 @@ impl Ctx {
         for (field, value) in &after {
             fields.extend([field.raw(), value.raw()]);
         }
-        let id = self.append(&name, &mut fields, || Ok(EventId::ZERO))?;
-        self.replicate_event(&name, id, &mut fields);
+        let added = self.append(&key, &name, &mut fields, || Ok(EventId::ZERO))?;
+        self.signal_modified(&name);
+        self.replicate_event(&name, added.id, &mut fields);
         Ok(())
     }
 

@@ -3,21 +3,22 @@
 //! Where delivery is plain (no exceptions, no types) entries are passed on unread. Otherwise the
 //! rules of [`crate::model::delivery`] decide step by step.
 
-use super::counters;
+use super::barriers::Barriers;
 use super::ctx::Ctx;
+use super::fresh::{Given, Head};
 use super::key::Key;
 use super::state::Place;
 use super::stream::{Entries, Event};
-use super::{sweep, waiting};
+use super::tail::{Last, Stand};
+use super::{alarm, counters, sweep, waiting};
 use crate::model::delivery::{self, Source, Step, step, step_unowned};
 use crate::model::effect::Change;
 use crate::model::error::Error;
-use crate::model::failure::Failure;
 use crate::model::ids::EventId;
-use crate::model::lease::{Caller, Now};
+use crate::model::lease::Now;
 use crate::model::limits::MAX_SCAN;
 use crate::model::progress::Progress;
-use crate::model::rights::Ack;
+use crate::model::resize::Gate;
 
 /// Steps that one command takes at most. Each may look at [`MAX_SCAN`] entries, so a group that
 /// takes almost none of them is not drained by one command but goes on in the background.
@@ -32,10 +33,17 @@ pub(crate) enum Ready {
     Nothing,
     /// Nothing so far: a bounded step was taken, and more may lie behind it.
     Later,
+    /// Nothing before a barrier opens, see [`super::barriers`].
+    Closed,
+}
+
+/// What the rules are told of the barriers in front of a place.
+fn gate_of<'a>(barriers: Option<&'a Barriers>, place: &Place) -> Result<Gate<'a>, Error> {
+    barriers.map_or_else(|| Ok(Gate::open()), |barriers| barriers.gate(place))
 }
 
 /// A partition's stream, open for reading.
-struct Open<'k>(&'k Key);
+pub(super) struct Open<'k>(pub(super) &'k Key);
 
 impl Source for Open<'_> {
     type Entry = Event;
@@ -57,66 +65,58 @@ impl Ctx {
     ///
     /// # Errors
     /// [`Error::WrongType`].
-    pub(crate) fn deliver(&self, place: &Place, count: u64, now: Now) -> Result<bool, Error> {
+    pub(crate) fn deliver(
+        &self,
+        place: &Place,
+        count: u64,
+        now: Now,
+        stand: Stand,
+    ) -> Result<bool, Error> {
         let group = &place.line.group;
         let Some(stream) = self.open_read(&place.names.stream).stream()? else { return Ok(false) };
-        let plain = {
-            let state = self.open_state(&place.names);
-            let Some(progress) = state.progress(group)? else { return Ok(false) };
-            progress.is_plain(&place.group)
-        };
-        if plain {
-            return self.deliver_plain(place, &stream, count, now);
+        let barriers = self.barriers(place)?;
+        let mut state = self.open_state(&place.names);
+        let Some(progress) = state.progress_mut(group)? else { return Ok(false) };
+        let open = barriers.as_ref().is_none_or(Barriers::are_open);
+        if open && progress.is_plain(&place.group) {
+            return self.deliver_plain(place, &stream, progress, count, now, stand);
         }
-        self.deliver_by_steps(place, &stream, count, now)
+        drop(state);
+        let gate = gate_of(barriers.as_ref(), place)?;
+        self.deliver_by_steps(place, &stream, &gate, count, now)
     }
 
     fn deliver_plain(
         &self,
         place: &Place,
         stream: &Key,
+        progress: &mut Progress,
         count: u64,
         now: Now,
+        stand: Stand,
     ) -> Result<bool, Error> {
-        let group = &place.line.group;
-        let mut state = self.open_state(&place.names);
-        let Some(progress) = state.progress(group)? else { return Ok(false) };
         let Some(lease) = progress.lease() else { return Ok(false) };
-        let mut entries = Entries::after(stream, lease.position.max(progress.cursor()));
-        let Some(mut entry) = entries.next_entry() else { return Ok(false) };
-        self.reply_array(3);
-        self.reply_integer(place.line.partition.into());
-        self.reply_integer(progress.epoch());
-        let events = self.reply_array_of_unknown_length();
-        let mut given = 0;
-        let last = loop {
-            let (id, fields) = entry;
-            self.reply_event_start(id, fields);
-            // The reply promises this many strings, so a field that cannot be read is a null.
-            for _ in 0..fields {
-                match entries.next_field() {
-                    Some((name, value)) => {
-                        self.reply_string(name.raw());
-                        self.reply_string(value.raw());
-                    }
-                    None => {
-                        self.reply_null();
-                        self.reply_null();
-                    }
-                }
+        let after = lease.position.max(progress.cursor());
+        // Who was told that there is more finds it sooner from where it stands.
+        let stand = if lease.behind { stand.with_a_backlog() } else { stand };
+        let ready_to_wait = stand.is_ready_to_wait();
+        let head = Head { partition: place.line.partition, epoch: progress.epoch() };
+        let given = match stand.look(stream, after) {
+            Last::Passed => return Ok(false),
+            Last::Alone(event) => {
+                self.reply_head(head);
+                self.reply_array(1);
+                self.reply_event(&event, None);
+                Some(Given { first: event.id, last: event.id, count: 1, more: false })
             }
-            given += 1;
-            if given == count {
-                break id;
-            }
-            match entries.next_entry() {
-                Some(next) => entry = next,
-                None => break id,
+            Last::OfMany => {
+                self.give_fresh(&place.names.stream, stream, head, after, count, ready_to_wait)?
             }
         };
-        self.end_array(events, given);
-        counters::DELIVERED.add(given);
-        state.volatile(group, |progress| progress.hand_out(last, given, given, now))?;
+        progress.be_behind(given.is_some_and(|given| given.more));
+        let Some(Given { first, last, count, .. }) = given else { return Ok(false) };
+        counters::DELIVERED.add(count);
+        progress.hand_out(Some(first), last, count, count, now);
         Ok(true)
     }
 
@@ -124,15 +124,17 @@ impl Ctx {
         &self,
         place: &Place,
         stream: &Key,
+        gate: &Gate<'_>,
         count: u64,
         now: Now,
     ) -> Result<bool, Error> {
         let group = &place.line.group;
         for _ in 0..MAX_STEPS {
             let mut state = self.open_state(&place.names);
+            state.volatile(group, |progress| progress.look(gate, now))?;
             let Some(progress) = state.progress(group)? else { return Ok(false) };
             let epoch = progress.epoch();
-            let Some(step) = step(progress, &place.group, &Open(stream), now, count) else {
+            let Some(step) = step(progress, &place.group, gate, &Open(stream), now, count) else {
                 return Ok(false);
             };
             match step {
@@ -148,17 +150,20 @@ impl Ctx {
                 }
                 Step::Give(events, last, scanned) => {
                     let attempt = |event: &Event| {
-                        progress.is_suspect(event.id).then(|| progress.attempts(event.id) + 1)
+                        let attempts = progress.attempts(event.id);
+                        progress.is_suspect(event.id).then(|| attempts.saturating_add(1))
                     };
                     let shown: Vec<_> =
                         events.iter().map(|event| (event, attempt(event))).collect();
                     self.reply_events(place, epoch, &shown);
+                    let first = events.first().map(|event| event.id);
                     let given = events.len() as u64;
-                    state.volatile(group, |p| p.hand_out(last, scanned, given, now))?;
+                    state.volatile(group, |p| p.hand_out(first, last, scanned, given, now))?;
                     return Ok(true);
                 }
                 Step::Nothing(last, scanned) => {
-                    state.volatile(group, |p| p.hand_out(last, scanned, 0, now))?;
+                    alarm::nothing_given(self, place, progress.exceptions().len(), now);
+                    state.volatile(group, |p| p.hand_out(None, last, scanned, 0, now))?;
                     return Ok(false);
                 }
             }
@@ -177,44 +182,66 @@ impl Ctx {
         let Some(stream) = self.open_read(&place.names.stream).stream()? else {
             return Ok(Ready::Nothing);
         };
+        // Only who has something to hand out has to know what stands in front of it.
+        let mut barriers = None;
         for _ in 0..MAX_STEPS {
+            let found = self.find_any(place, &stream, owned)?;
+            if found == Some(false) {
+                return Ok(Ready::Nothing);
+            }
+            if barriers.is_none() {
+                barriers = Some(self.barriers(place)?);
+            }
+            let barriers = barriers.as_ref().and_then(Option::as_ref);
+            if found == Some(true) && barriers.is_none_or(Barriers::are_open) {
+                return Ok(Ready::Work);
+            }
+            let gate = gate_of(barriers, place)?;
             let mut state = self.open_state(&place.names);
+            state.volatile(group, |progress| progress.look(&gate, now))?;
             let beginning = place.beginning();
             let progress = state.progress(group)?.unwrap_or(&beginning);
             let era = waiting::era();
             let lease = progress.lease().filter(|lease| owned && lease.era == era);
-            if progress.is_plain(&place.group) {
-                let cursor = progress.cursor();
-                let after = lease.map_or(cursor, |lease| lease.position.max(cursor));
-                let found = Entries::after(&stream, after).next_entry().is_some();
-                return Ok(if found { Ready::Work } else { Ready::Nothing });
-            }
             let step = match lease {
-                Some(_) => step(progress, &place.group, &Open(&stream), now, 1),
-                None => Some(step_unowned(progress, &place.group, &Open(&stream), now)),
+                Some(_) => step(progress, &place.group, &gate, &Open(&stream), now, 1),
+                None => Some(step_unowned(progress, &place.group, &gate, &Open(&stream), now)),
             };
             match step {
                 None => return Ok(Ready::Nothing),
                 Some(Step::Redeliver(..) | Step::Give(..)) => return Ok(Ready::Work),
                 Some(Step::Nothing(last, scanned)) => {
                     if lease.is_some() {
-                        state.volatile(group, |p| p.hand_out(last, scanned, 0, now))?;
+                        state.volatile(group, |p| p.hand_out(None, last, scanned, 0, now))?;
                     }
-                    return Ok(if scanned < MAX_SCAN { Ready::Nothing } else { Ready::Later });
+                    return Ok(match gate.is_open() {
+                        _ if scanned >= MAX_SCAN => Ready::Later,
+                        false => Ready::Closed,
+                        true => Ready::Nothing,
+                    });
                 }
                 Some(Step::Change(change)) => {
-                    let begins = state.progress(group)?.is_none();
                     drop(state);
-                    if begins {
-                        // Epoch 0 is nobody's; with it the group has progress that can change.
-                        let start = place.group.start(place.line.partition);
-                        self.change(place, Change::Epoch { epoch: 0, start })?;
-                    }
+                    self.begin(place)?;
                     self.change(place, change)?;
                 }
             }
         }
         Ok(Ready::Later)
+    }
+
+    /// Where delivery is plain: whether there is any entry to hand out. None where it is not.
+    fn find_any(&self, place: &Place, stream: &Key, owned: bool) -> Result<Option<bool>, Error> {
+        let state = self.open_state(&place.names);
+        let beginning = place.beginning();
+        let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+        if !progress.is_plain(&place.group) {
+            return Ok(None);
+        }
+        let (cursor, era) = (progress.cursor(), waiting::era());
+        let lease = progress.lease().filter(|lease| owned && lease.era == era);
+        let after = lease.map_or(cursor, |lease| lease.position.max(cursor));
+        Ok(Some(Entries::after(stream, after).next_entry().is_some()))
     }
 
     /// Something was answered under the lease of `place`. If EVQ.CONSUME * took it, it is anybody's
@@ -247,83 +274,25 @@ impl Ctx {
         Ok(())
     }
 
-    /// Decides an EVQ.ACK, see [`delivery::ack`].
-    ///
-    /// # Errors
-    /// As [`Progress::ack`].
-    pub(crate) fn decide_ack(
-        &self,
-        place: &Place,
-        progress: &Progress,
-        caller: &Caller,
-        id: EventId,
-    ) -> Result<Ack, Error> {
-        let scene = waiting::scene(&place.line, Some(progress));
-        if progress.is_plain(&place.group) {
-            return progress.ack(caller, scene, id);
-        }
-        match self.open_read(&place.names.stream).stream() {
-            Ok(Some(stream)) => {
-                delivery::ack(progress, &place.group, &Open(&stream), caller, scene, id)
-            }
-            _ => progress.ack(caller, scene, id),
-        }
-    }
-
-    /// Who is to blame if the lease of `place` is lost now, see [`delivery::loss`]. A key of another
-    /// type has nothing in flight.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`] for the delivery state.
-    pub(crate) fn loss(&self, place: &Place, now: Now) -> Result<Option<(Event, Change)>, Error> {
-        let Ok(Some(stream)) = self.open_read(&place.names.stream).stream() else {
-            return Ok(None);
-        };
-        let state = self.open_state(&place.names);
-        let progress = state.progress(&place.line.group)?;
-        Ok(progress.and_then(|p| delivery::loss(p, &place.group, &Open(&stream), now)))
-    }
-
-    /// Decides an EVQ.NACK, see [`delivery::nack`].
-    ///
-    /// # Errors
-    /// [`Error::WrongType`], and the decision's own.
-    pub(crate) fn failure(
-        &self,
-        place: &Place,
-        id: EventId,
-        delay_ms: Option<u64>,
-        now: Now,
-    ) -> Result<Option<(Event, Failure)>, Error> {
-        let Some(stream) = self.open_read(&place.names.stream).stream()? else { return Ok(None) };
-        let state = self.open_state(&place.names);
-        let progress = state.progress(&place.line.group)?.ok_or(Error::Fenced)?;
-        delivery::nack(progress, &place.group, &Open(&stream), now, id, delay_ms)
-    }
-
     fn reply_events(&self, place: &Place, epoch: u64, events: &[(&Event, Option<u32>)]) {
-        self.reply_array(3);
-        self.reply_integer(place.line.partition.into());
-        self.reply_integer(epoch);
+        self.reply_head(Head { partition: place.line.partition, epoch });
         self.reply_array(events.len());
         for (event, attempt) in events {
-            let fields = event.fields.len() + usize::from(attempt.is_some());
-            self.reply_event_start(event.id, fields);
-            for (name, value) in &event.fields {
-                self.reply_string(name.raw());
-                self.reply_string(value.raw());
-            }
-            if let Some(attempt) = attempt {
-                self.reply_bytes(b"attempt");
-                self.reply_bytes(attempt.to_string().as_bytes());
-            }
+            self.reply_event(event, *attempt);
         }
         counters::DELIVERED.add(events.len() as u64);
     }
 
-    fn reply_event_start(&self, id: EventId, fields: usize) {
-        self.reply_array(2);
-        self.reply_id(id);
-        self.reply_array(fields * 2);
+    fn reply_event(&self, event: &Event, attempt: Option<u32>) {
+        let fields = event.fields.len() + usize::from(attempt.is_some());
+        self.reply_event_start(event.id, fields);
+        for (name, value) in &event.fields {
+            self.reply_bytes(name.bytes());
+            self.reply_bytes(value.bytes());
+        }
+        if let Some(attempt) = attempt {
+            self.reply_bytes(b"attempt");
+            self.reply_bytes(attempt.to_string().as_bytes());
+        }
     }
 }

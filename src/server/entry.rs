@@ -5,6 +5,7 @@ use std::any::Any;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::alarm;
 use super::args::Args;
 use super::ctx::Ctx;
 use super::ffi::{OK, raw};
@@ -41,7 +42,10 @@ pub(crate) unsafe extern "C" fn enter<C: Command>(
 pub(crate) fn reply_outcome(ctx: &Ctx, body: impl FnOnce() -> Result<(), Error>) {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => ctx.reply_error(&error),
+        Ok(Err(error)) => {
+            alarm::refused(ctx, &error);
+            ctx.reply_error(&error);
+        }
         Err(_) => ctx.reply_error(&Error::Bug("a panic was caught; the server's log has it")),
     }
 }

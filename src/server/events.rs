@@ -1,18 +1,19 @@
-//! What the server tells the module: a connection closed, the role changed, databases were emptied
-//! or swapped, a key got another name or database.
+//! What the server tells the module: a connection closed, the role changed, databases were loaded,
+//! emptied or swapped, a key came to be, or got another name or database.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use super::ctx::Ctx;
 use super::ffi::{OK, raw};
 use super::text::bytes_of;
-use super::{connections, known, sweep, waiting};
+use super::{connections, generations, idle, known, sweep, waiting};
 use crate::model::keys::parse_ring_key;
 
 /// Subscribes; false if the server refuses.
 pub(crate) fn subscribe(ctx: &Ctx) -> bool {
     subscribe_one(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, on_client_change)
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, on_role_change)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_LOADING, on_loading)
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_FLUSHDB, on_flush)
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_SWAPDB, on_swap)
         && subscribe_to_keys(ctx)
@@ -60,12 +61,33 @@ unsafe extern "C" fn on_client_change(
 }
 
 unsafe extern "C" fn on_role_change(
-    _ctx: *mut raw::RedisModuleCtx,
+    ctx: *mut raw::RedisModuleCtx,
     _event: raw::RedisModuleEvent,
     _what: u64,
     _data: *mut c_void,
 ) {
-    let _ = std::panic::catch_unwind(waiting::new_era);
+    let _ = std::panic::catch_unwind(|| {
+        waiting::new_era();
+        begin_to_act(&Ctx::new(ctx));
+    });
+}
+
+unsafe extern "C" fn on_loading(
+    ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    what: u64,
+    _data: *mut c_void,
+) {
+    if what == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
+        let _ = std::panic::catch_unwind(|| begin_to_act(&Ctx::new(ctx)));
+    }
+}
+
+/// There are rings to look after that nobody has asked for yet.
+fn begin_to_act(ctx: &Ctx) {
+    let now = ctx.now();
+    idle::begin_anew(now);
+    generations::tidy_soon(ctx);
 }
 
 unsafe extern "C" fn on_flush(
@@ -91,11 +113,15 @@ unsafe extern "C" fn on_swap(
         // SAFETY: this event's data is the swap's info.
         let swap = unsafe { &*data.cast::<raw::RedisModuleSwapDbInfo>() };
         let (one, other) = (swap.dbnum_first, swap.dbnum_second);
-        let _ = std::panic::catch_unwind(|| known::swap(one, other));
+        let _ = std::panic::catch_unwind(|| {
+            known::swap(one, other);
+            connections::swap(one, other);
+        });
     }
 }
 
-/// RENAME and MOVE bring a ring under a name without any call to its type.
+/// RENAME and MOVE bring a ring under a name without any call to its type, RESTORE and COPY without
+/// anybody who could look after it.
 unsafe extern "C" fn on_key_event(
     ctx: *mut raw::RedisModuleCtx,
     _class: c_int,
@@ -105,12 +131,14 @@ unsafe extern "C" fn on_key_event(
     let _ = std::panic::catch_unwind(|| {
         // SAFETY: the server passes text that ends with NUL.
         let event = unsafe { CStr::from_ptr(event) };
-        if event != c"rename_to" && event != c"move_to" {
+        if ![c"rename_to", c"move_to", c"restore", c"copy_to"].contains(&event) {
             return;
         }
         // SAFETY: the key's name is valid for this call.
         if let Some(ring) = parse_ring_key(unsafe { bytes_of(key) }) {
-            known::note(Ctx::new(ctx).db(), &ring);
+            let ctx = Ctx::new(ctx);
+            known::note(ctx.db(), &ring);
+            generations::tidy_soon(&ctx);
         }
     });
     OK

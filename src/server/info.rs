@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 
 use super::ctx::Ctx;
 use super::ffi::{OK, raw};
-use super::{counters, known, load, waiting};
+use super::{counters, known, load, retention, waiting};
 
 /// Registers the section; false if the server refuses.
 pub(crate) fn register(ctx: &Ctx) -> bool {
@@ -21,6 +21,10 @@ unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c
     // A panic ends here: the section is then shorter.
     let _ = catch_unwind(|| {
         let waiting = waiting::totals();
+        // A context only to read the clock by.
+        let retention = retention::overview(Ctx::new(std::ptr::null_mut()).now());
+        let (idlest, idlest_ms) = retention.idlest.unwrap_or_default();
+        let idlest = std::ffi::CString::new(idlest).unwrap_or_default();
         // SAFETY: the context is valid for this call; every name is static.
         unsafe {
             if api!(RedisModule_InfoAddSection)(ctx, std::ptr::null()) != OK {
@@ -38,6 +42,11 @@ unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c
             for counter in counters::ALL {
                 field(counter.name, counter.get());
             }
+            field(c"trim_longest_us", retention.longest_us);
+            field(c"trim_held_up_partitions", retention.held_up);
+            let name = c"trim_held_up_by_idlest";
+            api!(RedisModule_InfoAddFieldCString)(ctx, name.as_ptr(), idlest.as_ptr());
+            field(c"trim_held_up_by_idlest_ms", idlest_ms);
         }
     });
 }

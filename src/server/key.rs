@@ -1,10 +1,16 @@
-//! Open keys. A key is closed when its guard drops, which is also when the server wakes clients
-//! that wait for it, so guards are kept short.
+//! Open keys. A key that was open for writing is closed when its guard drops, which is also when
+//! the server wakes clients that wait for it, so guards are kept short.
 //!
-//! Closing a key that was opened for writing invalidates WATCH and client tracking even if nothing
-//! changed. So everything here opens for reading; values of our own types are changed in place and
-//! announced with [`Ctx::signal_modified`], and only what creates a value opens for writing.
+//! One that was open for reading is kept until the call ends, because the same few keys are opened
+//! again and again and each time costs a look-up. What may put another value under a name, or
+//! remove it, comes through here and closes what is kept first.
+//!
+//! WATCH and client tracking learn of a change from [`Ctx::signal_modified`] alone: the module's
+//! options say that closing a key that was open for writing means nothing. So what is refused after
+//! that invalidates nobody. Values of our own types are changed in place, in keys open for reading;
+//! only what appends to a stream or creates a value opens for writing.
 
+use std::cell::RefCell;
 use std::ffi::c_int;
 
 use super::ctx::Ctx;
@@ -14,7 +20,69 @@ use crate::model::error::Error;
 
 /// An open key.
 #[derive(Debug)]
-pub(crate) struct Key(*mut raw::RedisModuleKey);
+pub(crate) struct Key {
+    raw: *mut raw::RedisModuleKey,
+    /// What it was opened by, if it may be kept. The server's string lives as long as the key.
+    opened: Option<Opened>,
+}
+
+/// A context, its database then, and a name: all only to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Opened {
+    ctx: *mut raw::RedisModuleCtx,
+    db: c_int,
+    name: *mut raw::RedisModuleString,
+}
+
+/// Keys that are kept at most, for a command that looks at every partition of a ring.
+const MAX_KEPT: usize = 8;
+
+/// A key that nobody uses and that is still open for reading.
+type Kept = Option<(Opened, *mut raw::RedisModuleKey)>;
+
+#[derive(Clone, Copy)]
+struct KeptKeys {
+    keys: [Kept; MAX_KEPT],
+    /// How many they are: the first so many.
+    count: usize,
+}
+
+thread_local! {
+    static KEPT: RefCell<KeptKeys> =
+        const { RefCell::new(KeptKeys { keys: [None; MAX_KEPT], count: 0 }) };
+}
+
+fn take_kept(opened: Opened) -> Option<*mut raw::RedisModuleKey> {
+    KEPT.with_borrow_mut(|kept| {
+        let keys = kept.keys.get_mut(..kept.count)?;
+        let at = keys.iter().position(|key| key.is_some_and(|(other, _)| other == opened))?;
+        kept.count -= 1;
+        keys.swap(at, kept.count);
+        let (_, key) = keys.last_mut()?.take()?;
+        Some(key)
+    })
+}
+
+/// False if there is no room.
+fn keep(opened: Opened, key: *mut raw::RedisModuleKey) -> bool {
+    KEPT.with_borrow_mut(|kept| {
+        let Some(slot) = kept.keys.get_mut(kept.count) else { return false };
+        *slot = Some((opened, key));
+        kept.count += 1;
+        true
+    })
+}
+
+/// Closes what is kept.
+pub(super) fn close_kept() {
+    KEPT.with_borrow_mut(|kept| {
+        for (_, key) in kept.keys.iter_mut().take(kept.count).filter_map(Option::take) {
+            // SAFETY: an open key that nobody uses; its context is still valid.
+            unsafe { api!(RedisModule_CloseKey)(key) };
+        }
+        kept.count = 0;
+    });
+}
 
 /// What an open key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +100,13 @@ pub(crate) enum Kind {
 impl Key {
     /// The pointer to lend to the server.
     pub(crate) fn raw(&self) -> *mut raw::RedisModuleKey {
-        self.0
+        self.raw
     }
 
     /// What the key holds.
     pub(crate) fn kind(&self) -> Kind {
         // SAFETY: the key is open; the server answers "empty" for a null pointer.
-        match unsafe { api!(RedisModule_KeyType)(self.0) } as isize {
+        match unsafe { api!(RedisModule_KeyType)(self.raw) } as isize {
             raw::REDISMODULE_KEYTYPE_EMPTY => Kind::Empty,
             raw::REDISMODULE_KEYTYPE_STREAM => Kind::Stream,
             raw::REDISMODULE_KEYTYPE_MODULE => Kind::Module,
@@ -61,33 +129,41 @@ impl Key {
     /// The number of elements.
     pub(crate) fn length(&self) -> u64 {
         // SAFETY: the key is open; the server answers 0 for a null pointer.
-        unsafe { api!(RedisModule_ValueLength)(self.0) as u64 }
+        unsafe { api!(RedisModule_ValueLength)(self.raw) as u64 }
     }
 }
 
 impl Drop for Key {
     fn drop(&mut self) {
-        if !self.0.is_null() {
-            // SAFETY: opened by `open`, and closed only here.
-            unsafe { api!(RedisModule_CloseKey)(self.0) };
+        // A key that does not exist is null when it is opened for reading: nothing to keep.
+        if self.raw.is_null() {
+            return;
+        }
+        let kept = self.opened.is_some_and(|opened| keep(opened, self.raw));
+        if !kept {
+            // SAFETY: opened by `open`, and closed only once: here, or when it was kept.
+            unsafe { api!(RedisModule_CloseKey)(self.raw) };
         }
     }
 }
 
 impl Ctx {
-    fn open(&self, name: &Text, mode: u32) -> Key {
+    fn open(&self, name: &Text, mode: u32) -> *mut raw::RedisModuleKey {
         // SAFETY: the context and the name are valid; the key is closed by the guard.
-        Key(unsafe { api!(RedisModule_OpenKey)(self.raw(), name.raw(), mode as c_int) }.cast())
+        unsafe { api!(RedisModule_OpenKey)(self.raw(), name.raw(), mode as c_int) }.cast()
     }
 
     /// Opens a key for reading.
     pub(crate) fn open_read(&self, name: &Text) -> Key {
-        self.open(name, raw::REDISMODULE_READ)
+        let opened = Opened { ctx: self.raw(), db: self.db(), name: name.raw() };
+        let raw = take_kept(opened).unwrap_or_else(|| self.open(name, raw::REDISMODULE_READ));
+        Key { raw, opened: Some(opened) }
     }
 
-    /// Opens a key for writing: only where something will certainly be written.
+    /// Opens a key for writing. Whoever then changes it calls [`Ctx::signal_modified`].
     pub(crate) fn open_write(&self, name: &Text) -> Key {
-        self.open(name, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE)
+        close_kept();
+        Key { raw: self.open(name, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE), opened: None }
     }
 
     /// Tells WATCH and client tracking that the value of `name` has changed in place.
@@ -102,7 +178,7 @@ impl Ctx {
     /// [`Error::Bug`] if the server refuses.
     pub(crate) fn unlink(&self, names: &[&Text]) -> Result<(), Error> {
         let mut raw_names: Vec<_> = names.iter().map(|name| name.raw()).collect();
-        self.call_replicated(c"UNLINK", &mut raw_names)
+        self.call_replicated(c"UNLINK", &mut raw_names).map(drop)
     }
 
     /// Deletes one entry of a stream as XDEL does, replicated.
@@ -110,14 +186,25 @@ impl Ctx {
     /// # Errors
     /// [`Error::Bug`] if the server refuses.
     pub(crate) fn delete_entry(&self, stream: &Text, id: &Text) -> Result<(), Error> {
-        self.call_replicated(c"XDEL", &mut [stream.raw(), id.raw()])
+        self.call_replicated(c"XDEL", &mut [stream.raw(), id.raw()]).map(drop)
+    }
+
+    /// Removes all entries of a stream below the id `below` as XTRIM does, replicated; how many.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if the server refuses.
+    pub(crate) fn trim_stream(&self, stream: &Text, below: &Text) -> Result<u64, Error> {
+        let (minid, exactly) = (Text::new(b"MINID"), Text::new(b"="));
+        let mut words = [stream.raw(), minid.raw(), exactly.raw(), below.raw()];
+        self.call_replicated(c"XTRIM", &mut words)
     }
 
     fn call_replicated(
         &self,
         command: &std::ffi::CStr,
         arguments: &mut [*mut raw::RedisModuleString],
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
+        close_kept();
         // SAFETY: "!" replicates, "v" takes an array of strings and its length; all are valid.
         unsafe {
             let reply = api!(RedisModule_Call)(
@@ -130,9 +217,10 @@ impl Ctx {
             if reply.is_null() {
                 return Err(Error::Bug("the server refused a command"));
             }
+            let count = api!(RedisModule_CallReplyInteger)(reply);
             api!(RedisModule_FreeCallReply)(reply);
+            Ok(count.try_into().unwrap_or(0))
         }
-        Ok(())
     }
 
     /// Publishes a keyspace event of a stream, as the native command would.
@@ -146,6 +234,8 @@ impl Ctx {
     }
 
     fn notify(&self, class: c_int, event: &std::ffi::CStr, name: &Text) {
+        // Another module that hears of it may do anything to any key.
+        close_kept();
         // SAFETY: the event ends with NUL, the name is valid.
         let sent = unsafe {
             api!(RedisModule_NotifyKeyspaceEvent)(self.raw(), class, event.as_ptr(), name.raw())

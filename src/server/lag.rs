@@ -3,17 +3,15 @@
 //! A group that is nearly up to date is counted entry by entry. For one that is far behind, what
 //! lies below its cursor is counted once and then kept by acknowledgements, and the stream's own
 //! length gives the rest; if anybody removes entries by hand the count is made again, a bounded
-//! step a look, and the answer says that it is not exact until then.
-
-use std::ffi::CStr;
+//! step a look, and the answer says that it is not exact until then. What one command looks at is
+//! bounded for all its groups and partitions together.
 
 use super::ctx::Ctx;
-use super::ffi::raw;
 use super::key::Key;
 use super::state::Place;
-use super::stream::{Entries, Event};
+use super::stream::Entries;
 use super::sweep;
-use super::text::Text;
+use super::xinfo::Info;
 use crate::model::delivery::Entry;
 use crate::model::error::Error;
 use crate::model::exceptions::State;
@@ -31,20 +29,42 @@ pub(crate) struct Lag {
     pub(crate) exact: bool,
 }
 
-/// What the server knows about a stream.
-#[derive(Clone, Copy, Debug, Default)]
-struct Info {
-    length: u64,
-    added: u64,
-    first: EventId,
+/// How many entries may still be looked at.
+#[derive(Debug)]
+pub(crate) struct Budget(u64);
+
+/// Entries that are looked at for each group and partition, whatever there is left for all. Of a group
+/// with types each has to be read.
+fn near(place: &Place) -> u64 {
+    if place.group.types.is_empty() { 100 } else { 10 }
+}
+
+impl Budget {
+    /// What one command has, or one step in the background: some milliseconds.
+    pub(crate) fn new() -> Self {
+        Self(2 * MAX_SCAN)
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+
+    fn allowed(&self, place: &Place) -> u64 {
+        self.0.clamp(near(place), MAX_SCAN)
+    }
+
+    fn spend(&mut self, entries: u64) {
+        self.0 = self.0.saturating_sub(entries);
+    }
 }
 
 impl Ctx {
-    /// The lag of a group in a partition. Takes at most a few milliseconds.
+    /// The lag of a group in a partition.
     ///
     /// # Errors
     /// [`Error::WrongType`].
-    pub(crate) fn lag(&self, place: &Place) -> Result<Lag, Error> {
+    pub(crate) fn lag(&self, place: &Place, budget: &mut Budget) -> Result<Lag, Error> {
         let Some(stream) = self.open_read(&place.names.stream).stream()? else {
             return Ok(Lag { events: 0, exact: true });
         };
@@ -52,20 +72,42 @@ impl Ctx {
         let beginning = place.beginning();
         let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
         let passed = unfinished_below(progress, &stream);
-        if let Some(above) = count_above(place, progress, &stream) {
-            return Ok(Lag { events: above + passed, exact: true });
+        let exactly = |above: u64| Ok(Lag { events: above + passed, exact: true });
+        if let (Some(above), _) = count_above(place, progress, &stream, near(place)) {
+            return exactly(above);
         }
-        let info = self.info_of(&place.names.stream)?;
-        let stamp = (info.added.saturating_sub(info.length), info.first);
+        // Entries of types that the group does not take are only told apart by reading them.
+        let typed = !place.group.types.is_empty();
+        let first = Entries::first(&stream).next_entry().map(|(id, _)| id);
+        let finished = finished_above(progress, first.unwrap_or(EventId::MAX));
+        if !typed && first.is_some_and(|first| progress.cursor() < first) {
+            return exactly(stream.length().saturating_sub(finished));
+        }
+        let info = Info::of(self, &place.names.stream)?;
+        let stamp = info.stamp();
         let kept = progress
             .counted()
             .filter(|counted| counted.stamp == stamp && counted.cursor <= progress.cursor());
-        let start = Counted { cursor: EventId::ZERO, below: 0, stamp };
-        let (counted, done) = count_below(progress, &stream, kept.unwrap_or(start));
-        let finished = finished_above(progress);
-        let events = info.length.saturating_sub(counted.below).saturating_sub(finished) + passed;
-        // Entries of types that the group does not take are only told apart by reading them.
-        let exact = done && place.group.types.is_empty();
+        let above =
+            |counted: Counted| info.length.saturating_sub(counted.below).saturating_sub(finished);
+        if let Some(counted) = kept.filter(|counted| counted.cursor == progress.cursor())
+            && !typed
+        {
+            return exactly(above(counted));
+        }
+        let (found, entries) = count_above(place, progress, &stream, budget.allowed(place));
+        budget.spend(entries);
+        let (counted, done) = if found.is_some() {
+            let below = info.length.saturating_sub(entries);
+            (Counted { cursor: progress.cursor(), below, stamp }, true)
+        } else {
+            let start = kept.unwrap_or(Counted { cursor: EventId::ZERO, below: 0, stamp });
+            let step = count_below(progress, &stream, start, budget.allowed(place));
+            budget.spend(step.0.below - start.below);
+            step
+        };
+        let events = found.unwrap_or_else(|| above(counted)) + passed;
+        let exact = found.is_some() || (done && !typed);
         state.volatile(&place.line.group, |progress| progress.set_counted(counted))?;
         if !done {
             sweep::count_on(self, place);
@@ -73,117 +115,81 @@ impl Ctx {
         Ok(Lag { events, exact })
     }
 
-    /// The oldest event that the group has not finished.
+    /// The oldest event that the group has not finished, if it is among those that may be looked at.
     ///
     /// # Errors
     /// [`Error::WrongType`].
-    pub(crate) fn oldest_unfinished(&self, place: &Place) -> Result<Option<EventId>, Error> {
+    pub(crate) fn oldest_unfinished(
+        &self,
+        place: &Place,
+        budget: &mut Budget,
+    ) -> Result<Option<EventId>, Error> {
         let Some(stream) = self.open_read(&place.names.stream).stream()? else { return Ok(None) };
         let state = self.open_state(&place.names);
         let beginning = place.beginning();
         let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
         let exceptions = progress.exceptions();
         let open = exceptions.iter().filter(|(_, exception)| exception.state != State::Finished);
-        let excepted = open.map(|(id, _)| id).find(|id| Event::read(&stream, *id).is_some());
-        let mut entries = Entries::after(&stream, progress.cursor());
-        let mut next = None;
-        for _ in 0..MAX_SCAN {
-            let Some(event) = entries.next_event() else { break };
-            if place.group.takes(event.kind()) && exceptions.get(event.id).is_none() {
-                next = Some(event.id);
-                break;
-            }
+        let excepted = open.map(|(id, _)| id).find(|id| Entries::has(&stream, *id));
+        let allowed = usize::try_from(budget.allowed(place)).unwrap_or(usize::MAX);
+        let mut looked_at = 0;
+        let next = Above::of(place, progress, &stream)
+            .take(allowed)
+            .inspect(|_| looked_at += 1)
+            .find(|(id, taken)| *taken && exceptions.get(*id).is_none());
+        budget.spend(looked_at);
+        Ok(excepted.into_iter().chain(next.map(|(id, _)| id)).min())
+    }
+}
+
+/// The entries above the cursor, and whether the group takes their types. Those of a group that takes
+/// all of them are not read.
+struct Above<'a> {
+    entries: Entries<'a>,
+    place: &'a Place,
+}
+
+impl<'a> Above<'a> {
+    fn of(place: &'a Place, progress: &Progress, stream: &'a Key) -> Self {
+        Self { entries: Entries::after(stream, progress.cursor()), place }
+    }
+}
+
+impl Iterator for Above<'_> {
+    type Item = (EventId, bool);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.place.group.types.is_empty() {
+            return self.entries.next_entry().map(|(id, _)| (id, true));
         }
-        Ok(excepted.into_iter().chain(next).min())
+        let event = self.entries.next_event()?;
+        Some((event.id, self.place.group.takes(event.kind())))
     }
+}
 
-    /// XINFO STREAM: the only way to learn how many entries were ever added.
-    fn info_of(&self, stream: &Text) -> Result<Info, Error> {
-        let word = Text::new(b"STREAM");
-        let mut arguments = [word.raw(), stream.raw()];
-        // SAFETY: "v" takes an array of strings and its length; the reply is freed below.
-        unsafe {
-            let reply = api!(RedisModule_Call)(
-                self.raw(),
-                c"XINFO".as_ptr(),
-                c"v".as_ptr(),
-                arguments.as_mut_ptr(),
-                arguments.len(),
-            );
-            if reply.is_null() {
-                return Err(Error::Bug("the server refused XINFO"));
-            }
-            let first = element_after(reply, c"recorded-first-entry-id").map(text_of);
-            let info = Info {
-                length: element_after(reply, c"length").map_or(0, integer_of),
-                added: element_after(reply, c"entries-added").map_or(0, integer_of),
-                first: first.and_then(|text| EventId::parse(&text)).unwrap_or_default(),
-            };
-            api!(RedisModule_FreeCallReply)(reply);
-            Ok(info)
+/// Entries above the cursor that the group has to finish, if there are no more than `most` to look at,
+/// and how many were.
+fn count_above(place: &Place, progress: &Progress, stream: &Key, most: u64) -> (Option<u64>, u64) {
+    let (mut above, mut entries) = (0, 0);
+    for (id, taken) in Above::of(place, progress, stream) {
+        if entries == most {
+            return (None, entries);
         }
+        entries += 1;
+        above += u64::from(taken && !is_finished(progress, id));
     }
-}
-
-type Reply = *mut raw::RedisModuleCallReply;
-
-/// The value after the name `name` in a flat array of names and values.
-fn element_after(reply: Reply, name: &CStr) -> Option<Reply> {
-    // SAFETY: the reply is live; elements belong to it.
-    unsafe {
-        let length = api!(RedisModule_CallReplyLength)(reply);
-        let element = |index| api!(RedisModule_CallReplyArrayElement)(reply, index);
-        let at =
-            (0..length).step_by(2).find(|index| text_of(element(*index)) == name.to_bytes())?;
-        let value = element(at + 1);
-        (!value.is_null()).then_some(value)
-    }
-}
-
-fn text_of(reply: Reply) -> Vec<u8> {
-    let mut length = 0;
-    // SAFETY: the reply is live, and its text as long as it is.
-    unsafe {
-        let text = api!(RedisModule_CallReplyStringPtr)(reply, &mut length);
-        if text.is_null() {
-            return Vec::new();
-        }
-        std::slice::from_raw_parts(text.cast(), length).to_vec()
-    }
-}
-
-fn integer_of(reply: Reply) -> u64 {
-    // SAFETY: the reply is live.
-    unsafe { api!(RedisModule_CallReplyInteger)(reply) }.try_into().unwrap_or(0)
-}
-
-/// Entries above the cursor that the group has to finish, if there are few enough to look.
-fn count_above(place: &Place, progress: &Progress, stream: &Key) -> Option<u64> {
-    let typed = !place.group.types.is_empty();
-    let finished = |id| progress.exceptions().get(id).is_some_and(|e| e.state == State::Finished);
-    let mut entries = Entries::after(stream, progress.cursor());
-    let mut above = 0;
-    for _ in 0..MAX_SCAN {
-        let (id, taken) = if typed {
-            match entries.next_event() {
-                None => return Some(above),
-                Some(event) => (event.id, place.group.takes(event.kind())),
-            }
-        } else {
-            match entries.next_entry() {
-                None => return Some(above),
-                Some((id, _)) => (id, true),
-            }
-        };
-        above += u64::from(taken && !finished(id));
-    }
-    None
+    (Some(above), entries)
 }
 
 /// Counts on towards the cursor, a bounded step; true if it got there.
-fn count_below(progress: &Progress, stream: &Key, mut counted: Counted) -> (Counted, bool) {
+fn count_below(
+    progress: &Progress,
+    stream: &Key,
+    mut counted: Counted,
+    most: u64,
+) -> (Counted, bool) {
     let mut entries = Entries::after(stream, counted.cursor);
-    for _ in 0..MAX_SCAN {
+    for _ in 0..most {
         match entries.next_entry() {
             Some((id, _)) if id <= progress.cursor() => {
                 counted.cursor = id;
@@ -198,16 +204,19 @@ fn count_below(progress: &Progress, stream: &Key, mut counted: Counted) -> (Coun
     (counted, false)
 }
 
-fn finished_above(progress: &Progress) -> u64 {
+/// Entries above the cursor that are finished; those before the `first` one have gone.
+fn finished_above(progress: &Progress, first: EventId) -> u64 {
     let above = progress.exceptions().above(progress.cursor());
-    let finished =
-        |id: &EventId| progress.exceptions().get(*id).is_some_and(|e| e.state == State::Finished);
-    above.filter(finished).count() as u64
+    above.filter(|id| *id >= first && is_finished(progress, *id)).count() as u64
+}
+
+/// Whether an event above the cursor is finished all the same.
+fn is_finished(progress: &Progress, id: EventId) -> bool {
+    progress.exceptions().get(id).is_some_and(|e| e.state == State::Finished)
 }
 
 /// Exceptions that the cursor has passed and whose entries still exist.
 fn unfinished_below(progress: &Progress, stream: &Key) -> u64 {
     let passed = progress.exceptions().iter().filter(|(id, _)| *id <= progress.cursor());
-    let exists = |id: EventId| Event::read(stream, id).is_some();
-    passed.filter(|(id, e)| e.state != State::Finished && exists(*id)).count() as u64
+    passed.filter(|(id, e)| e.state != State::Finished && Entries::has(stream, *id)).count() as u64
 }

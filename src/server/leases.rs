@@ -6,7 +6,7 @@ use super::dead::Letter;
 use super::names::RingNames;
 use super::state::Place;
 use super::stream::Event;
-use super::{blocking, counters, waiting};
+use super::{alarm, blocking, counters, sweep, waiting};
 use crate::model::effect::Change;
 use crate::model::error::Error;
 use crate::model::failure::{Failure, Fate};
@@ -102,8 +102,15 @@ impl Ctx {
         let group = &place.line.group;
         let worker = {
             let state = self.open_state(&place.names);
-            let lease = state.progress(group)?.and_then(Progress::lease);
-            lease.filter(|lease| lease.era == waiting::era()).map(worker_of)
+            let progress = state.progress(group)?;
+            let lease = progress.and_then(Progress::lease);
+            let lease = lease.filter(|lease| lease.era == waiting::era());
+            if let (Some(lease), Some(progress)) = (lease, progress)
+                && !lease.is_idle(progress.cursor())
+            {
+                alarm::lease_lost(self, place, &worker_of(lease), now);
+            }
+            lease.map(worker_of)
         };
         let mut blamed = None;
         if let Some(worker) = worker
@@ -159,23 +166,27 @@ impl Ctx {
     ) -> Result<Answered, Error> {
         let group = &place.line.group;
         let mut state = self.open_state(&place.names);
-        let progress = state.progress(group)?.ok_or(Error::Fenced)?;
+        // Found once: it is looked for by the group's name.
+        let progress = state.progress_mut(group)?.ok_or(Error::Fenced)?;
         let shared = progress.lease().is_some_and(|lease| lease.shared);
+        place.group.activity.note(now);
         let finishes = self.decide_ack(place, progress, caller, id)? == Ack::Finishes;
         let watchful = !progress.is_plain(&place.group);
-        if let Some(partition) = state.partition()? {
-            if finishes {
-                partition.acknowledge(group, id);
-                self.signal_modified(&place.names.groups);
-                counters::ACKS.add(1);
-            }
-            if let Some(progress) = partition.get_mut(group) {
-                progress.renew(now);
-            }
+        let mut opens = false;
+        if finishes {
+            let (cursor, exceptions) = (progress.cursor(), progress.exceptions().len());
+            progress.finish(id);
+            opens = place.may_open(cursor, exceptions, progress);
+            self.signal_modified(&place.names.groups);
+            counters::ACKS.add(1);
         }
+        progress.renew(now);
         drop(state);
         if finishes && watchful {
             blocking::look_again(self, &place.line);
+        }
+        if opens {
+            sweep::soon(self);
         }
         Ok(Answered { finishes, shared: finishes && shared })
     }

@@ -57,14 +57,12 @@ pub(crate) unsafe fn start(
             return Err(format!("this server is too old, it lacks {}", missing.join(", ")));
         }
         log_panics();
-        // With it a short read while loading is an error that we see, not the server's end.
+        // With the first, a short read while loading is an error that we see, not the server's end;
+        // with the second, a key opened for writing counts as changed only when we say so.
+        let options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+            | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
         // SAFETY: the context is valid for this call.
-        unsafe {
-            api!(RedisModule_SetModuleOptions)(
-                ctx,
-                raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS as c_int,
-            );
-        }
+        unsafe { api!(RedisModule_SetModuleOptions)(ctx, options.cast_signed()) };
         // SAFETY: the server's arguments are valid for this call. They do not begin with a name.
         let args = unsafe { Args::new(argv, argc) };
         load(&Ctx::new(ctx), args.all())

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::text::Text;
 use crate::model::keys::{groups_key, ring_key, stream_key};
+use crate::model::limits::MAX_PARTITIONS;
 use crate::model::name::Name;
 
 /// Rings whose names are kept; past it all are dropped and made again when needed.
@@ -80,7 +81,8 @@ impl RingNames {
     pub(crate) fn partition(&self, p: u32) -> Rc<PartitionNames> {
         let index = p as usize;
         let mut partitions = self.partitions.borrow_mut();
-        if partitions.len() <= index {
+        // Whatever a number is read from, what is kept of it is bounded.
+        if partitions.len() <= index && p < MAX_PARTITIONS {
             partitions.resize_with(index + 1, || None);
         }
         let made = || {

@@ -1,13 +1,19 @@
 //! One event on its way into a stream: its fields in the server's own strings, without copies.
 
+use std::ptr::null_mut;
+use std::rc::Rc;
+
 use super::acl::{Access, User};
 use super::args::Args;
 use super::counters;
 use super::ctx::Ctx;
 use super::ffi::raw;
-use super::names::RingNames;
+use super::key::{Key, Kind};
+use super::names::PartitionNames;
 use super::rings::RingView;
+use super::stream::Added;
 use super::text::Text;
+use super::tick::Travels;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::ring::Payload;
@@ -26,10 +32,17 @@ thread_local! {
     };
 }
 
+/// Fields, as names and values, of an event without headers at most.
+const FEW: usize = 6;
+
 /// The fields of one event, in the order of the contract: `key`, `payload`, `type`, `h:<name>`.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    fields: Vec<*mut raw::RedisModuleString>,
+    /// Those of an event without headers: nothing is allocated for it.
+    few: [*mut raw::RedisModuleString; FEW],
+    used: usize,
+    /// All of them, if there are headers.
+    many: Vec<*mut raw::RedisModuleString>,
     /// Header names, which carry a prefix and so have to be made.
     _made: Vec<Text>,
 }
@@ -40,6 +53,8 @@ impl Draft {
     ///
     /// # Errors
     /// [`Error::Bug`] if a word does not exist.
+    // A result of this size that is handed over costs as much as what is done for it.
+    #[inline(always)]
     pub(crate) fn new(
         args: &Args<'_>,
         key: usize,
@@ -48,21 +63,33 @@ impl Draft {
         headers: &[(&[u8], usize)],
     ) -> Result<Self, Error> {
         let word = |index| args.string(index).ok_or(Error::Bug("a word that is not there"));
-        let mut fields = Vec::with_capacity(4 + 2 * (headers.len() + 1));
-        let mut made = Vec::new();
-        FIELD_NAMES.with(|names| {
-            fields.extend([names.key.raw(), word(key)?, names.payload.raw(), word(payload)?]);
-            if let Some(kind) = kind {
-                fields.extend([names.kind.raw(), word(kind)?]);
-            }
-            Ok(())
-        })?;
+        let (key, payload) = (word(key)?, word(payload)?);
+        let (mut few, mut used) = FIELD_NAMES.with(|names| {
+            let (kind, none) = (names.kind.raw(), null_mut());
+            ([names.key.raw(), key, names.payload.raw(), payload, kind, none], FEW - 2)
+        });
+        if let (Some(kind), Some(last)) = (kind, few.last_mut()) {
+            (*last, used) = (word(kind)?, FEW);
+        }
+        let (mut many, mut made) = (Vec::new(), Vec::new());
+        if !headers.is_empty() {
+            many.extend(few.iter().take(used));
+        }
         for (name, value) in headers {
             let name = Text::new(&[b"h:", *name].concat());
-            fields.extend([name.raw(), word(*value)?]);
+            many.extend([name.raw(), word(*value)?]);
             made.push(name);
         }
-        Ok(Self { fields, _made: made })
+        Ok(Self { few, used, many, _made: made })
+    }
+
+    /// Names and values in turn, as the server takes them.
+    pub(crate) fn fields(&mut self) -> &mut [*mut raw::RedisModuleString] {
+        if self.many.is_empty() {
+            self.few.get_mut(..self.used).unwrap_or_default()
+        } else {
+            &mut self.many
+        }
     }
 }
 
@@ -87,56 +114,85 @@ pub(crate) fn check_payload(accepts: Payload, payload: &[u8]) -> Result<(), Erro
         .map_err(|error| Error::Payload { line: error.line(), column: error.column() })
 }
 
+/// A partition that events are about to be appended to: its stream, open for writing.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The partition.
+    pub(crate) p: u32,
+    /// Its keys.
+    pub(crate) names: Rc<PartitionNames>,
+    pub(super) key: Key,
+    /// Whether the stream was there before.
+    pub(super) exists: bool,
+}
+
 impl Ctx {
-    /// Refuses to append to a partition: the user may not, a key is of another type, or a stream
-    /// that has yet to be made would have no id left. True if the stream exists.
+    /// Opens a partition to append to it, with everything checked that can refuse: the user may
+    /// not, a key is of another type, or a stream that has yet to be made would have no id left.
+    /// O(1).
     ///
     /// # Errors
     /// [`Error::NoPermission`], [`Error::WrongType`], [`Error::Exhausted`].
-    pub(crate) fn check_append(&self, user: &User, ring: &RingView, p: u32) -> Result<bool, Error> {
+    #[inline(always)]
+    pub(crate) fn target(&self, user: &User, ring: &RingView, p: u32) -> Result<Target, Error> {
         let names = ring.names.partition(p);
         user.check(&names.stream, Access::Insert)?;
-        let exists = self.open_read(&names.stream).stream()?.is_some();
-        if !exists {
-            self.floor(ring, p)?.next().ok_or(Error::Exhausted)?;
-        }
-        Ok(exists)
+        let key = self.open_write(&names.stream);
+        let exists = match key.kind() {
+            Kind::Stream => true,
+            Kind::Empty => {
+                self.floor(ring, p)?.next().ok_or(Error::Exhausted)?;
+                false
+            }
+            Kind::Module | Kind::Other => return Err(Error::WrongType),
+        };
+        Ok(Target { p, names, key, exists })
     }
 
-    /// Appends one event to partition `p`, replicates it and lets parked workers see it. O(1).
+    /// Appends the one event of this command, replicates it and lets parked workers see it. O(1).
+    ///
+    /// It travels as the command itself where its id follows from the stream and the ring's clock,
+    /// which shows `clock_ms`: a replica has the same and finds the same id (see [`super::replay`]).
     ///
     /// # Errors
-    /// [`Error::WrongType`], [`Error::Exhausted`]; nothing has changed then.
+    /// [`Error::Exhausted`]; nothing has changed then.
     pub(crate) fn produce(
         &self,
-        ring: &RingView,
-        p: u32,
+        ring: &mut RingView,
+        clock_ms: u64,
+        target: &Target,
         draft: &mut Draft,
     ) -> Result<EventId, Error> {
-        let names = ring.names.partition(p);
-        let stream = &names.stream;
-        let id = self.append(stream, &mut draft.fields, || self.floor(ring, p))?;
-        self.replicate_event(stream, id, &mut draft.fields);
-        counters::TRIGGERED.add(1);
-        self.wake(&ring.names.name, p);
-        Ok(id)
+        let added = self.append_to(ring, target, draft)?;
+        match ring.travels(added, clock_ms, false) {
+            Travels::AsSent => self.replicate_verbatim(),
+            Travels::AfterTick(effect) => {
+                self.replicate_tick(ring, &effect);
+                self.replicate_verbatim();
+            }
+            Travels::AsXadd => {
+                self.replicate_event(&target.names.stream, added.id, draft.fields());
+            }
+        }
+        self.announce(ring, target);
+        Ok(added.id)
     }
 
-    /// Takes back what was produced by the command that now fails: `events` as partition and id,
-    /// and the streams of the partitions `made`, which were not there before.
-    ///
-    /// # Errors
-    /// [`Error::Bug`] if the server refuses.
-    pub(crate) fn take_back(
+    pub(super) fn append_to(
         &self,
-        ring: &RingNames,
-        events: &[(u32, EventId)],
-        made: &[u32],
-    ) -> Result<(), Error> {
-        for (p, id) in events.iter().filter(|(p, _)| !made.contains(p)) {
-            let id = Text::new(id.to_string().as_bytes());
-            self.delete_entry(&ring.partition(*p).stream, &id)?;
-        }
-        made.iter().try_for_each(|p| self.unlink(&[&ring.partition(*p).stream]))
+        ring: &RingView,
+        target: &Target,
+        draft: &mut Draft,
+    ) -> Result<Added, Error> {
+        let floor = || self.floor(ring, target.p);
+        let added = self.append(&target.key, &target.names.stream, draft.fields(), floor)?;
+        counters::TRIGGERED.add(1);
+        Ok(added)
+    }
+
+    /// Something was appended: WATCH, client tracking and parked workers learn of it.
+    pub(super) fn announce(&self, ring: &RingView, target: &Target) {
+        self.signal_modified(&target.names.stream);
+        self.wake(&ring.names.name, target.p);
     }
 }

@@ -1,19 +1,19 @@
 //! What travels to replicas and the append-only file: exactly the effects, after they were
 //! applied, in their order.
 //!
-//! Events travel as `XADD key <the id given out> ...`, acknowledgements as EVQ.ACK, deletions as
-//! UNLINK; everything else as the internal command EVQ.APPLY with an encoded effect. A replica
-//! therefore never reads a clock.
+//! Events travel as the client's command where their ids follow from the stream and the ring, see
+//! [`super::tick`] and [`super::replay`], else as `XADD key <the id given out> ...`;
+//! acknowledgements as the EVQ.ACK or the EVQ.CONSUME that brought them, deletions as UNLINK;
+//! everything else as the internal command EVQ.APPLY with an encoded effect. A replica therefore never
+//! reads its own clock.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_longlong};
 
 use super::ctx::Ctx;
 use super::ffi::raw;
-use super::names::PartitionNames;
 use super::reply::IdText;
 use super::text::Text;
 use crate::model::ids::EventId;
-use crate::model::name::Name;
 
 /// The internal command that carries an encoded effect: `EVQ.APPLY key bytes`.
 pub(crate) const APPLY: &CStr = c"EVQ.APPLY";
@@ -58,22 +58,17 @@ impl Ctx {
         }
     }
 
-    /// Replicates an acknowledgement that came inside another command.
-    pub(crate) fn replicate_ack(&self, names: &PartitionNames, group: &Name, id: EventId) {
-        let id = IdText::new(id);
-        let (id, group) = (id.bytes(), group.as_str());
-        // SAFETY: "s" a string, "b" a pointer and a length, "c" text that ends with NUL.
+    /// Replicates an EVQ.MTRIGGER of so many events; `words` are what follows their number.
+    pub(crate) fn replicate_batch(&self, events: usize, words: &mut [*mut raw::RedisModuleString]) {
+        // SAFETY: "l" takes a number, "v" an array of strings and a length.
         unsafe {
             api!(RedisModule_Replicate)(
                 self.raw(),
-                c"EVQ.ACK".as_ptr(),
-                c"sbcb".as_ptr(),
-                names.stream.raw(),
-                id.as_ptr(),
-                id.len(),
-                c"GROUP".as_ptr(),
-                group.as_ptr(),
-                group.len(),
+                c"EVQ.MTRIGGER".as_ptr(),
+                c"lv".as_ptr(),
+                events as c_longlong,
+                words.as_mut_ptr(),
+                words.len(),
             );
         }
     }

@@ -2,6 +2,7 @@
 //! back half-way. RESP3 clients get maps and doubles; RESP2 clients get what the server makes of
 //! them: flat arrays and strings.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_long};
 
 use super::ctx::Ctx;
@@ -116,40 +117,85 @@ fn c_long_of(length: usize) -> c_long {
 #[derive(Debug)]
 pub(crate) struct IdText {
     buffer: [u8; 41],
-    start: usize,
+    length: usize,
+}
+
+/// The milliseconds of the last id that was formatted, most likely those of the next.
+#[derive(Clone, Copy)]
+struct Formatted {
+    ms: u64,
+    digits: [u8; 20],
+    length: usize,
+}
+
+thread_local! {
+    static LAST_MS: Cell<Formatted> =
+        const { Cell::new(Formatted { ms: 0, digits: [b'0'; 20], length: 1 }) };
 }
 
 impl IdText {
     /// Formats `id` without allocating, because every event of every reply needs it.
     pub(crate) fn new(id: EventId) -> Self {
-        let mut text = Self { buffer: [0; 41], start: 41 };
-        text.push_number(id.seq);
+        let mut last = LAST_MS.get();
+        if last.ms != id.ms {
+            last = Formatted { ms: id.ms, digits: [b'0'; 20], length: length_of(id.ms) };
+            if let Some(places) = last.digits.get_mut(..last.length) {
+                write_digits(id.ms, places);
+            }
+            LAST_MS.set(last);
+        }
+        let mut text = Self { buffer: [0; 41], length: last.length };
+        if let Some(start) = text.buffer.first_chunk_mut() {
+            *start = last.digits;
+        }
         text.push(b'-');
-        text.push_number(id.ms);
+        let (seq, length) = (id.seq, length_of(id.seq));
+        if let Some(places) = text.buffer.get_mut(text.length..text.length + length) {
+            write_digits(seq, places);
+            text.length += length;
+        }
         text
     }
 
     /// The text.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..).unwrap_or_default()
+        self.buffer.get(..self.length).unwrap_or_default()
     }
 
-    /// Writes from the right, as digits come out.
     fn push(&mut self, byte: u8) {
-        self.start = self.start.saturating_sub(1);
-        if let Some(place) = self.buffer.get_mut(self.start) {
+        if let Some(place) = self.buffer.get_mut(self.length) {
             *place = byte;
+            self.length += 1;
         }
     }
+}
 
-    fn push_number(&mut self, mut value: u64) {
-        loop {
-            // A remainder of ten fits a byte.
-            self.push(b'0' + (value % 10) as u8);
-            value /= 10;
-            if value == 0 {
-                return;
-            }
+/// How many digits a number has.
+fn length_of(value: u64) -> usize {
+    if value < 10 { 1 } else { value.checked_ilog10().unwrap_or(0) as usize + 1 }
+}
+
+/// Writes the digits of a number into as many places as it has.
+fn write_digits(mut value: u64, places: &mut [u8]) {
+    for place in places.iter_mut().rev() {
+        // A remainder of ten fits a byte.
+        *place = b'0' | (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_written_as_it_is_displayed() {
+        let numbers = (0..64).flat_map(|n| [(1 << n) - 1, 1 << n]);
+        let tens = (0..20).flat_map(|n| [10u64.pow(n) - 1, 10u64.pow(n), 10u64.pow(n) + 1]);
+        let all: Vec<u64> = numbers.chain(tens).chain([u64::MAX]).collect();
+        for (n, ms) in all.iter().enumerate() {
+            let id = EventId { ms: *ms, seq: all[all.len() - 1 - n] };
+            assert_eq!(IdText::new(id).bytes(), id.to_string().as_bytes());
         }
     }
 }

@@ -1,16 +1,17 @@
 //! Finding a ring, and making one.
 
-use std::ops::Range;
 use std::rc::Rc;
 
 use super::acl::{Access, User};
 use super::config;
 use super::ctx::Ctx;
 use super::datatype::RingValue;
+use super::generations::tidy_soon;
 use super::key::{Key, Kind};
 use super::known;
 use super::names::{PartitionNames, RingNames};
 use super::stream::Extent;
+use super::sweep;
 use crate::model::effect::Effect;
 use crate::model::error::Error;
 use crate::model::group::Group;
@@ -41,16 +42,25 @@ impl RingView {
         }
     }
 
+    /// The same, to be changed in place; none for the default ring before its first use.
+    pub(super) fn value_mut(&mut self) -> Option<&mut RingValue> {
+        self.found.as_mut().ok()?.value_mut().ok()?
+    }
+
+    /// Whether it exists; if not, it is the default ring before its first use.
+    pub(crate) fn is_made(&self) -> bool {
+        self.found.is_ok()
+    }
+
     /// The partition `only`, or all of them.
     ///
     /// # Errors
     /// [`Error::NoPartition`]; as [`RingView::value`].
-    pub(crate) fn partitions(&self, only: Option<u32>) -> Result<Range<u32>, Error> {
+    pub(crate) fn partitions(&self, only: Option<u32>) -> Result<Vec<u32>, Error> {
         let ring = &self.value()?.ring;
         match only {
-            None => Ok(0..ring.len()),
-            // Checked first: the largest number has no successor.
-            Some(p) => ring.check_partition(p).map(|()| p..p + 1),
+            None => Ok(ring.nodes().map(|node| node.partition).collect()),
+            Some(p) => ring.check_partition(p).map(|()| vec![p]),
         }
     }
 }
@@ -63,6 +73,8 @@ impl Ctx {
     /// [`Error::NoRing`], [`Error::NoPermission`], [`Error::WrongType`]. The default ring is not
     /// made again while the events of its partition 0 exist: its definition was lost, and a new
     /// one might route keys elsewhere.
+    // A result of this size that is handed over costs as much as what is done for it.
+    #[inline(always)]
     pub(crate) fn ring(&self, user: &User, name: &Name) -> Result<RingView, Error> {
         let names = RingNames::of(name);
         user.check(&names.ring, Access::Read)?;
@@ -70,12 +82,21 @@ impl Ctx {
         if key.value::<RingValue>()?.is_some() {
             if names.keep() {
                 known::note(self.db(), name);
+                if key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()) {
+                    tidy_soon(self);
+                }
             }
             return Ok(RingView { found: Ok(key), names });
         }
         drop(key);
+        self.would_be_ring(names)
+    }
+
+    #[cold]
+    fn would_be_ring(&self, names: Rc<RingNames>) -> Result<RingView, Error> {
         let first = names.partition(0);
-        if name.as_str() != DEFAULT || self.open_read(&first.stream).kind() != Kind::Empty {
+        let taken = self.open_read(&first.stream).kind() != Kind::Empty;
+        if names.name.as_str() != DEFAULT || taken {
             return Err(Error::NoRing);
         }
         let would_be = Box::new(RingValue::new(Ring::new(default_shape()?)));
@@ -117,6 +138,7 @@ impl Ctx {
         self.create_value(&names.ring, RingValue::new(ring))?;
         self.replicate_effect(&names.ring, &effect);
         known::note(self.db(), name);
+        sweep::arm(self, self.now().ms() + 1);
         self.notify_module(c"evq.create", &names.ring);
         Ok(())
     }
@@ -155,7 +177,7 @@ impl Ctx {
     pub(crate) fn change_ring(&self, names: &RingNames, effect: Effect) -> Result<(), Error> {
         let bytes = encode(&effect)?;
         let mut key = self.open_read(&names.ring);
-        key.value_mut::<RingValue>()?.ok_or(Error::NoRing)?.ring.apply(effect);
+        key.value_mut::<RingValue>()?.ok_or(Error::NoRing)?.apply(effect);
         self.signal_modified(&names.ring);
         self.replicate_effect(&names.ring, &bytes);
         Ok(())

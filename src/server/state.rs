@@ -5,17 +5,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::acl::{Access, User};
+use super::blocking::watch_all;
 use super::ctx::Ctx;
 use super::datatype::RingValue;
 use super::key::Key;
 use super::known;
 use super::names::{PartitionNames, RingNames};
 use super::rings::RingView;
+use super::sweep;
 use super::text::Text;
 use super::waiting::{self, Line};
 use crate::model::effect::{Change, Effect};
 use crate::model::error::Error;
 use crate::model::group::Group;
+use crate::model::history::History;
 use crate::model::ids::EventId;
 use crate::model::keys::parse_ring_key;
 use crate::model::lease::Scene;
@@ -33,6 +36,8 @@ pub(crate) struct Place {
     pub(crate) line: Line,
     /// The group's settings.
     pub(crate) group: Arc<Group>,
+    /// What the ring's past means for the order of delivery, if it has one.
+    pub(crate) history: Option<Arc<History>>,
 }
 
 impl Place {
@@ -47,27 +52,30 @@ impl Ctx {
     /// state like this.
     ///
     /// # Errors
-    /// [`Error::NoPermission`].
+    /// [`Error::NoPermission`]; as [`RingView::value`].
+    #[inline]
     pub(crate) fn place(
         &self,
         user: &User,
         access: Access,
-        ring: &RingNames,
+        ring: &RingView,
         p: u32,
         name: &Name,
         group: Arc<Group>,
     ) -> Result<Place, Error> {
-        let names = ring.partition(p);
+        let names = ring.names.partition(p);
         user.check(&names.groups, access)?;
-        let line =
-            Line { db: self.db(), ring: ring.name.clone(), partition: p, group: name.clone() };
-        Ok(Place { names, line, group })
+        let history = ring.value()?.history.clone();
+        let ring = ring.names.name.clone();
+        let line = Line { db: self.db(), ring, partition: p, group: name.clone() };
+        Ok(Place { names, line, group, history })
     }
 
     /// The same in a ring that was found, for commands that need an existing group.
     ///
     /// # Errors
     /// [`Error::NoPartition`], [`Error::NoGroup`], [`Error::NoPermission`], [`Error::WrongType`].
+    #[inline]
     pub(crate) fn place_of(
         &self,
         user: &User,
@@ -79,13 +87,14 @@ impl Ctx {
         let value = ring.value()?;
         value.ring.check_partition(p)?;
         let settings = value.ring.group(group).ok_or(Error::NoGroup)?;
-        self.place(user, access, &ring.names, p, group, Arc::clone(settings))
+        self.place(user, access, ring, p, group, Arc::clone(settings))
     }
 
     /// The same, with the ring looked up by name, for commands that change the group's progress.
     ///
     /// # Errors
     /// As [`Ctx::place_of`], and [`Error::NoRing`].
+    #[inline]
     pub(crate) fn group_place(
         &self,
         user: &User,
@@ -96,16 +105,18 @@ impl Ctx {
         self.place_of(user, Access::ReadUpdate, &self.ring(user, ring)?, p, group)
     }
 
-    /// The place of a line that a worker waits in, if its ring and group still exist.
+    /// The place of a line that a worker waits in, if its ring, partition and group still exist.
     pub(crate) fn place_in(&self, line: &Line) -> Option<Place> {
         if !self.select_db(line.db) {
             return None;
         }
         let names = RingNames::of(&line.ring);
         let key = self.open_read(&names.ring);
-        let group = key.value::<RingValue>().ok()??.ring.group(&line.group)?;
-        let group = Arc::clone(group);
-        Some(Place { names: names.partition(line.partition), line: line.clone(), group })
+        let value = key.value::<RingValue>().ok()??;
+        value.ring.check_partition(line.partition).ok()?;
+        let group = Arc::clone(value.ring.group(&line.group)?);
+        let (names, history) = (names.partition(line.partition), value.history.clone());
+        Some(Place { names, line: line.clone(), group, history })
     }
 
     /// Opens a partition's delivery state.
@@ -121,16 +132,46 @@ impl Ctx {
     pub(crate) fn floor(&self, ring: &RingView, p: u32) -> Result<EventId, Error> {
         let key = self.open_read(&ring.names.partition(p).groups);
         let known = key.value::<Partition>()?.map(Partition::floor).unwrap_or_default();
-        Ok(known.max(ring.value()?.ring.highest_start(p)))
+        Ok(known.max(ring.value()?.ring.floor(p)))
     }
 
-    /// Applies a change to the progress of `place` and replicates it.
+    /// Applies a change to the progress of `place` and replicates it. Where keys have moved, events
+    /// of other partitions may have waited for it.
     ///
     /// # Errors
     /// [`Error::WrongType`]; nothing has changed then.
     pub(crate) fn change(&self, place: &Place, change: Change) -> Result<(), Error> {
+        let concerns_others = self.concerns_others(place, &change)?;
+        let goes_back = matches!(change, Change::Sought { .. } | Change::Revived(..));
         let effect = Effect::Group(place.line.group.clone(), change);
-        self.change_partition(&place.names, effect)
+        self.change_partition(&place.names, effect)?;
+        if concerns_others {
+            sweep::soon(self);
+            if goes_back {
+                watch_all(self, &place.line.ring, Some(&place.line.group));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether events of other partitions may have waited for a change to the progress of `place`:
+    /// it is about what lies before the last resize.
+    fn concerns_others(&self, place: &Place, change: &Change) -> Result<bool, Error> {
+        let Some(history) = &place.history else { return Ok(false) };
+        let end = history.last_end(place.line.partition);
+        let any = |events: &[(EventId, u128)]| events.iter().any(|(id, _)| *id <= end);
+        Ok(match change {
+            // A grant moves no cursor and ends no exception, and a suspect is none.
+            Change::Epoch { .. } | Change::Suspected(..) => false,
+            Change::Held(events) | Change::HeldElsewhere(events) => any(events),
+            Change::Failed(failure) => failure.id <= end,
+            Change::Dropped(id) => *id <= end,
+            Change::Passed(_) => {
+                let state = self.open_state(&place.names);
+                state.progress(&place.line.group)?.is_none_or(|progress| progress.cursor() < end)
+            }
+            Change::Sought { .. } | Change::Revived(..) => true,
+        })
     }
 
     /// Applies an effect to a partition's delivery state and replicates it.
@@ -172,9 +213,13 @@ impl Ctx {
             Effect::GroupGone(_) if parse_ring_key(key.bytes()).is_none() => {
                 self.apply_to_partition(key, effect)?;
             }
-            Effect::Ring(_) | Effect::GroupSet(..) | Effect::GroupGone(_) => {
-                self.apply_to_ring(key, effect)?;
-            }
+            Effect::Ring(_)
+            | Effect::GroupSet(..)
+            | Effect::GroupGone(_)
+            | Effect::Resized(..)
+            | Effect::Retired(_)
+            | Effect::Forgotten(_)
+            | Effect::Tick(_) => self.apply_to_ring(key, effect)?,
         }
         self.replicate_effect(key, bytes);
         Ok(())
@@ -192,9 +237,7 @@ impl Ctx {
             }
             (None, _) => return Err(Error::NoRing),
             (Some(value), Effect::Ring(ring)) => *value = RingValue::new(ring),
-            (Some(value), effect) => {
-                value.ring.apply(effect);
-            }
+            (Some(value), effect) => value.apply(effect),
         }
         self.signal_modified(name);
         Ok(())
@@ -236,12 +279,28 @@ impl State {
         self.0.value_mut::<Partition>()
     }
 
+    /// The same, to read.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn saved(&self) -> Result<Option<&Partition>, Error> {
+        self.0.value::<Partition>()
+    }
+
     /// The progress of `group`; none if it has finished nothing and never had a lease.
     ///
     /// # Errors
     /// [`Error::WrongType`].
     pub(crate) fn progress(&self, group: &Name) -> Result<Option<&Progress>, Error> {
         Ok(self.0.value::<Partition>()?.and_then(|partition| partition.get(group)))
+    }
+
+    /// The same, for what is volatile about it, and for what is being replicated.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn progress_mut(&mut self, group: &Name) -> Result<Option<&mut Progress>, Error> {
+        Ok(self.partition()?.and_then(|partition| partition.get_mut(group)))
     }
 
     /// Changes what is volatile about `group`'s progress, if it has any.
@@ -253,7 +312,7 @@ impl State {
         group: &Name,
         change: impl FnOnce(&mut Progress),
     ) -> Result<(), Error> {
-        if let Some(progress) = self.partition()?.and_then(|p| p.get_mut(group)) {
+        if let Some(progress) = self.progress_mut(group)? {
             change(progress);
         }
         Ok(())

@@ -15,38 +15,53 @@ use crate::model::delivery::Entry;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 
+/// Where the field `type` stands among those of an event with a type, from 0.
+const TYPE_AT: usize = 2;
+
 fn to_raw(id: EventId) -> raw::RedisModuleStreamID {
     raw::RedisModuleStreamID { ms: id.ms, seq: id.seq }
 }
 
 impl Ctx {
-    /// Appends one event and publishes `xadd`, but replicates nothing. `fields` are names and
-    /// values in turn. `floor` is asked only if the stream does not exist: the new one begins
-    /// above it. Whoever calls has made sure that the key holds a stream or nothing, because it is
-    /// opened for writing at once. O(1).
+    /// Appends one event to the stream `name`, whose key `key` is open for writing, and publishes
+    /// `xadd`, but neither replicates nor signals it. `fields` are names and values in turn. `floor` is asked only
+    /// if the stream does not exist: the new one begins above it. O(1).
     ///
     /// # Errors
-    /// [`Error::Exhausted`] when the last possible id is used up. Nothing was added then.
+    /// [`Error::WrongType`]; [`Error::Exhausted`] when the last possible id is used up. Nothing was
+    /// added then.
     pub(crate) fn append(
         &self,
+        key: &Key,
         name: &Text,
         fields: &mut [*mut raw::RedisModuleString],
         floor: impl FnOnce() -> Result<EventId, Error>,
-    ) -> Result<EventId, Error> {
-        let key = self.open_write(name);
-        let id = match key.kind() {
-            Kind::Stream => None,
+    ) -> Result<Added, Error> {
+        let (existed, id) = match key.kind() {
+            Kind::Stream => (true, None),
             Kind::Empty => {
-                let floor = floor()?;
-                let clock = EventId { ms: self.now().ms(), seq: 0 };
-                if floor >= clock { Some(floor.next().ok_or(Error::Exhausted)?) } else { None }
+                // The server's own clock stands still during a command or a script and may be behind
+                // the one that is asked here, so it must not choose an id where there is a floor.
+                let above = match floor()? {
+                    EventId::ZERO => None,
+                    floor => {
+                        let clock = EventId { ms: self.now().ms(), seq: 0 };
+                        Some(floor.next().ok_or(Error::Exhausted)?.max(clock))
+                    }
+                };
+                (false, above)
             }
             Kind::Module | Kind::Other => return Err(Error::WrongType),
         };
-        self.add(&key, name, id, fields)
+        let id = self.add(key, name, id, fields)?;
+        Ok(Added { id, existed })
     }
 
-    fn add(
+    /// Appends one event under the given id, or under one of the server's.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`] if the stream has had this id or a greater one. Nothing was added then.
+    pub(super) fn add(
         &self,
         key: &Key,
         name: &Text,
@@ -73,6 +88,15 @@ impl Ctx {
         self.notify_stream(c"xadd", name);
         Ok(EventId { ms: raw_id.ms, seq: raw_id.seq })
     }
+}
+
+/// An event that was appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Added {
+    /// The id it got.
+    pub(crate) id: EventId,
+    /// Whether the stream was there before, so that the server's clock gave the id.
+    pub(crate) existed: bool,
 }
 
 /// How much a stream holds.
@@ -123,6 +147,11 @@ impl<'k> Entries<'k> {
     /// Starts with the first entry.
     pub(crate) fn first(key: &'k Key) -> Self {
         Self::between(key, EventId::ZERO, EventId::MAX, 0)
+    }
+
+    /// Whether the stream has the entry `id`. No other iterator over it may be open.
+    pub(crate) fn has(key: &'k Key, id: EventId) -> bool {
+        Self::between(key, id, id, 0).next_entry().is_some()
     }
 
     /// Starts with the last entry, going back.
@@ -184,6 +213,47 @@ impl<'k> Entries<'k> {
         };
         self.unread = self.unread.saturating_sub(1);
         found.then(|| (Field(name), Field(value)))
+    }
+}
+
+impl Entries<'_> {
+    /// The type of the current entry, `id`, of which no field was read yet; none if it has none. A
+    /// payload may be large, so values are only read where the type is expected, or was found.
+    pub(crate) fn kind(&mut self, id: EventId) -> Option<Field> {
+        for index in 0..self.unread {
+            if index == TYPE_AT {
+                let (name, value) = self.next_field()?;
+                if name.bytes() == b"type" {
+                    return Some(value);
+                }
+            } else if self.next_name()?.bytes() == b"type" {
+                return self.value_again(id, index);
+            }
+        }
+        None
+    }
+
+    /// The next field's name alone.
+    fn next_name(&mut self) -> Option<Field> {
+        let (mut name, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: the iterator stands on an entry; the string that comes back is ours to free.
+        let found = unsafe {
+            api!(RedisModule_StreamIteratorNextField)(self.key.raw(), &mut name, none) == OK
+        };
+        self.unread = self.unread.saturating_sub(1);
+        found.then(|| Field(name))
+    }
+
+    /// Goes back to the entry `id` for the value of the field with this index.
+    fn value_again(&mut self, id: EventId, index: usize) -> Option<Field> {
+        // One iterator at a time: the old one ends before the new one starts.
+        drop(std::mem::replace(self, Self { key: self.key, started: false, unread: 0 }));
+        *self = Self::between(self.key, id, EventId::MAX, 0);
+        self.next_entry()?;
+        for _ in 0..index {
+            self.next_name()?;
+        }
+        self.next_field().map(|(_, value)| value)
     }
 }
 

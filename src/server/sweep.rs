@@ -1,37 +1,40 @@
 //! What time does: leases that lapse or whose connection closed go to the next in line, retries
-//! become due, and who waits where appends do not call is called.
+//! become due, who waits where appends do not call is called, and what is too old is trimmed.
 //!
 //! One timer for the whole module, armed to the earliest moment that matters and not at all while
-//! nobody waits. It runs on primaries only; what it changes is replicated like any command's.
+//! nobody waits and there is no ring. It runs on primaries only; what it changes is replicated like any command's.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
+use std::time::Instant;
 
 use super::blocking::{release, tell_released};
+use super::calls;
 use super::connections;
 use super::ctx::Ctx;
 use super::datatype::RingValue;
 use super::deliver::Ready;
 use super::ffi::raw;
+use super::lag::Budget;
 use super::names::RingNames;
-use super::rounds;
+use super::retention;
 use super::state::Place;
 use super::waiter::Outcome;
 use super::waiting::{self, ANY, Line};
+use super::{generations, latency};
 use crate::model::error::Error;
 use crate::model::progress::Progress;
 
 /// How soon an append that did not come through EVQ.TRIGGER reaches a parked worker.
-const PARKED_MS: u64 = 10;
-/// A ring with more partitions than this is looked through less often for workers that take any.
-const FEW_PARTITIONS: u32 = 64;
-/// How much less often.
-const MANY_PARTITIONS_MS: u64 = 100;
+pub(super) const PARKED_MS: u64 = 10;
 /// How soon a line is looked at again whatever its lease says: its key may have been deleted,
 /// renamed or restored by hand, which tells us nothing.
 const RECHECK_MS: u64 = 1000;
+/// How soon to look again whether a barrier has opened.
+const CLOSED_MS: u64 = 100;
 /// How soon to try again while the server wants no writes: it is paused, fails over or stops.
 const PAUSED_MS: u64 = 20;
 
@@ -43,11 +46,13 @@ struct Armed {
 
 /// How long to rest between two steps of counting a lag.
 const COUNT_STEP_MS: u64 = 2;
+/// Places whose lag is counted in the background at a time.
+const MAX_COUNTING: usize = 4096;
 
 thread_local! {
     static SWEEPING: Cell<bool> = const { Cell::new(false) };
     /// Places whose lag is being counted in steps.
-    static COUNTING: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+    static COUNTING: RefCell<HashMap<Line, Place>> = RefCell::new(HashMap::new());
     static ARMED: Cell<Option<Armed>> = const { Cell::new(None) };
 }
 
@@ -105,8 +110,10 @@ unsafe extern "C" fn on_timer(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void)
     let ctx = Ctx::new(ctx);
     // A panic ends here; the hook has logged it, and the next use of a line checks everything.
     SWEEPING.set(true);
+    let began = Instant::now();
     let _ = catch_unwind(AssertUnwindSafe(|| sweep(&ctx)));
     SWEEPING.set(false);
+    latency::sweep_done(began);
     tell_released();
 }
 
@@ -118,6 +125,9 @@ fn sweep(ctx: &Ctx) {
     if ctx.may_act() {
         if ctx.may_replicate() {
             look_after_lines(ctx, now_ms);
+            if let Some(next_ms) = retention::sweep(ctx) {
+                arm(ctx, next_ms);
+            }
         } else {
             arm(ctx, now_ms + PAUSED_MS);
         }
@@ -135,9 +145,13 @@ fn look_after_lines(ctx: &Ctx, now_ms: u64) {
             let _ = end_lease_of(ctx, client, &line);
         }
     }
+    calls::call_off_all(ctx);
+    if let Some(at_ms) = generations::tidy(ctx, now_ms) {
+        arm(ctx, at_ms);
+    }
     for line in waiting::lines_with_standbys() {
         if line.partition == ANY {
-            let again_ms = call_all(ctx, &line).unwrap_or(RECHECK_MS);
+            let again_ms = calls::call_all(ctx, &line).unwrap_or(RECHECK_MS);
             arm(ctx, now_ms + again_ms);
         } else {
             let lease_ends_ms = hand_over(ctx, &line).ok().flatten().unwrap_or(u64::MAX);
@@ -156,9 +170,12 @@ fn look_after_lines(ctx: &Ctx, now_ms: u64) {
         arm(ctx, now_ms + PARKED_MS);
     }
     // Each step asks for the next one itself until it is done.
-    for place in COUNTING.take() {
-        if ctx.select_db(place.line.db) {
-            let _ = ctx.lag(&place);
+    let mut budget = Budget::new();
+    for place in COUNTING.take().into_values() {
+        if budget.is_spent() {
+            count_on(ctx, &place);
+        } else if ctx.select_db(place.line.db) {
+            let _ = ctx.lag(&place, &mut budget);
         }
     }
 }
@@ -166,8 +183,9 @@ fn look_after_lines(ctx: &Ctx, now_ms: u64) {
 /// Goes on counting the lag of a place in the background.
 pub(crate) fn count_on(ctx: &Ctx, place: &Place) {
     COUNTING.with_borrow_mut(|counting| {
-        if !counting.iter().any(|other| other.line == place.line) {
-            counting.push(place.clone());
+        // Those for which there is no room are counted when somebody asks for them again.
+        if counting.len() < MAX_COUNTING {
+            counting.entry(place.line.clone()).or_insert_with(|| place.clone());
         }
     });
     arm(ctx, ctx.now().ms() + COUNT_STEP_MS);
@@ -225,7 +243,7 @@ pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<Option<u64>, Error> {
 /// Whether the ring of a line exists without its group though there are events: the keys were
 /// deleted by hand, and perhaps made again. Whoever waited since before then makes the group
 /// again, as every CONSUME would, now that there is something to give.
-fn is_orphaned(ctx: &Ctx, line: &Line) -> Result<bool, Error> {
+pub(super) fn is_orphaned(ctx: &Ctx, line: &Line) -> Result<bool, Error> {
     let names = RingNames::of(&line.ring);
     let key = ctx.open_read(&names.ring);
     let Some(value) = key.value::<RingValue>()? else { return Ok(false) };
@@ -259,83 +277,20 @@ fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
 }
 
 /// Looks at a place again when its next retry is due, or at once if the last look was cut short.
-fn rearm(ctx: &Ctx, place: &Place, ready: Ready) -> Result<(), Error> {
+pub(super) fn rearm(ctx: &Ctx, place: &Place, ready: Ready) -> Result<(), Error> {
     let now = ctx.now();
     let due_ms = {
         let state = ctx.open_state(&place.names);
         state.progress(&place.line.group)?.and_then(|progress| progress.next_due_ms(now))
     };
-    if ready == Ready::Later {
-        arm(ctx, now.ms() + 1);
+    match ready {
+        Ready::Later => arm(ctx, now.ms() + 1),
+        // Whatever opens it calls a sweep; this is for hands in the keys of other partitions.
+        Ready::Closed => arm(ctx, now.ms() + CLOSED_MS),
+        Ready::Work | Ready::Nothing => {}
     }
     if let Some(due_ms) = due_ms {
         arm(ctx, due_ms);
     }
     Ok(())
-}
-
-/// Calls a worker of the line `any` to a partition, if it is free and has work.
-pub(crate) fn call_one(ctx: &Ctx, any: &Line, partition: u32) {
-    // A key that holds something else has nothing to hand out.
-    if !matches!(try_to_call(ctx, any, partition), Ok(true)) {
-        rounds::note_busy(any, partition);
-    }
-}
-
-fn try_to_call(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
-    let line = Line { partition, ..any.clone() };
-    let Some(place) = ctx.place_in(&line) else {
-        let orphaned = is_orphaned(ctx, &line)?;
-        if orphaned {
-            call(ctx, any, partition);
-        }
-        return Ok(orphaned);
-    };
-    let now = ctx.now();
-    let free = {
-        let state = ctx.open_state(&place.names);
-        let progress = state.progress(&line.group)?;
-        let scene = waiting::scene(&line, progress);
-        !scene.queue && progress.is_none_or(|progress| progress.is_free(now, scene))
-    };
-    if !free {
-        return Ok(false);
-    }
-    let ready = ctx.prepare(&place, now, false)?;
-    if ready != Ready::Work {
-        rearm(ctx, &place, ready)?;
-        return Ok(false);
-    }
-    call(ctx, any, partition);
-    Ok(true)
-}
-
-fn call(ctx: &Ctx, any: &Line, partition: u32) {
-    if let Some(client) = waiting::first_standby(any) {
-        rounds::call_to(any, client, partition);
-        release(ctx, client, Outcome::Serve);
-    }
-}
-
-/// Calls workers of the line `any` to every partition that is free and has work. Answers after how
-/// many ms to do so again.
-fn call_all(ctx: &Ctx, any: &Line) -> Option<u64> {
-    if !ctx.select_db(any.db) {
-        return None;
-    }
-    let partitions = {
-        let key = ctx.open_read(&RingNames::of(&any.ring).ring);
-        key.value::<RingValue>().ok()??.ring.len()
-    };
-    rounds::forget_busy(any);
-    for partition in 0..partitions {
-        if waiting::first_standby(any).is_none() {
-            break;
-        }
-        if !rounds::is_taken_care_of(any, partition) {
-            // An error leaves the partition to the next sweep.
-            let _ = try_to_call(ctx, any, partition);
-        }
-    }
-    Some(if partitions <= FEW_PARTITIONS { PARKED_MS } else { MANY_PARTITIONS_MS })
 }

@@ -6,13 +6,23 @@ use super::args::Args;
 use super::ctx::Ctx;
 use super::ffi::raw;
 use super::names::PartitionNames;
+use super::tail::Seen;
 use super::waiting::Line;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::lease::Caller;
 
 /// Runs the command of a client that waited once more, to its end: it must reply.
-pub(crate) type Resume = fn(&Ctx, &Args<'_>) -> Result<(), Error>;
+pub(crate) type Resume = fn(&Ctx, &Args<'_>, Woken) -> Result<(), Error>;
+
+/// What a client that waited is woken with.
+#[derive(Debug, Default)]
+pub(crate) struct Woken {
+    /// What was seen of its stream on the way here need not be looked at again.
+    pub(crate) seen: Option<Seen>,
+    /// The partition that it was called to, if it waited for any.
+    pub(crate) partition: Option<u32>,
+}
 
 /// What a client that waits was told to wait for.
 #[derive(Clone, Debug)]
@@ -51,6 +61,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Waiter {
     /// What it waits for.
     pub(crate) wait: Wait,
+    /// The partition that it is called to, if it waits for any.
+    pub(crate) called: Option<u32>,
     /// The server's handle of it.
     pub(crate) handle: *mut raw::RedisModuleBlockedClient,
     /// Blocked on the stream key, not parked.

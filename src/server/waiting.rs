@@ -13,10 +13,13 @@
 //! and checks. Everything runs on the server's main thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use super::connections;
 use super::ffi::raw;
+use super::names::PartitionNames;
+use super::quick::QuickMap;
 use super::rounds;
 use super::waiter::{Outcome, Wait, Waiter};
 use crate::model::ids::EventId;
@@ -49,14 +52,14 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     /// By client id: a client waits for one thing at a time.
-    waiters: HashMap<u64, Waiter>,
-    queues: HashMap<Line, Queue>,
+    waiters: QuickMap<u64, Waiter>,
+    queues: QuickMap<Line, Queue>,
     /// Clients that are released and of which the server has yet to be told.
     to_tell: VecDeque<u64>,
     /// When whose time is up.
     ends: BTreeSet<(u64, u64)>,
     /// Owners that an append does not reach by itself, by ring, then by database and partition.
-    parked_owners: HashMap<Name, HashMap<(i32, u32), Vec<u64>>>,
+    parked_owners: QuickMap<Name, QuickMap<(i32, u32), Vec<u64>>>,
 }
 
 thread_local! {
@@ -138,13 +141,15 @@ pub(crate) fn wait_in_line(client: u64, waiter: Waiter) {
     });
 }
 
-/// Forgets a client that stops waiting.
-pub(crate) fn remove(client: u64) -> Option<Waiter> {
+/// Forgets a client that stops waiting; also tells whether it waited as the owner of its line.
+pub(crate) fn remove(client: u64) -> Option<(Waiter, bool)> {
     WAITING.with_borrow_mut(|all| {
         let waiter = all.waiters.remove(&client)?;
         let line = &waiter.wait.line;
+        let mut owner = false;
         if let Some(queue) = all.queues.get_mut(line) {
             if queue.owner == Some(client) {
+                owner = true;
                 queue.owner = None;
             }
             queue.standbys.retain(|other| *other != client);
@@ -153,17 +158,34 @@ pub(crate) fn remove(client: u64) -> Option<Waiter> {
             }
         }
         if line.partition == ANY {
-            rounds::leave(line, client);
+            rounds::leave(line);
         }
         all.unpark_owner(client, line);
         all.forget_end(client, waiter.ends_ms);
-        Some(waiter)
+        Some((waiter, owner))
+    })
+}
+
+/// What the wake-up of an owner asks: its stream, the last event it was given, and whether any
+/// event after that is for it.
+pub(crate) fn awaited(client: u64) -> Option<(Rc<PartitionNames>, EventId, bool)> {
+    WAITING.with_borrow(|all| {
+        let wait = &all.waiters.get(&client)?.wait;
+        Some((Rc::clone(&wait.names), wait.position, wait.plain))
     })
 }
 
 /// What a blocked client waits for.
 pub(crate) fn wait_of(client: u64) -> Option<Wait> {
     WAITING.with_borrow(|all| all.waiters.get(&client).map(|waiter| waiter.wait.clone()))
+}
+
+/// Whether a client stands in `line`, and was not released from it.
+pub(crate) fn stands_in(client: u64, line: &Line) -> bool {
+    WAITING.with_borrow(|all| {
+        let waiter = all.waiters.get(&client);
+        waiter.is_some_and(|waiter| waiter.wait.line == *line && !waiter.released)
+    })
 }
 
 /// The client that waits as the owner of `line`.
@@ -173,7 +195,21 @@ pub(crate) fn waiting_owner(line: &Line) -> Option<u64> {
 
 /// The first standby of `line`, who stays where it is.
 pub(crate) fn first_standby(line: &Line) -> Option<u64> {
-    WAITING.with_borrow(|all| all.queues.get(line)?.standbys.front().copied())
+    nth_standby(line, 0)
+}
+
+/// The standby of `line` that `n` others stand before.
+pub(crate) fn nth_standby(line: &Line, n: usize) -> Option<u64> {
+    WAITING.with_borrow(|all| all.queues.get(line)?.standbys.get(n).copied())
+}
+
+/// The client, which waits for any partition, is called to this one.
+pub(crate) fn note_call(client: u64, partition: u32) {
+    WAITING.with_borrow_mut(|all| {
+        if let Some(waiter) = all.waiters.get_mut(&client) {
+            waiter.called = Some(partition);
+        }
+    });
 }
 
 /// The standby `client` got the lease of its line: it waits on as the owner, parked.
@@ -257,7 +293,7 @@ pub(crate) fn parked_owners(db: i32, ring: &Name, partition: u32) -> Vec<u64> {
 /// Every parked owner.
 pub(crate) fn all_parked_owners() -> Vec<u64> {
     WAITING.with_borrow(|all| {
-        all.parked_owners.values().flat_map(HashMap::values).flatten().copied().collect()
+        all.parked_owners.values().flat_map(QuickMap::values).flatten().copied().collect()
     })
 }
 
@@ -283,6 +319,23 @@ pub(crate) fn be_watchful(line: &Line) -> bool {
         }
         let any = Line { partition: ANY, ..line.clone() };
         owner.is_some() || rounds::is_waited_in(&any)
+    })
+}
+
+/// From now on each event has to be looked at for the owners that wait in front of a ring, for one
+/// group or for all. False if nobody waits there.
+pub(crate) fn be_watchful_in(db: i32, ring: &Name, group: Option<&Name>) -> bool {
+    WAITING.with_borrow_mut(|all| {
+        let mut any = false;
+        for waiter in all.waiters.values_mut() {
+            let line = &waiter.wait.line;
+            if line.db == db && line.ring == *ring && group.is_none_or(|group| line.group == *group)
+            {
+                waiter.wait.plain = false;
+                any = true;
+            }
+        }
+        any
     })
 }
 

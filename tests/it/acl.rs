@@ -2,6 +2,7 @@
 //! for nobody; over maxmemory producers are refused and consumers are not.
 
 use crate::harness::{Conn, Server, Value, args, cmd, each_server, must};
+use crate::usage::COMMANDS;
 
 type Words = Vec<Vec<u8>>;
 
@@ -24,6 +25,9 @@ fn cases() -> Vec<Case> {
         // The same again: reading is enough to see that.
         case("EVQ.CREATE r 1", &["%R~evq:{r}"]),
         case("EVQ.CREATE new 1", &["%R~evq:{new}", "%W~evq:{new}"]),
+        case("EVQ.RESIZE r 3 DRYRUN", &["%R~evq:{r}", "%R~evq:{r:0}"]),
+        // The same again: that it changes nothing does not make it another command.
+        case("EVQ.RESIZE r 1", &["%R~evq:{r}", "%W~evq:{r}", "%R~evq:{r:0}"]),
         case(
             "EVQ.CONSUME 0 RING r GROUP known WORKER w NOBLOCK",
             &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
@@ -76,6 +80,10 @@ fn cases() -> Vec<Case> {
         case("EVQ.GROUPS RING r", &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups"]),
         case(
             "EVQ.SEEK known * first RING r",
+            &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
+        ),
+        case(
+            "EVQ.SEEK known evq:{r:0} 1-1",
             &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
         ),
         case(
@@ -151,6 +159,17 @@ fn each_way(conn: &mut Conn, words: &Words) -> Vec<(&'static str, Value)> {
     conn.cmd(words);
     let queued = must!(conn, "EXEC").at(0).clone();
     vec![("in a script", scripted), ("in MULTI", queued), ("as it is", conn.cmd(words))]
+}
+
+#[test]
+fn every_command_that_touches_keys_has_a_case() {
+    // EVQ.RINGS leaves out what the user may not read, and EVQ.APPLY is for nobody: see below.
+    let apart = ["EVQ.RINGS", "EVQ.APPLY"];
+    let cases = cases();
+    for usage in COMMANDS.iter().filter(|usage| !apart.contains(&usage.name)) {
+        let known = cases.iter().any(|case| case.words[0] == usage.name.as_bytes());
+        assert!(known, "{} has no case", usage.name);
+    }
 }
 
 #[test]

@@ -9,11 +9,13 @@ use crate::harness::{Conn, Options, Server, cmd, each_binary, each_server, modul
 const MAX_MS: i64 = 315_360_000_000;
 
 /// Every setting with its default and its bounds.
-const SETTINGS: [(&str, i64, i64, i64); 4] = [
+const SETTINGS: [(&str, i64, i64, i64); 6] = [
     ("evq.partitions", 8, 1, 1024),
     ("evq.vnodes", 160, 1, 256),
     ("evq.block-ms", 5000, 0, MAX_MS),
     ("evq.lease-ms", 30_000, 1, MAX_MS),
+    ("evq.max-age-ms", 7 * 24 * 3600 * 1000, 0, MAX_MS),
+    ("evq.group-idle-ms", 0, 0, MAX_MS),
 ];
 
 fn setting(conn: &mut Conn, name: &str) -> i64 {
@@ -38,7 +40,8 @@ fn refusal(options: Options) -> String {
 
 #[test]
 fn every_setting_has_a_default_and_bounds() {
-    each_server(|server| {
+    each_binary(|binary| {
+        let server = Server::with(binary).untouched().start();
         let mut conn = server.connect();
         let defaults = SETTINGS.map(|(name, default, ..)| (name.to_owned(), default));
         assert_eq!(all_settings(&mut conn), defaults.into());
@@ -78,21 +81,23 @@ fn the_extremes_of_all_settings_work_together() {
 #[test]
 fn loadmodule_arguments_are_settings_and_redis_conf_wins() {
     each_binary(|binary| {
-        let arguments = "partitions 3 VNODES 10 block-ms 7 lease-ms 9";
-        let server = Server::with(binary).args(arguments).start();
+        let arguments = "partitions 3 VNODES 10 block-ms 7 lease-ms 9 max-age-ms 8 group-idle-ms 6";
+        let server = Server::with(binary).untouched().args(arguments).start();
         let mut conn = server.connect();
         let given = SETTINGS.map(|(name, ..)| setting(&mut conn, name));
-        assert_eq!(given, [3, 10, 7, 9]);
+        assert_eq!(given, [3, 10, 7, 9, 8, 6]);
         assert_eq!(must!(conn, "EVQ.RING").get("partitions").array().len(), 3);
         let loaded = server.log();
         let line = loaded.lines().find(|line| line.contains(" loaded: ")).expect("a line");
-        assert!(line.contains("partitions 3, vnodes 10, block-ms 7, lease-ms 9"), "{line}");
+        let settings =
+            "partitions 3, vnodes 10, block-ms 7, lease-ms 9, max-age-ms 8, group-idle-ms 6";
+        assert!(line.contains(settings), "{line}");
 
         let lines = ["evq.partitions 16", "evq.lease-ms 1234"];
         let server = Server::with(binary).args("partitions 3 vnodes 10").config(&lines).start();
         let mut conn = server.connect();
         let given = SETTINGS.map(|(name, ..)| setting(&mut conn, name));
-        assert_eq!(given, [16, 10, 5000, 1234]);
+        assert_eq!(given, [16, 10, 5000, 1234, 0, 0]);
     });
 }
 
@@ -106,7 +111,7 @@ fn config_rewrite_keeps_settings_over_a_restart() {
         server.restart();
         let mut conn = server.connect();
         let kept = SETTINGS.map(|(name, ..)| setting(&mut conn, name));
-        assert_eq!(kept, [5, 160, 5000, 30_000]);
+        assert_eq!(kept, [5, 160, 5000, 30_000, 0, 0]);
     });
 }
 
@@ -158,11 +163,13 @@ fn the_module_loads_into_a_running_server_and_stays() {
     each_binary(|binary| {
         let server = Server::with(binary).without_module().start();
         let mut conn = server.connect();
+        let week_ms = 7 * 24 * 3600 * 1000;
         let path = module_path().to_str().unwrap();
         assert!(cmd!(conn, "MODULE", "LOAD", path, "partitions", "0").is_error());
         assert!(cmd!(conn, "EVQ.RINGS").is_error());
         must!(conn, "MODULE", "LOADEX", path, "CONFIG", "evq.partitions", 4, "ARGS", "vnodes", 9);
-        assert_eq!(SETTINGS.map(|(name, ..)| setting(&mut conn, name)), [4, 9, 5000, 30_000]);
+        let expected = [4, 9, 5000, 30_000, week_ms, 0];
+        assert_eq!(SETTINGS.map(|(name, ..)| setting(&mut conn, name)), expected);
         must!(conn, "EVQ.TRIGGER", "k", "p");
         assert!(cmd!(conn, "MODULE", "LOAD", path).is_error());
         // Its values are in the keyspace, so the server keeps it.

@@ -83,6 +83,32 @@ fn an_ack_between_two_events_finishes_those_below_it() {
 }
 
 #[test]
+fn an_id_before_the_first_event_of_the_lease_was_not_handed_out() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        for id in ["5-5", "9-9"] {
+            must!(conn, "XADD", P, id, "key", "k", "payload", id);
+        }
+        for pull in ["", "COUNT 2", "COUNT 9", "COUNT 100"] {
+            let given = take(&mut conn, pull);
+            assert_eq!(given.ids[0], "5-5");
+            let digest = conn.digest();
+            for line in ["ACK", "NACK"].iter().flat_map(|of| [(of, "1-1"), (of, "5-4")]) {
+                let line = format!("EVQ.{} {P} {}", line.0, line.1);
+                assert_eq!(refused(&mut conn, &line), "EVQBADID", "{pull}: {line}");
+            }
+            let line = format!("EVQ.CONSUME {P} NOBLOCK ACK 1-1");
+            assert_eq!(refused(&mut conn, &line), "EVQBADID", "{pull}");
+            assert_eq!(conn.digest(), digest);
+            must!(conn, "EVQ.RELEASE", P).ok();
+        }
+        assert_eq!(take(&mut conn, "").ids, ["5-5"]);
+        assert_eq!(say(&mut conn, &format!("EVQ.ACK {P} 5-5")).int(), 1);
+        assert_eq!(say(&mut conn, &format!("EVQ.ACK {P} 1-1")).int(), 0, "below what is finished");
+    });
+}
+
+#[test]
 fn consume_acknowledges_and_pulls_in_one_step() {
     each_server(|server| {
         let mut conn = ring(&server);
@@ -181,6 +207,43 @@ fn an_entry_added_by_hand_is_an_event_whatever_its_fields() {
         assert_eq!(events.at(1).at(1).at(0).bytes(), b"\x00\r\n\xff");
         assert_eq!(events.at(2).at(1).at(3).str(), "payload");
         assert_eq!(say(&mut conn, &format!("EVQ.ACK {P} 1-2")).int(), 1);
+    });
+}
+
+/// Few events, a handful and many go different ways into the reply, and who waits looks elsewhere
+/// first than who does not.
+#[test]
+fn events_are_given_as_the_stream_has_them_however_many_are_asked_for() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        for n in 1..=150 {
+            let mut words = vec!["XADD".to_owned(), P.to_owned(), format!("{}-{n}", n / 7 + 1)];
+            let fields = (0..n % 4 + 1).flat_map(|f| [format!("f{f}"), "v".repeat(n * f)]);
+            words.extend(fields);
+            conn.cmd(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        let entries = must!(conn, "XRANGE", P, "-", "+");
+        assert_eq!(entries.array().len(), 150);
+        for wait in ["NOBLOCK", "BLOCK 1"] {
+            for count in [1, 2, 4, 5, 6, 63, 64, 65, 149, 150, 151] {
+                let mut given = Vec::new();
+                let mut ack = String::new();
+                loop {
+                    let pull = format!("EVQ.CONSUME {P} COUNT {count} {wait} {ack}");
+                    let reply = say(&mut conn, &pull);
+                    if reply.is_null() {
+                        break;
+                    }
+                    let events = reply.at(2).array();
+                    let left = 150 - given.len();
+                    assert_eq!(events.len(), left.min(count), "{pull}");
+                    given.extend_from_slice(events);
+                    ack = format!("ACK {}", given[given.len() - 1].at(0).str());
+                }
+                assert_eq!(given, entries.array(), "{wait}, {count} at a time");
+                must!(conn, "EVQ.SEEK", "default", "*", "first", "RING", "r");
+            }
+        }
     });
 }
 

@@ -7,13 +7,14 @@ use crate::harness::{Conn, Server, Value, args, each_binary, each_server, must};
 use crate::usage::{COMMANDS, Usage};
 
 /// Flags of each command, beside `module`, which all have.
-const FLAGS: [(&str, &[&str]); 21] = [
+const FLAGS: [(&str, &[&str]); 22] = [
     ("EVQ.TRIGGER", &["write", "denyoom", "fast"]),
     ("EVQ.MTRIGGER", &["write", "denyoom"]),
     ("EVQ.RING", &["readonly"]),
     ("EVQ.ROUTE", &["readonly", "fast"]),
     ("EVQ.POINTS", &["readonly"]),
     ("EVQ.CREATE", &["write", "denyoom"]),
+    ("EVQ.RESIZE", &["write", "denyoom"]),
     ("EVQ.RINGS", &["readonly"]),
     ("EVQ.DROP", &["write"]),
     ("EVQ.CONSUME", &["write", "blocking"]),

@@ -55,6 +55,18 @@ fn epochs_grow_over_restarts_crashes_reloads_and_changes_of_role() {
 }
 
 #[test]
+fn what_was_in_flight_at_a_change_of_role_is_not_under_suspicion() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        let ids = trigger(&mut conn, &["a", "b", "c"]);
+        assert_eq!(take(&mut conn, "WORKER w COUNT 9").ids, ids);
+        must!(conn, "REPLICAOF", "127.0.0.1", 1).ok();
+        must!(conn, "REPLICAOF", "NO", "ONE").ok();
+        assert_eq!(take(&mut conn, "WORKER v COUNT 9").ids, ids, "nobody is to blame");
+    });
+}
+
+#[test]
 fn epochs_grow_over_releases_takeovers_and_even_a_deleted_key() {
     each_server(|server| {
         let mut conn = ring(&server);

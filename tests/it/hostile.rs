@@ -146,7 +146,7 @@ fn a_bad_value_gets_the_code_of_its_kind() {
 fn an_unknown_repeated_or_incomplete_option_is_a_syntax_error() {
     each_command(|usage| {
         let mut cases = Vec::new();
-        let unknown: [&[u8]; 5] = [b"NOPE", b"RINGS", b"MAXLEN", b"TRIM", &[b'x'; 1_000_000]];
+        let unknown: [&[u8]; 5] = [b"NOPE", b"RINGS", b"LIMIT", b"MINID", &[b'x'; 1_000_000]];
         for word in unknown.iter().chain(&NONSENSE) {
             // A word alone in place of EVQ.RING's ring would be a name.
             cases.push((Call::of(usage).with(vec![word.to_vec()]).all(), "ERR"));
@@ -292,31 +292,6 @@ fn with_key_of(conn: &mut Conn, usage: &Usage, stream: &str) -> Words {
         }
     }
     call.all()
-}
-
-#[test]
-fn documented_limits_are_evqlimit() {
-    each_server(|server| {
-        fill(&mut server.connect());
-        let mut batch = args!["EVQ.MTRIGGER", 10_001].to_vec();
-        batch.extend(std::iter::repeat_n(b"x".to_vec(), 2 * 10_001));
-        let mut headers = args!["EVQ.TRIGGER", "k", "p", "RING", "r"].to_vec();
-        headers.extend((0..65).flat_map(|_| args!["HEADER", "h", "v"]));
-        let pull = args!["EVQ.CONSUME", 0, "RING", "r", "WORKER", "w", "COUNT", 10_001];
-        let cases =
-            vec![(batch, "EVQLIMIT"), (headers.clone(), "EVQLIMIT"), (pull.to_vec(), "EVQLIMIT")];
-        check(&server, cases);
-        headers.truncate(headers.len() - 3);
-        let mut conn = server.connect();
-        conn.must(&headers);
-        // 256 groups; the 257th is one too many.
-        for n in 1..256 {
-            let group = format!("g{n}");
-            let _ = must!(conn, "EVQ.CONSUME", 0, "RING", "r", "GROUP", group, "NOBLOCK");
-        }
-        let pull = args!["EVQ.CONSUME", 0, "RING", "r", "GROUP", "g256", "WORKER", "w", "NOBLOCK"];
-        check(&server, vec![(pull.to_vec(), "EVQLIMIT")]);
-    });
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Count,
     /// `any` or `json`.
     Payload,
+    /// `finished` or `any`.
+    Trim,
     /// `skip` or `hold`.
     OnDead,
     /// `list`, `retry` or `skip`.
@@ -66,6 +68,7 @@ impl Kind {
     pub(crate) fn keywords(self) -> &'static [&'static str] {
         match self {
             Self::Payload => &["ANY", "JSON"],
+            Self::Trim => &["FINISHED", "ANY"],
             Self::OnDead => &["SKIP", "HOLD"],
             Self::DeadAction => &["LIST", "RETRY", "SKIP"],
             _ => &[],
@@ -96,6 +99,7 @@ impl Kind {
                     .concat()
             }
             Self::Payload => [all(&NONSENSE, "ERR"), all(&[b"xml", b"jso"], "ERR")].concat(),
+            Self::Trim => [all(&NONSENSE, "ERR"), all(&[b"all", b"finishe"], "ERR")].concat(),
             Self::OnDead => [all(&NONSENSE, "ERR"), all(&[b"drop", b"hol"], "ERR")].concat(),
             Self::DeadAction => [all(&NONSENSE, "ERR"), all(&[b"ls", b"retr"], "ERR")].concat(),
             Self::Partition | Self::PartitionOrAll => {

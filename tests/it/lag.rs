@@ -215,6 +215,43 @@ fn what_is_removed_while_it_is_in_flight_is_not_counted_twice() {
 }
 
 #[test]
+fn one_command_looks_at_no_more_for_many_groups_than_for_some() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        backlog(&mut conn, 15_000);
+        let names: Vec<_> = (0..6).map(|n| format!("g{n}")).collect();
+        for name in &names {
+            say(&mut conn, &format!("EVQ.GROUP {name} RING r FROM first")).ok();
+            let pull = take(&mut conn, &format!("GROUP {name} WORKER w COUNT 200"));
+            assert_eq!(ack(&mut conn, pull.last(), &format!("GROUP {name} WORKER w")), 1);
+        }
+        // What was counted before is void, as the first entry is another one.
+        let first = must!(conn, "XRANGE", P, "-", "+", "COUNT", 1);
+        must!(conn, "XDEL", P, first.at(0).at(0).bytes());
+        let exact = |conn: &mut Conn| {
+            let groups = say(conn, "EVQ.GROUPS RING r");
+            let exact = groups.array().iter().filter(|group| group.get("lag-exact").int() == 1);
+            for group in exact.clone() {
+                assert_eq!(group.get("lag").int(), 14_800);
+            }
+            exact.count()
+        };
+        // Two or three backlogs of this length are as much as one command looks at.
+        let at_first = exact(&mut conn);
+        assert!((2..=3).contains(&at_first), "{at_first}");
+        until(PATIENCE, || exact(&mut conn) == names.len());
+        for name in &names {
+            let pull = take(&mut conn, &format!("GROUP {name} WORKER w COUNT 100"));
+            assert_eq!(ack(&mut conn, pull.last(), &format!("GROUP {name} WORKER w")), 1);
+        }
+        let groups = say(&mut conn, "EVQ.GROUPS RING r");
+        for group in groups.array() {
+            assert_eq!((group.get("lag").int(), group.get("lag-exact").int()), (14_700, 1));
+        }
+    });
+}
+
+#[test]
 fn the_lag_of_a_long_backlog_with_types_becomes_exact_too() {
     each_server(|server| {
         let mut conn = ring(&server);

@@ -11,7 +11,7 @@ const ROUNDS: usize = 100_000;
 const BOUND_BYTES: i64 = 1_000_000;
 
 /// Without the buffers of the clients, which the server resizes when it finds the time.
-fn used_memory(conn: &mut Conn) -> i64 {
+pub(crate) fn used_memory(conn: &mut Conn) -> i64 {
     let clients = must!(conn, "CLIENT", "LIST");
     let sizes = clients.str().split_whitespace().filter_map(|word| word.strip_prefix("tot-mem="));
     let buffers: i64 = sizes.map(|size| size.parse::<i64>().unwrap()).sum();

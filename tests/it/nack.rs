@@ -22,8 +22,8 @@ fn a_nacked_event_comes_again_alone_after_its_delay_with_its_attempt() {
         let [id, other] =
             <[_; 2]>::try_from(events(&mut conn, &[("a", "a1"), ("b", "b1")])).unwrap();
         take(&mut conn, "WORKER w COUNT 2");
-        assert!(nack(&mut conn, &id, "WORKER w DELAY 150").is_empty());
         let start = Instant::now();
+        assert!(nack(&mut conn, &id, "WORKER w DELAY 150").is_empty());
         assert_eq!(pull(&mut conn, "WORKER w NOBLOCK"), None);
         assert_eq!(ack(&mut conn, &other, "WORKER w"), 1);
         let (pull, attempt) = again(&mut conn, "WORKER w BLOCK 60000");
@@ -239,8 +239,8 @@ fn a_blocked_owner_is_woken_when_a_retry_is_due() {
         let epoch = take(&mut worker, "").epoch;
         // Its own, and one that somebody else reports while it is blocked; with and without end.
         for (n, wait) in ["BLOCK 0", "BLOCK 60000"].into_iter().enumerate() {
-            nack(&mut worker, &id, "DELAY 120");
             let begun = Instant::now();
+            nack(&mut worker, &id, "DELAY 120");
             block(&mut control, &mut worker, wait);
             let reply = woken(&mut worker);
             assert!(begun.elapsed() >= Duration::from_millis(100), "{:?}", begun.elapsed());

@@ -145,7 +145,7 @@ fn rewrite(conn: &mut Conn) {
 #[test]
 fn all_survives_an_rdb_file() {
     survives(&[], |server| {
-        must!(server.connect(), "SAVE").ok();
+        server.connect().save();
         server.restart();
     });
 }

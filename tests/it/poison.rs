@@ -169,7 +169,7 @@ fn what_is_no_loss_is_no_attempt() {
             say(&mut conn, &format!("EVQ.SEEK default {P} first")).ok();
             // The server restarted.
             take(&mut worker, "");
-            must!(conn, "SAVE");
+            conn.save();
             server.restart();
             conn = server.connect();
         }

@@ -10,12 +10,14 @@
 
 use std::collections::HashMap;
 
-use crate::harness::{Conn, PATIENCE, Server, Value, cmd, each_server, must, until};
+use crate::harness::{Conn, PATIENCE, Server, Value, cmd, each_binary, each_server, must, until};
 
 const README: &str = include_str!("../../README.md");
 const COMMANDS: &str = include_str!("../../docs/commands.md");
+const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 /// Numbers that are measured, by the name in front of them.
-const MEASURED: [&str; 3] = ["oldest-unfinished-ms", "deliveries-per-second", "connection"];
+const MEASURED: [&str; 4] =
+    ["oldest-unfinished-ms", "deliveries-per-second", "idle-ms", "connection"];
 
 /// A command with the reply that the page shows, both without their indentation.
 struct Exchange {
@@ -185,22 +187,33 @@ fn replay(server: &Server, page: &str) -> Conn {
     conn
 }
 
+/// Servers as people have them: with the module's own settings.
+fn each_page_server(check: impl Fn(&Server)) {
+    each_binary(|binary| check(&Server::with(binary).untouched().start()));
+}
+
 #[test]
 fn the_sessions_in_the_readme_are_real() {
     assert!(exchanges(README).len() > 30, "the README has lost its sessions");
-    each_server(|server| drop(replay(&server, README)));
+    each_page_server(|server| drop(replay(server, README)));
 }
 
 #[test]
 fn the_sessions_in_the_command_reference_are_real() {
     assert!(exchanges(COMMANDS).len() > 50, "the reference has lost its sessions");
-    each_server(|server| drop(replay(&server, COMMANDS)));
+    each_page_server(|server| drop(replay(server, COMMANDS)));
+}
+
+#[test]
+fn the_sessions_in_troubleshooting_are_real() {
+    assert!(exchanges(TROUBLESHOOTING).len() > 10, "the page has lost its sessions");
+    each_server(|server| drop(replay(&server, TROUBLESHOOTING)));
 }
 
 #[test]
 fn the_users_in_the_readme_can_do_their_work_and_nothing_else() {
-    each_server(|server| {
-        replay(&server, README);
+    each_page_server(|server| {
+        replay(server, README);
         let mut producer = server.connect();
         must!(producer, "AUTH", "producer", "secret1").ok();
         let event = must!(producer, "EVQ.TRIGGER", "thread:42", "{}");

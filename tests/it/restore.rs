@@ -21,14 +21,14 @@ fn crc64(bytes: &[u8]) -> u64 {
 }
 
 /// A value's bytes as RESTORE takes them.
-fn signed(value: &[u8], version: &[u8]) -> Vec<u8> {
+pub(crate) fn signed(value: &[u8], version: &[u8]) -> Vec<u8> {
     let mut bytes = [value, version].concat();
     bytes.extend(crc64(&bytes).to_le_bytes());
     bytes
 }
 
 /// The value's bytes in a DUMP, and the RDB version.
-fn taken_apart(dump: &[u8]) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn taken_apart(dump: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (value, tail) = dump.split_at(dump.len() - 10);
     assert_eq!(signed(value, &tail[..2]), dump, "the CRC here is the server's");
     (value.to_vec(), tail[..2].to_vec())
@@ -93,7 +93,7 @@ fn a_changed_byte_is_a_sound_value_or_a_refusal() {
         let server = Server::with(binary).config(&PLAIN).start();
         let mut conn = server.connect();
         fill(&mut conn);
-        must!(conn, "SAVE");
+        conn.save();
         for key in ["evq:{r}", GROUPS] {
             let dump = must!(conn, "DUMP", key).bytes().to_vec();
             let (value, version) = taken_apart(&dump);
@@ -169,11 +169,12 @@ fn short_long_foreign_and_future_bytes_are_refused() {
             refused(&mut conn, b"RDB\x01 and other things");
             refused(&mut conn, &[0xff; 1000]);
             // A version to come, a huge count, a megabyte of zeros.
-            refused(&mut conn, &[b"EVQ\x02", &own[4..]].concat());
+            refused(&mut conn, &[b"EVQ\x03", &own[4..]].concat());
+            refused(&mut conn, &[b"EVQ\x02", &[0xff; 8][..], &own[12..]].concat());
             refused(&mut conn, &[b"EVQ\x01", &[0xff; 8][..], &own[12..]].concat());
-            refused(&mut conn, &[b"EVQ\x01", &vec![0; 1 << 20][..]].concat());
+            refused(&mut conn, &[b"EVQ\x02", &vec![0; 1 << 20][..]].concat());
             assert_eq!(refusals(&server) - before, tried);
-            assert!(server.log().contains("format version 2, this EVQ reads version 1"));
+            assert!(server.log().contains("format version 3, this EVQ reads versions 1 to 2"));
             assert_eq!(must!(conn, "EXISTS", "copy").int(), 0);
         }
     });
@@ -185,7 +186,7 @@ fn a_damaged_rdb_file_stops_the_start_with_a_reason() {
         let mut server = Server::with(binary).config(&PLAIN).start();
         let mut conn = server.connect();
         fill(&mut conn);
-        must!(conn, "SAVE").ok();
+        conn.save();
         server.kill9();
         let path = server.dir().join("dump.rdb");
         let mut bytes = std::fs::read(&path).unwrap();

@@ -62,17 +62,19 @@ fn a_ring_is_described_alike_in_resp2_resp3_and_json() {
         assert!(shares[0] > 0.0 && shares[1] > shares[0], "{shares:?}");
         let partition = |p, weight, length, first: Option<&str>, last: Option<&str>| {
             json!({
-                "partition": p, "key": format!("evq:{{r:{p}}}"), "weight": weight,
-                "length": length, "first-id": first, "last-id": last, "share": null,
+                "partition": p, "key": format!("evq:{{r:{p}}}"), "state": "active",
+                "weight": weight, "length": length, "first-id": first, "last-id": last, "share": null,
             })
         };
         let expected = json!({
             "name": "r", "generation": 1, "hash": "murmur3_x86_32", "seed": 0, "vnodes": 10,
-            "payload": "json",
+            "payload": "json", "max-depth": null, "max-length": null, "max-age-ms": 0,
+            "trim": "finished",
             "partitions": [
                 partition(0, 1, 0, None, None),
                 partition(1, 3, 2, Some(&first), Some(&last)),
             ],
+            "resizing": null,
         });
         assert_eq!(ring, expected);
     });
@@ -158,6 +160,24 @@ fn creating_the_same_ring_again_is_fine_and_another_is_not() {
 }
 
 #[test]
+fn creating_the_same_ring_again_is_fine_after_the_setting_has_changed() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 2).ok();
+        // With 256 virtual nodes it would have more points than a ring may have.
+        must!(conn, "EVQ.CREATE", "most", 2, "WEIGHTS", 1000, 600).ok();
+        for vnodes in [80, 256] {
+            must!(conn, "CONFIG", "SET", "evq.vnodes", vnodes).ok();
+            must!(conn, "EVQ.CREATE", "r", 2).ok();
+            must!(conn, "EVQ.CREATE", "r", 2, "VNODES", 160).ok();
+            must!(conn, "EVQ.CREATE", "most", 2, "WEIGHTS", 1000, 600).ok();
+            let other = cmd!(conn, "EVQ.CREATE", "r", 2, "VNODES", vnodes);
+            assert_eq!(other.err_code(), "EVQRINGEXISTS");
+        }
+    });
+}
+
+#[test]
 fn a_ring_without_vnodes_takes_the_setting() {
     each_server(|server| {
         let mut conn = server.connect();
@@ -187,12 +207,16 @@ fn a_ring_stays_within_the_documented_limits() {
             assert!(reply.err().contains("at most "), "{reply:?}");
         }
         // MAXLEN and the like do not exist yet; WEIGHTS takes exactly one per partition.
-        let odd: [&[&str]; 6] = [
+        let odd: [&[&str]; 10] = [
             &["0"],
             &["2", "WEIGHTS", "1"],
             &["2", "WEIGHTS", "1", "1", "1"],
             &["2", "WEIGHTS", "0", "1"],
-            &["2", "MAXLEN", "5"],
+            &["2", "MAXLEN", "0"],
+            &["2", "MAXDEPTH", "0"],
+            &["2", "MAXAGE", "-1"],
+            &["2", "TRIM", "all"],
+            &["2", "TRIM"],
             &["2", "PAYLOAD", "xml"],
         ];
         for shape in odd {
@@ -210,7 +234,8 @@ fn a_json_ring_takes_json_and_tells_where_else_it_stops() {
         let mut conn = server.connect();
         must!(conn, "EVQ.CREATE", "r", 1, "PAYLOAD", "json");
         let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
-        let good: [&[u8]; 8] = [
+        let huge = [&b"-1"[..], &[b'0'; 1_000_000], b"e+", &[b'9'; 1_000_000]].concat();
+        let good: [&[u8]; 12] = [
             b"{}",
             b" [1, 2.5e3, null] ",
             b"\"\xc3\xa9 \\ud83d\\ude00\"",
@@ -219,12 +244,19 @@ fn a_json_ring_takes_json_and_tells_where_else_it_stops() {
             b"{\"a\":1,\"a\":2}",
             b"\"\"",
             &deep,
+            // What a number or a string means is for who reads it: the grammar allows these.
+            &huge,
+            b"1e999999999",
+            b"\"\\ud800 \\udc00\\ud800\"",
+            b"\"\\u0000 \xf4\x8f\xbf\xbf\"",
         ];
         for payload in good {
             must!(conn, "EVQ.TRIGGER", "k", payload, "RING", "r");
         }
         let digest = conn.digest();
-        let bad: [(&[u8], &str); 10] = [
+        let unclosed = vec![b'['; 100_000];
+        let crossed = [&deep[..150_000], b"}"].concat();
+        let bad: [(&[u8], &str); 24] = [
             (b"", "line 1 column 0"),
             (b"secret", "line 1 column 1"),
             (b"{\"a\":\n\n  secret}", "line 3 column 3"),
@@ -235,6 +267,20 @@ fn a_json_ring_takes_json_and_tells_where_else_it_stops() {
             (b"[\n\"a\xc3\"]", "line 2 column 3"),
             (b"\"sec\nret\"", "line 1 column 4"),
             (b"[1,]", "line 1 column 4"),
+            (&unclosed, "line 1 column 100000"),
+            (&crossed, "line 1 column 150001"),
+            (b"\xef\xbb\xbf{}", "line 1 column 1"),
+            (b"{}\0", "line 1 column 3"),
+            (b"\"a\0b\"", "line 1 column 2"),
+            (b"{}{}", "line 1 column 3"),
+            (b"\"\xed\xa0\x80\"", "line 1 column 2"),
+            (b"\"\\ud80\"", "line 1 column 7"),
+            (b"\"\\x\"", "line 1 column 3"),
+            (b"01", "line 1 column 2"),
+            (b"+1", "line 1 column 1"),
+            (b"1.", "line 1 column 2"),
+            (b"NaN", "line 1 column 1"),
+            (b"'a'", "line 1 column 1"),
         ];
         for (payload, place) in bad {
             let reply = cmd!(conn, "EVQ.TRIGGER", "k", payload, "RING", "r");
@@ -244,5 +290,31 @@ fn a_json_ring_takes_json_and_tells_where_else_it_stops() {
             assert_eq!(conn.cmd(&batch).err(), expected);
         }
         assert_eq!(conn.digest(), digest);
+    });
+}
+
+#[test]
+fn a_hundred_megabytes_of_json_are_checked_to_their_end() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 1, "PAYLOAD", "json");
+        let size = 100_000_000;
+        let text = [&b"\""[..], &vec![b'x'; size], b"\""].concat();
+        let depth = 2_000_000;
+        let nested = [vec![b'['; depth], vec![b']'; depth]].concat();
+        let mut send = |payload: &[u8]| {
+            let head = format!("*5\r\n$11\r\nEVQ.TRIGGER\r\n$1\r\nk\r\n${}\r\n", payload.len());
+            conn.send_raw(head.as_bytes());
+            conn.send_raw(payload);
+            conn.send_raw(b"\r\n$4\r\nRING\r\n$1\r\nr\r\n");
+            conn.read()
+        };
+        let full = |at: usize| format!("EVQPAYLOAD the payload is not JSON: line 1 column {at}");
+        assert_eq!(send(&text[..size + 1]).err(), full(size + 1));
+        assert_eq!(send(&nested[..2 * depth - 1]).err(), full(2 * depth - 1));
+        for good in [&text, &nested] {
+            assert!(!send(good).is_error());
+        }
+        assert_eq!(must!(conn, "XLEN", "evq:{r:0}").int(), 2);
     });
 }

@@ -55,6 +55,28 @@ pub(crate) fn woken_for(conn: &mut Conn) -> i64 {
 }
 
 #[test]
+fn the_stream_key_of_what_is_acknowledged_names_the_ring() {
+    each_server(|server| {
+        let (mut conn, keys) = ring(&server, 2);
+        let id = trigger(&mut conn, &keys[1], "1");
+        assert_eq!(take(&mut conn, "").2, [id.as_str()]);
+        let next = trigger(&mut conn, &keys[0], "2");
+        let ack = format!("EVQ.CONSUME * NOBLOCK ACK evq:{{s:1}} {id}");
+        assert_eq!(given(&say(&mut conn, &ack)).expect("the next event").2, [next.as_str()]);
+        for (line, code) in [
+            ("EVQ.CONSUME * NOBLOCK RING t ACK evq:{s:0} 1-1", "ERR"),
+            ("EVQ.CONSUME * NOBLOCK ACK evq:{none:0} 1-1", "EVQNORING"),
+            ("EVQ.CONSUME * NOBLOCK ACK evq:{s:7} 1-1", "EVQNOPARTITION"),
+            ("EVQ.CONSUME evq:{s:0} NOBLOCK RING t ACK 1-1", "ERR"),
+        ] {
+            assert_eq!(say(&mut conn, line).err_code(), code, "{line}");
+        }
+        let ack = format!("EVQ.CONSUME * NOBLOCK RING s ACK evq:{{s:0}} {next}");
+        assert_eq!(given(&say(&mut conn, &ack)), None);
+    });
+}
+
+#[test]
 fn each_worker_gets_a_partition_of_its_own() {
     each_server(|server| {
         let (mut conn, keys) = ring(&server, 4);
@@ -247,7 +269,7 @@ fn a_worker_with_nothing_but_a_failed_event_gives_its_partition_up() {
         let (mut one, mut other) = (server.connect(), server.connect());
         let id = trigger(&mut conn, &keys[0], "1");
         assert_eq!(take(&mut one, "WORKER one").0, 0);
-        must!(one, "EVQ.NACK", 0, id, "RING", "s", "WORKER", "one", "DELAY", 60);
+        must!(one, "EVQ.NACK", 0, id, "RING", "s", "WORKER", "one", "DELAY", 500);
         trigger(&mut conn, &keys[1], "2");
         assert_eq!(take(&mut one, "WORKER one").0, 1);
         block(&mut conn, &mut other, "BLOCK 0");

@@ -164,3 +164,36 @@ fn a_wait_can_be_ended_from_outside() {
         until(PATIENCE, || pull(&mut conn, "NOBLOCK").is_some());
     });
 }
+
+#[test]
+fn a_worker_is_called_to_a_partition_of_which_it_has_something_in_flight() {
+    each_server(|server| {
+        for worker in ["", "WORKER a"] {
+            let (mut conn, keys) = ring(&server, 2);
+            let mut any = server.connect();
+            let first = trigger(&mut conn, &keys[0], "1");
+            assert_eq!(take(&mut any, worker).2, [first.as_str()]);
+            // By an event behind it,
+            block(&mut conn, &mut any, &format!("BLOCK 0 {worker}"));
+            let second = trigger(&mut conn, &keys[0], "2");
+            let (p, epoch, ids) = given(&woken(&mut any)).expect("the next event");
+            assert_eq!(ids, [second.as_str()]);
+            // by one that was added by hand,
+            block(&mut conn, &mut any, &format!("BLOCK 0 {worker}"));
+            must!(conn, "XADD", format!("evq:{{s:{p}}}"), "*", "key", "other");
+            assert_eq!(given(&woken(&mut any)).expect("the next event").1, epoch);
+            // and by a retry that is due.
+            say(&mut any, &format!("EVQ.NACK {p} {first} RING s DELAY 100 {worker}"));
+            block(&mut conn, &mut any, &format!("BLOCK 0 {worker}"));
+            let begun = Instant::now();
+            assert_eq!(given(&woken(&mut any)).expect("the retry").2, [first]);
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+            // Others are not: what it has in flight keeps the partition.
+            let mut other = server.connect();
+            block(&mut conn, &mut other, "BLOCK 100");
+            trigger(&mut conn, &keys[0], "3");
+            assert!(woken(&mut other).is_null());
+            must!(conn, "EVQ.DROP", "s").ok();
+        }
+    });
+}

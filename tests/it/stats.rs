@@ -50,6 +50,7 @@ fn resp2_resp3_and_json_say_the_same() {
                     let group = group.as_object_mut().unwrap();
                     assert!(group.remove("oldest-unfinished-ms").is_some());
                     assert!(group.remove("deliveries-per-second").is_some());
+                    assert!(group.remove("idle-ms").is_some());
                 }
             }
             stats

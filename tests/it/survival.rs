@@ -100,7 +100,7 @@ fn survives(binary: &Binary, with: &[&str], end: impl Fn(&mut Server)) {
 fn failures_survive_a_restart_by_rdb() {
     each_binary(|binary| {
         survives(binary, &[], |server| {
-            must!(server.connect(), "SAVE").ok();
+            server.connect().save();
             server.restart();
         });
     });

@@ -53,7 +53,7 @@ const NOTHING: Usage = Usage {
 };
 
 /// Every command. Those that the server has and that are missing here fail a test.
-pub(crate) const COMMANDS: [Usage; 21] = [
+pub(crate) const COMMANDS: [Usage; 22] = [
     Usage {
         name: "EVQ.TRIGGER",
         words: &[(Kind::Bytes, "k"), (Kind::Bytes, "p")],
@@ -94,7 +94,18 @@ pub(crate) const COMMANDS: [Usage; 21] = [
             ("VNODES", &[(Kind::Count, "7")]),
             ("WEIGHTS", &[(Kind::Count, "1"), (Kind::Count, "2")]),
             ("PAYLOAD", &[(Kind::Payload, "json")]),
+            ("MAXDEPTH", &[(Kind::Count, "100")]),
+            ("MAXLEN", &[(Kind::Count, "50")]),
+            ("MAXAGE", &[(Kind::Natural, "60000")]),
+            ("TRIM", &[(Kind::Trim, "any")]),
         ],
+        ..NOTHING
+    },
+    Usage {
+        name: "EVQ.RESIZE",
+        words: &[(Kind::Ring, "r"), (Kind::Count, "2")],
+        options: &[("WEIGHTS", &[(Kind::Count, "1"), (Kind::Count, "2")]), ("DRYRUN", &[])],
+        needs: &[Needs::Ring, Needs::Stream],
         ..NOTHING
     },
     Usage { name: "EVQ.RINGS", needs: &[], ..NOTHING },

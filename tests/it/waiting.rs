@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Conn, PATIENCE, Server, Value, args, each_server, must};
+use crate::harness::{Conn, PATIENCE, Server, Value, args, each_server, must, until};
 use crate::pull::{
     P, Pull, SOON, block, blocked, pull, refused, ring, say, start, take, trigger, until_blocked,
     woken,
@@ -151,6 +151,43 @@ fn a_standby_is_not_disturbed_by_what_the_owner_gets() {
 }
 
 #[test]
+fn an_owner_that_is_woken_by_many_events_is_given_them_from_the_first() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        let mut owner = server.connect();
+        let first = trigger(&mut conn, &["before"]);
+        assert_eq!(take(&mut owner, "").ids, first);
+        // How many are asked for, which of three events are deleted in the same transaction, and
+        // what is given at once and then.
+        type Seqs = &'static [u64];
+        let cases: [(u32, Seqs, Seqs, Seqs); 6] = [
+            (1, &[], &[1], &[2, 3]),
+            (2, &[], &[1, 2], &[3]),
+            (9, &[], &[1, 2, 3], &[]),
+            (1, &[1, 2], &[3], &[]),
+            (9, &[2, 3], &[1], &[]),
+            (1, &[1], &[2], &[3]),
+        ];
+        for (ms, (count, deleted, at_once, then)) in (9_000_000_000_000_u64..).zip(cases) {
+            let ids =
+                |seqs: &[u64]| seqs.iter().map(|seq| format!("{ms}-{seq}")).collect::<Vec<_>>();
+            block(&mut conn, &mut owner, &format!("COUNT {count} BLOCK 0 LEASE 60000"));
+            must!(conn, "MULTI").ok();
+            for id in ids(&[1, 2, 3]) {
+                say(&mut conn, &format!("XADD {P} {id} key k payload p"));
+            }
+            for id in ids(deleted) {
+                say(&mut conn, &format!("XDEL {P} {id}"));
+            }
+            must!(conn, "EXEC").array();
+            assert_eq!(Pull::of(&woken(&mut owner)).unwrap().ids, ids(at_once));
+            let rest = pull(&mut owner, "COUNT 9 NOBLOCK").map_or_else(Vec::new, |pull| pull.ids);
+            assert_eq!(rest, ids(then));
+        }
+    });
+}
+
+#[test]
 fn several_groups_wait_on_one_partition_and_all_are_woken() {
     each_server(|server| {
         let mut conn = ring(&server);
@@ -203,6 +240,21 @@ fn databases_do_not_wake_each_other() {
 }
 
 #[test]
+fn a_connection_that_closes_ends_its_leases_in_a_database_that_has_changed_places() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        let mut other = server.connect();
+        must!(other, "SELECT", 1).ok();
+        let ids = trigger(&mut conn, &["a"]);
+        let mut owner = server.connect();
+        assert_eq!(take(&mut owner, "LEASE 60000").ids, ids);
+        must!(conn, "SWAPDB", 0, 1).ok();
+        drop(owner);
+        until(SOON, || pull(&mut other, "NOBLOCK").is_some_and(|pulled| pulled.ids == ids));
+    });
+}
+
+#[test]
 fn databases_that_change_places_bring_their_events() {
     each_server(|server| {
         let mut conn = ring(&server);
@@ -251,7 +303,7 @@ fn workers_that_wait_outlive_the_keys() {
             while given.len() < 2 && std::time::Instant::now() < deadline {
                 for worker in [&mut owner, &mut standby] {
                     let Some(reply) = worker.try_read(Duration::from_millis(5)) else { continue };
-                    match Pull::of(&reply) {
+                    match Some(&reply).filter(|reply| !reply.is_error()).and_then(Pull::of) {
                         Some(pulled) if pulled.last() == ids[0] => {
                             given.push(pulled);
                             must!(worker, "EVQ.RELEASE", P).ok();

@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::args::must;
 use super::stream::Stream;
 use super::value::{Value, read_value};
-use super::wait::PATIENCE;
+use super::wait::{PATIENCE, until};
 
 /// A connection, RESP2 until [`Conn::hello3`].
 #[derive(Debug)]
 pub(crate) struct Conn {
     reader: BufReader<Stream>,
     read_timeout: Option<Duration>,
+    patience: Duration,
     /// Push messages that came while [`Conn::cmd`] was waiting for a reply.
     pub(crate) pushes: Vec<Value>,
 }
@@ -20,7 +21,14 @@ pub(crate) struct Conn {
 impl Conn {
     /// Takes over a connected socket.
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { reader: BufReader::new(stream), read_timeout: None, pushes: Vec::new() }
+        let reader = BufReader::new(stream);
+        Self { reader, read_timeout: None, patience: PATIENCE, pushes: Vec::new() }
+    }
+
+    /// How long it waits for a reply from now on, for a client that gives up on a frozen server.
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Sends one command and reads its reply, an error reply included.
@@ -132,6 +140,17 @@ impl Conn {
         line.map(|value| value.trim_end().to_owned())
     }
 
+    /// Writes the RDB file, as soon as the server does not write one for another reason.
+    #[track_caller]
+    pub(crate) fn save(&mut self) {
+        until(PATIENCE, || {
+            let reply = self.cmd(&["SAVE"]);
+            let busy = reply.is_error() && reply.err().contains("already in progress");
+            assert!(busy || !reply.is_error(), "SAVE replied {reply:?}");
+            !busy
+        });
+    }
+
     /// The next reply; push messages on the way are kept in `pushes`.
     fn reply(&mut self) -> io::Result<Value> {
         loop {
@@ -143,7 +162,7 @@ impl Conn {
     }
 
     fn receive(&mut self) -> io::Result<Value> {
-        self.set_read_timeout(PATIENCE)?;
+        self.set_read_timeout(self.patience)?;
         read_value(&mut self.reader)
     }
 

@@ -1,5 +1,6 @@
 //! The 17,193 real events of `tests/data/file-history.jsonl.gz`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::sync::OnceLock;
@@ -25,6 +26,19 @@ pub(crate) fn file_history() -> &'static [FileEvent] {
         let file = File::open(path).unwrap_or_else(|e| panic!("{path}: {e}"));
         BufReader::new(GzDecoder::new(file)).lines().map(|line| parse(line.unwrap())).collect()
     })
+}
+
+/// The first `count` events of all of them over and over, numbered on: each line begins with its
+/// event's number.
+pub(crate) fn file_history_repeated(count: usize) -> Vec<FileEvent> {
+    let mut last: BTreeMap<&str, u64> = BTreeMap::new();
+    let all = file_history().iter().cycle().take(count);
+    let numbered_on = all.map(|event| {
+        let n = last.entry(&event.file).or_default();
+        *n += 1;
+        FileEvent { file: event.file.clone(), n: *n, line: format!("{n} {}", event.line) }
+    });
+    numbered_on.collect()
 }
 
 fn parse(line: String) -> FileEvent {

@@ -16,13 +16,15 @@ pub(crate) struct Options {
     pub(crate) tcp: bool,
     /// Loadmodule's arguments; none starts the server without the module.
     module_args: Option<String>,
+    /// Events are kept for ever, as long as the test says nothing else.
+    keeps: bool,
     config: Vec<String>,
 }
 
 impl Options {
     pub(crate) fn new(binary: &Binary) -> Self {
         let module_args = Some(String::new());
-        Self { binary: binary.clone(), tcp: false, module_args, config: Vec::new() }
+        Self { binary: binary.clone(), tcp: false, module_args, keeps: true, config: Vec::new() }
     }
 
     /// Further lines of redis.conf; they come last and win over the harness's own.
@@ -34,6 +36,13 @@ impl Options {
     /// Arguments after the module's path in `loadmodule`.
     pub(crate) fn args(mut self, args: &str) -> Self {
         self.module_args = Some(args.to_owned());
+        self
+    }
+
+    /// Leaves the module's settings alone. By default `evq.max-age-ms` is 0, so that nothing trims
+    /// the entries with small ids that many tests write.
+    pub(crate) fn untouched(mut self) -> Self {
+        self.keeps = false;
         self
     }
 
@@ -70,6 +79,9 @@ impl Options {
         );
         if let Some(args) = &self.module_args {
             let _ = writeln!(text, "loadmodule \"{}\" {args}", module_path().display());
+            if self.keeps {
+                text.push_str("evq.max-age-ms 0\n");
+            }
         }
         for line in &self.config {
             let _ = writeln!(text, "{line}");

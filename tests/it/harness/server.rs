@@ -159,12 +159,25 @@ impl Server {
         if !self.ended {
             self.terminate();
         }
-        let mut text = std::fs::read_to_string(self.config_path()).expect("redis.conf");
-        text.extend(lines.iter().map(|line| format!("{line}\n")));
-        std::fs::write(self.config_path(), text).expect("redis.conf");
+        lines.iter().for_each(|line| self.append_config(line));
         self.child = spawn(&self.binary().program, &self.config_path(), &self.log_path());
         self.ended = false;
         self.wait_until_ready();
+    }
+
+    /// A further line in its redis.conf, for its next start.
+    pub(crate) fn append_config(&self, line: &str) {
+        let text = std::fs::read_to_string(self.config_path()).expect("redis.conf");
+        std::fs::write(self.config_path(), format!("{text}{line}\n")).expect("redis.conf");
+    }
+
+    /// Starts it again, waits until it has given up, and returns its log.
+    #[track_caller]
+    pub(crate) fn restart_expecting_failure(&mut self) -> String {
+        assert!(self.ended, "it still runs");
+        self.child = spawn(&self.binary().program, &self.config_path(), &self.log_path());
+        self.wait_exit();
+        self.log()
     }
 
     /// Accepts `mark` in the log (`EVQBUG`, say), for a test that provokes it.
@@ -252,7 +265,9 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the end of the log of {}:\n{}", self.binary(), self.log_tail());
+            // After a crash the log ends with thousands of lines of registers and settings.
+            let end = || format!("the end of the log of {}:\n{}", self.binary(), self.log_tail());
+            eprintln!("--- {}", complaint.unwrap_or_else(end));
         } else if let Some(complaint) = complaint {
             panic!("{complaint}");
         }

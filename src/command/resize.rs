@@ -1,0 +1,162 @@
+//! `EVQ.RESIZE ring partitions [WEIGHTS w ...] [DRYRUN]`
+//!
+//! Changes the number of partitions of a ring, or their weights, while it is used, without breaking
+//! the order of any key. Replies the generation that the ring is in then. With DRYRUN nothing
+//! changes, and the reply tells what would move.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::model::continuum::{Continuum, moves};
+use crate::model::delivery::Entry;
+use crate::model::effect::Effect;
+use crate::model::error::Error;
+use crate::model::hash::digest;
+use crate::model::limits::{MAX_DRYRUN, MAX_PARTITIONS};
+use crate::model::name::Name;
+use crate::model::ring::Shape;
+use crate::model::words::{Words, count, is, once, weights_after};
+use crate::server::acl::{Access, User};
+use crate::server::args::Args;
+use crate::server::blocking::watch_all;
+use crate::server::ctx::Ctx;
+use crate::server::entry::Command;
+use crate::server::generations::tidy_soon;
+use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::rings::RingView;
+use crate::server::stream::Entries;
+
+pub(super) struct Resize;
+
+struct Request {
+    ring: Name,
+    partitions: u32,
+    weights: Option<Vec<u32>>,
+    dry_run: bool,
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
+    let mut words = Words::new("evq.resize", all);
+    let ring = Name::ring(words.positional()?)?;
+    let partitions = count(words.positional()?, "partitions of a ring", MAX_PARTITIONS.into())?;
+    let partitions = u32::try_from(partitions).unwrap_or(MAX_PARTITIONS);
+    let (mut weights, mut dry_run) = (None, None);
+    while let Some(word) = words.next() {
+        if is(word, "WEIGHTS") {
+            once(&mut weights, word, weights_after(word, &mut words, partitions)?)?;
+        } else if is(word, "DRYRUN") {
+            once(&mut dry_run, word, ())?;
+        } else {
+            return Err(Error::syntax(word));
+        }
+    }
+    Ok(Request { ring, partitions, weights, dry_run: dry_run.is_some() })
+}
+
+/// What would move, of the hash space and of the retained events. Looks at a bounded number of
+/// these, of each partition as many, the newest first.
+fn foresee(ctx: &Ctx, view: &RingView, shape: Option<&Shape>) -> Result<Value, Error> {
+    let value = view.value()?;
+    let (old, generation) = (&value.continuum, value.ring.generation());
+    let new = shape.unwrap_or(value.ring.shape());
+    let partitions = view.partitions(None)?;
+    let new_continuum = new.continuum();
+    let mut seen = Seen { old, new: &new_continuum, events: [0, 0], keys: Default::default() };
+    let mut whole = true;
+    let room = MAX_DRYRUN / partitions.len().max(1);
+    for p in partitions {
+        let Some(stream) = ctx.open_read(&view.names.partition(p).stream).stream()? else {
+            continue;
+        };
+        let mut entries = Entries::last(&stream);
+        for event in std::iter::from_fn(|| entries.next_event()).take(room) {
+            seen.see(event.key());
+        }
+        whole &= stream.length() <= room as u64;
+    }
+    let [moving, all] = [&seen.keys[1], &seen.keys[0]].map(HashSet::len);
+    Ok(json!({
+        "generation": generation + u64::from(shape.is_some()),
+        "partitions": new.weights().len(),
+        // Hash values out of 2^32; exact in a double.
+        "share": moves(old, &new_continuum).1 as f64 / 4_294_967_296.0,
+        "keys": all,
+        "keys-moving": moving,
+        "events": seen.events[0],
+        "events-moving": seen.events[1],
+        "all-events-seen": u8::from(whole),
+    }))
+}
+
+/// Retained events and their keys: all, and those that move.
+struct Seen<'a> {
+    old: &'a Continuum,
+    new: &'a Continuum,
+    events: [u64; 2],
+    keys: [HashSet<u128>; 2],
+}
+
+impl Seen<'_> {
+    fn see(&mut self, key: &[u8]) {
+        let moves = self.old.route(key) != self.new.route(key);
+        for (events, keys) in
+            self.events.iter_mut().zip(&mut self.keys).take(1 + usize::from(moves))
+        {
+            *events += 1;
+            keys.insert(digest(key));
+        }
+    }
+}
+
+impl Command for Resize {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.RESIZE",
+        flags: c"write deny-oom",
+        acl: c"write slow",
+        arity: -3,
+        summary: c"Changes the partitions of a ring while it is used, in the order of every key.",
+        complexity: c"O(P*log(P)+N), where P is the number of points on the ring before and after and N the number of partitions; with DRYRUN it looks at a bounded number of events.",
+        routing: Routing::Word(1),
+        args: &[
+            Arg::string(c"ring"),
+            Arg::integer(c"partitions"),
+            Arg::number(c"weight", c"WEIGHTS").repeated(),
+            Arg::flag(c"dryrun", c"DRYRUN").optional(),
+        ],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        let user = User::of(ctx);
+        let view = ctx.ring(&user, &request.ring)?;
+        for p in view.partitions(None)? {
+            user.check(&view.names.partition(p).stream, Access::Read)?;
+        }
+        let ring = &view.value()?.ring;
+        let weights =
+            request.weights.unwrap_or_else(|| ring.shape().weights_of(request.partitions));
+        let forgotten = ctx.forgettable(&view)?;
+        let decided = ring.resize(weights, forgotten)?;
+        if request.dry_run {
+            ctx.reply_tree(&foresee(ctx, &view, decided.as_ref())?);
+            return Ok(());
+        }
+        user.check(&view.names.ring, Access::Update)?;
+        let ends = ctx.ends(&view)?;
+        ctx.settle(&user, &view)?;
+        if let Some(shape) = decided {
+            if forgotten > 0 {
+                ctx.change_ring(&view.names, Effect::Forgotten(forgotten))?;
+            }
+            let weights = shape.weights().to_vec();
+            ctx.change_ring(&view.names, Effect::Resized(weights, ends))?;
+            ctx.notify_module(c"evq.resize", &view.names.ring);
+            watch_all(ctx, &request.ring, None);
+            tidy_soon(ctx);
+        }
+        let ring = ctx.ring(&user, &request.ring)?;
+        ctx.reply_integer(ring.value()?.ring.generation());
+        Ok(())
+    }
+}
