@@ -14,6 +14,7 @@ mod demo;
 mod docs;
 mod epochs;
 mod failing;
+mod failover_state;
 mod groups;
 mod harness;
 mod harness_test;
