@@ -15,6 +15,7 @@ mod docs;
 mod epochs;
 mod failing;
 mod failover_state;
+mod formats;
 mod groups;
 mod harness;
 mod harness_test;
