@@ -7,6 +7,7 @@
 
 mod acl;
 mod bound;
+mod campaign;
 mod config;
 mod consume;
 mod dead;
@@ -14,6 +15,7 @@ mod demo;
 mod docs;
 mod epochs;
 mod failing;
+mod failover_load;
 mod failover_state;
 mod formats;
 mod groups;
@@ -59,6 +61,7 @@ mod ring;
 mod ring_life;
 mod routing;
 mod seek;
+mod soak;
 mod star;
 mod star_chaos;
 mod star_waiting;
