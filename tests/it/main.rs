@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod acl;
+mod acl_commands;
 mod bound;
 mod campaign;
 mod config;
@@ -26,8 +27,12 @@ mod kept;
 mod kinds;
 mod lag;
 mod leaks;
+mod leaks_by_command;
 mod leases;
+mod limits;
+mod memory;
 mod nack;
+mod observe;
 mod once;
 mod order_book;
 mod persistence;
@@ -64,7 +69,9 @@ mod seek;
 mod soak;
 mod star;
 mod star_chaos;
+mod star_stolen;
 mod star_waiting;
+mod start;
 mod stats;
 mod survival;
 mod torture;
