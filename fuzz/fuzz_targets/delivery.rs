@@ -1,0 +1,4 @@
+//! See `src/delivery.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| evq_fuzz::delivery::run(data));
