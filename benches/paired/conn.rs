@@ -63,6 +63,20 @@ impl Conn {
         self.take(&mut first).map(drop)
     }
 
+    /// Takes one reply; how many ids stand in so many arrays, and in `last` the last of them. That keeps
+    /// what it has if there is none.
+    pub(crate) fn take_last(&mut self, depth: usize, last: &mut Vec<u8>) -> Outcome<usize> {
+        let mut taken = 0;
+        self.visit(|at, id| {
+            if at == depth {
+                taken += 1;
+                last.clear();
+                last.extend_from_slice(id);
+            }
+        })?;
+        Ok(taken)
+    }
+
     /// From now on waiting for a reply keeps the processor: for latencies, where being woken up
     /// would be measured too.
     pub(crate) fn spin(&mut self) -> Outcome<()> {

@@ -24,10 +24,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use conn::Outcome;
 use rounds::{Shuffle, run};
 use serde_json::{Value, json};
-use server::{Server, machine};
+use server::{Server, Setting, machine};
 
 const USAGE: &str = "usage: paired --socket PATH --pid PID [--json PATH] [--quick] [--rounds N] \
-                     [--slice EVENTS] [--seed N] [case ...]";
+                     [--setting plain|aof|replica] [--slice EVENTS] [--seed N] [case ...]";
 
 /// What the command line asks for.
 struct Options {
@@ -37,6 +37,8 @@ struct Options {
     rounds: usize,
     slice: usize,
     seed: u64,
+    setting: Setting,
+    quick: bool,
     cases: Vec<String>,
 }
 
@@ -45,6 +47,7 @@ fn options() -> Outcome<Options> {
     let (mut socket, mut pid) = (None, None);
     let (mut json, mut cases) = (None, Vec::new());
     let (mut rounds, mut slice, mut seed) = (15, 20_000, clock);
+    let (mut setting, mut quick) = (Setting::Plain, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(USAGE);
@@ -55,7 +58,8 @@ fn options() -> Outcome<Options> {
             "--rounds" => rounds = value()?.parse()?,
             "--slice" => slice = value()?.parse()?,
             "--seed" => seed = value()?.parse()?,
-            "--quick" => (rounds, slice) = (7, 10_000),
+            "--setting" => setting = Setting::named(&value()?).ok_or(USAGE)?,
+            "--quick" => (rounds, slice, quick) = (5, 10_000, true),
             // Cargo adds this one.
             "--bench" => {}
             _ if word.starts_with('-') => return Err(USAGE.into()),
@@ -63,7 +67,8 @@ fn options() -> Outcome<Options> {
         }
     }
     let (Some(socket), Some(pid)) = (socket, pid) else { return Err(USAGE.into()) };
-    Ok(Options { socket, pid, json, rounds, slice, seed: seed.max(1), cases })
+    let seed = seed.max(1);
+    Ok(Options { socket, pid, json, rounds, slice, seed, setting, quick, cases })
 }
 
 fn main() -> ExitCode {
@@ -77,9 +82,10 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> Outcome<()> {
-    let server = Server::new(options.socket.clone(), options.pid)?;
+    let server = Server::new(options.socket.clone(), options.pid, options.setting, options.quick)?;
     let chosen = cases::choose(&options.cases)?;
-    println!("{} on {}", server.version, machine());
+    let setting = options.setting.name();
+    println!("{}, {setting}, on {}", server.version, machine());
     println!("{} rounds of {} events, seed {}\n", options.rounds, options.slice, options.seed);
     print!("{}", report::head());
     let mut shuffle = Shuffle(options.seed);
@@ -94,6 +100,7 @@ fn measure(options: &Options) -> Outcome<()> {
     if let Some(path) = &options.json {
         let report = json!({
             "server": server.version,
+            "setting": setting,
             "machine": machine(),
             "rounds": options.rounds,
             "events_per_slice": options.slice,

@@ -57,7 +57,7 @@ fn comparison(measured: &Measured, pair: &Pair) -> String {
     let cpu = measured.ratio(pair, |sample| sample.cpu_ns);
     let ratio = format!("{:.3} ({:.3} .. {:.3})", wall.median, wall.low, wall.high);
     let verdict = match (pair.goal, is_met(pair.goal, wall.median, cpu.median)) {
-        (Goal::Slower, _) => String::new(),
+        (Goal::Slower | Goal::None, _) => String::new(),
         (goal, true) => format!("meets {}", wanted(goal)),
         (goal, false) => format!("MISSES {}", wanted(goal)),
     };
@@ -69,7 +69,7 @@ fn is_met(goal: Goal, wall: f64, cpu: f64) -> bool {
         Goal::AtLeast(bound) => wall >= bound,
         Goal::CpuAtLeast(bound) => cpu >= bound,
         Goal::AtMost(bound) => wall <= bound,
-        Goal::Slower => true,
+        Goal::Slower | Goal::None => true,
     }
 }
 
@@ -78,7 +78,7 @@ fn wanted(goal: Goal) -> String {
         Goal::AtLeast(bound) => format!(">= {bound}"),
         Goal::CpuAtLeast(bound) => format!("cpu >= {bound}"),
         Goal::AtMost(bound) => format!("<= {bound}"),
-        Goal::Slower => String::new(),
+        Goal::Slower | Goal::None => String::new(),
     }
 }
 

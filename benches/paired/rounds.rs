@@ -24,6 +24,8 @@ pub(crate) enum Goal {
     AtMost(f64),
     /// Latency, of which nothing is promised.
     Slower,
+    /// Throughput, of which nothing is promised.
+    None,
 }
 
 /// Two variants to compare.
@@ -96,7 +98,7 @@ impl Measured {
         let rounds = self.of(pair.variant).iter().zip(self.of(pair.base));
         Spread::of(rounds.map(|(variant, base)| match pair.goal {
             Goal::AtMost(_) | Goal::Slower => of(variant) / of(base),
-            Goal::AtLeast(_) | Goal::CpuAtLeast(_) => of(base) / of(variant),
+            Goal::AtLeast(_) | Goal::CpuAtLeast(_) | Goal::None => of(base) / of(variant),
         }))
     }
 }

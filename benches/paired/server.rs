@@ -8,12 +8,43 @@ use crate::conn::{Conn, Outcome};
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What else the server does with each write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// Nothing.
+    Plain,
+    /// It keeps an append-only file, synced every second.
+    Aof,
+    /// It has a replica.
+    Replica,
+}
+
+impl Setting {
+    /// The setting of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Plain, Self::Aof, Self::Replica].into_iter().find(|setting| setting.name() == name)
+    }
+
+    /// What the command line and the report call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Aof => "aof",
+            Self::Replica => "replica",
+        }
+    }
+}
+
 /// A running server with the module loaded.
 pub(crate) struct Server {
     socket: PathBuf,
     pid: u32,
     /// Name and version.
     pub(crate) version: String,
+    /// What else it does.
+    pub(crate) setting: Setting,
+    /// Whether a rough answer soon is wanted.
+    pub(crate) quick: bool,
 }
 
 /// What one slice took, per event.
@@ -29,14 +60,21 @@ pub(crate) struct Sample {
 
 impl Server {
     /// The server that listens on `socket`.
-    pub(crate) fn new(socket: PathBuf, pid: u32) -> Outcome<Self> {
-        let mut server = Self { socket, pid, version: String::new() };
+    pub(crate) fn new(socket: PathBuf, pid: u32, setting: Setting, quick: bool) -> Outcome<Self> {
+        let mut server = Self { socket, pid, version: String::new(), setting, quick };
         let info = server.info("server")?;
         let field = |name| info.lines().find_map(|line| line.trim().strip_prefix(name));
         server.version = match (field("valkey_version:"), field("redis_version:")) {
             (Some(version), _) => format!("Valkey {version}"),
             (None, version) => format!("Redis {}", version.unwrap_or("of an unknown version")),
         };
+        let start = Instant::now();
+        while setting == Setting::Replica && !server.info("replication")?.contains("state=online") {
+            if start.elapsed() > PATIENCE {
+                return Err("the replica does not come".into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Ok(server)
     }
 
@@ -53,6 +91,12 @@ impl Server {
     /// One command on a connection of its own.
     pub(crate) fn call<W: AsRef<[u8]>>(&self, words: &[W]) -> Outcome<Vec<u8>> {
         self.connect()?.call(words)
+    }
+
+    /// Makes a script known; gives its digest.
+    pub(crate) fn load_script(&self, script: &str) -> Outcome<String> {
+        let reply = String::from_utf8(self.call(&["SCRIPT", "LOAD", script])?)?;
+        Ok(reply.lines().nth(1).unwrap_or_default().to_owned())
     }
 
     /// Empties the server before a slice, so that each slice finds the same.

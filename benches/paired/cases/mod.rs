@@ -2,8 +2,12 @@
 
 mod ack;
 mod consume;
+mod end;
 mod idle;
+mod memory;
 mod produce;
+mod resize;
+mod scale;
 mod wake;
 
 use crate::conn::Outcome;
@@ -19,7 +23,7 @@ const DISTINCT: usize = 4000;
 /// Makes a case for slices of so many events.
 pub(crate) type Make = fn(&Server, usize) -> Outcome<Case<'_>>;
 
-const ALL: [(&str, Make); 12] = [
+const ALL: [(&str, Make); 22] = [
     ("idle-standbys", idle::standbys),
     ("idle-workers", idle::workers),
     ("trigger-1", produce::trigger_1),
@@ -32,6 +36,16 @@ const ALL: [(&str, Make); 12] = [
     ("consume-1000", consume::count_1000),
     ("ack", ack::ack),
     ("wake", wake::wake),
+    ("resize", resize::trigger),
+    ("resize-call", resize::call),
+    ("end-16", end::pipeline_16),
+    ("end-100", end::pipeline_100),
+    ("script", produce::script),
+    ("consume-script", consume::script),
+    ("memory", memory::memory),
+    ("partitions", scale::partitions),
+    ("groups", scale::groups),
+    ("growth", scale::growth),
 ];
 
 /// The cases of these names, or that begin with them and a dash; all without any.
@@ -58,6 +72,16 @@ fn payload() -> String {
     format!("{text}{}\"}}", "x".repeat(200 - text.len() - 2))
 }
 
+/// The stream that a client would choose for event number `n` by the key's hash. One after the other
+/// would be an order that the processor learns, and no load has it.
+fn scattered(n: usize, streams: usize) -> usize {
+    // FNV-1a.
+    let hash = key(n)
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash as usize % streams
+}
+
 /// The stream that stands for a partition in the native way; as long as an EVQ stream's name.
 fn native_stream(n: usize) -> String {
     format!("raw:{{default:{n}}}")
@@ -76,7 +100,7 @@ fn triggers() -> Commands {
 fn xadds() -> Commands {
     let (mut commands, payload) = (Commands::default(), payload());
     for n in 0..DISTINCT {
-        let stream = native_stream(n % PARTITIONS);
+        let stream = native_stream(scattered(n, PARTITIONS));
         commands.push(&["XADD", &stream, "*", "key", &key(n), "payload", &payload]);
     }
     commands
