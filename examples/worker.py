@@ -7,7 +7,8 @@
 With --any each thread takes work from whichever partition has some: start and stop as many
 as you like. Without it, every partition (or those you name) has its thread; start it on two
 machines, and the second one is a hot standby that has a partition within milliseconds when the
-first one dies. SIGTERM finishes the event in hand, acknowledges it and gives the partitions up.
+first one dies. Either way it goes along when the ring is resized, unless you name partitions.
+SIGTERM finishes the event in hand, acknowledges it and gives the partitions up.
 """
 import argparse
 import json
@@ -24,6 +25,7 @@ from redis.retry import Retry
 COUNT = 10  # events a pull; what is not acknowledged of them comes again after a crash
 BLOCK_MS = 2000  # how long a pull waits for an event; a graceful stop may take as long
 HEARTBEAT_S = 10  # must be well below the lease, evq.lease-ms: 30 seconds
+RING_S = 5  # how often to look for new partitions; their events wait as long
 stopping = threading.Event()
 busy = set()  # partition and epoch of each event in hand, for the heartbeat
 
@@ -84,6 +86,8 @@ def work(client, group, source):
                 if stopping.is_set():
                     break
         except redis.RedisError as error:
+            if source != "*" and str(error).startswith("EVQNOPARTITION"):
+                break  # a resize has removed it, and nothing is left in it
             # EVQFENCED: another worker was given the partition, and what we did not acknowledge.
             # Anything else, a time-out above all: nobody knows what the server has done. In both
             # cases forget the ACK and start over, as a new worker on a new connection.
@@ -129,6 +133,29 @@ def give_up(client, group, partition, done):
     client.connection_pool.disconnect()
 
 
+def start(url, group, source):
+    thread = threading.Thread(target=work, args=(connect(url), group, source))
+    thread.start()
+    return thread
+
+
+def work_on_all(url, group):
+    """A thread for each partition, and for those that a resize adds."""
+    client, threads = connect(url), {}
+    while not stopping.is_set():
+        try:
+            ring = json.loads(client.execute_command("EVQ.RING", "JSON"))
+            for partition in (each["partition"] for each in ring["partitions"]):
+                if partition not in threads or not threads[partition].is_alive():
+                    threads[partition] = start(url, group, partition)
+        except redis.RedisError:
+            if not threads:
+                raise
+            # The server is away; the threads say so.
+        stopping.wait(RING_S)
+    return threads.values()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
@@ -136,20 +163,13 @@ def main():
     parser.add_argument("partitions", nargs="*", type=int)
     parser.add_argument("--any", type=int, metavar="THREADS")
     given = parser.parse_args()
-    ring = json.loads(redis.Redis.from_url(given.url).execute_command("EVQ.RING", "JSON"))
-    every = [each["partition"] for each in ring["partitions"]]
-    sources = ["*"] * given.any if given.any else given.partitions or every
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stopping.set())
     heartbeat = (redis.Redis.from_url(given.url), given.group)
     threading.Thread(target=keep_leases, args=heartbeat, daemon=True).start()
-    threads = [
-        threading.Thread(target=work, args=(connect(given.url), given.group, source))
-        for source in sources
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    sources = ["*"] * given.any if given.any else given.partitions
+    threads = [start(given.url, given.group, source) for source in sources]
+    for thread in threads or work_on_all(given.url, given.group):
         thread.join()
 
 

@@ -15,7 +15,20 @@ In order; and with a takeover after the second event, which had not been acknowl
     >>> run((0, 7, "1-0", "thread:1", 1), (0, 7, "2-0", "thread:1", 2),
     ...     (0, 8, "2-0", "thread:1", 2), (0, 8, "3-0", "thread:1", 3))
 
+And with a resize after the second event, by which the thread moved to partition 1:
+
+    >>> moved = {"thread:1": [(0, "1-0"), (0, "2-0"), (1, "3-0")]}
+    >>> def run_moved(*handled):
+    ...     for problem in problems(moved, [Handled(*one) for one in handled]):
+    ...         print(problem)
+    >>> run_moved((0, 7, "1-0", "thread:1", 1), (0, 7, "2-0", "thread:1", 2),
+    ...     (1, 9, "3-0", "thread:1", 3))
+
 Everything else is a problem:
+
+    >>> run_moved((0, 7, "1-0", "thread:1", 1), (1, 9, "3-0", "thread:1", 3),
+    ...     (0, 7, "2-0", "thread:1", 2))
+    thread:1 #3 (3-0) was handled before #2
 
     >>> run((0, 7, "1-0", "thread:1", 1), (0, 7, "3-0", "thread:1", 3))
     thread:1 #3 (3-0) was handled before #2

@@ -11,7 +11,7 @@ PATIENCE_S = 20
 
 
 class Crew:
-    """One worker for each partition, and standbys that wait behind all of them."""
+    """One worker for each partition, and a standby that waits behind all of them."""
 
     def __init__(self, client, url):
         self.client, self.url = client, url
@@ -25,9 +25,13 @@ class Crew:
             process.kill()
             process.wait()
 
-    def start(self, name, partitions):
-        """Starts a worker and waits until it waits for events of all its partitions."""
+    def start(self, name, partitions, all=False):
+        """Starts a worker and waits until it waits for events of all its partitions.
+
+        With `all` these are all that there are, and it is to find those that a resize adds.
+        """
         wanted = self.waiting() + len(partitions)
+        partitions = [] if all else partitions
         command = [sys.executable, HANDLER, self.url, GROUP, *map(str, partitions)]
         self.processes[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         until(lambda: self.waiting() == wanted, f"{name} does not start")

@@ -33,4 +33,5 @@ def handle(partition, epoch, id, event):
 
 if __name__ == "__main__":
     worker.handle = handle
+    worker.RING_S = 0.5 / SPEED
     worker.main()

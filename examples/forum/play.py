@@ -1,9 +1,11 @@
 """The forum: producers post to threads, one worker a partition handles the posts, one is killed.
+Then the ring gets one more partition, while posts are waiting.
 
     python3 play.py unix:///path/of/socket
 
 Needs an empty server with the module, and leaves the ring with its events on it. Exit code 0 only
-if every thread's events were handled in order, none is missing, and the takeover took place.
+if every thread's events were handled in order, none is missing, the takeover took place, and threads
+moved with posts in front of the resize.
 EVQ_DEMO_SPEED=20 plays twenty times as fast.
 """
 import json
@@ -35,20 +37,37 @@ class Forum:
         self.client = redis.Redis.from_url(url)
         names = [f"thread:{n}" for n in range(1, THREADS + 1)] + [RUSH]
         self.triggered = {name: [] for name in names}
+        # Several post to the same thread: what comes first here comes first there.
+        self.posting = threading.Lock()
         self.handled = []
         self.seen = set()
 
-    def trigger(self, client, thread, kinds):
-        """Posts events of one thread, numbered 1, 2, 3 ..., in one command."""
-        events = self.triggered[thread]
-        first = len(events) + 1
-        payloads = [json.dumps({"n": first + n}) for n in range(len(kinds))]
-        if len(kinds) == 1:
-            replies = [client.execute_command("EVQ.TRIGGER", thread, *payloads, "TYPE", *kinds)]
-        else:
-            words = [word for payload in payloads for word in (thread, payload)]
-            replies = client.execute_command("EVQ.MTRIGGER", len(kinds), *words, "TYPE", kinds[0])
-        events.extend((partition, id.decode()) for partition, id in replies)
+    def trigger(self, client, threads, kind, each=1):
+        """Posts so many events to each thread, numbered 1, 2, 3 ..., in one command."""
+        with self.posting:
+            posts = []
+            for thread in threads:
+                first = len(self.triggered[thread]) + 1
+                posts += [(thread, json.dumps({"n": first + n})) for n in range(each)]
+            if len(posts) == 1:
+                replies = [client.execute_command("EVQ.TRIGGER", *posts[0], "TYPE", kind)]
+            else:
+                words = [word for post in posts for word in post]
+                replies = client.execute_command("EVQ.MTRIGGER", len(posts), *words, "TYPE", kind)
+            for (thread, _), (partition, id) in zip(posts, replies):
+                self.triggered[thread].append((partition, id.decode()))
+
+    def places(self):
+        """The partition of each thread, as of now."""
+        return {name: self.client.execute_command("EVQ.ROUTE", name)[0] for name in self.triggered}
+
+    def ring(self):
+        return json.loads(self.client.execute_command("EVQ.RING", "JSON"))
+
+    def standing(self):
+        """How many events of before the resize are not finished."""
+        [group] = self.ring()["resizing"]["groups"]
+        return group["unfinished"]
 
     def posted(self):
         return sum(map(len, self.triggered.values()))
@@ -87,21 +106,20 @@ def produce(forum, number):
         for thread in threads:
             kind = dice.choice(["PostCreated", "PostUpdated", "PostLiked"])
             kind = {1: "PostCreated", POSTS: "ThreadClosed"}.get(post, kind)
-            forum.trigger(client, thread, [kind])
+            forum.trigger(client, [thread], kind)
             time.sleep(PAUSE_S * dice.uniform(0.5, 1.5))
 
 
 def play(forum, crew, screen):
     """The whole scenario; everything that is wrong afterwards, one line each."""
     client = forum.client
-    places = {name: client.execute_command("EVQ.ROUTE", name)[0] for name in forum.triggered}
-    ring = json.loads(client.execute_command("EVQ.RING", "JSON"))
-    screen.ring(ring, client.execute_command("EVQ.POINTS"), places)
+    places = forum.places()
+    screen.ring(forum.ring(), client.execute_command("EVQ.POINTS"), places)
     pause(3)
 
     for partition in range(screen.partitions):
         crew.start(f"worker {partition}", [partition])
-    crew.start("standby", list(range(screen.partitions)))
+    crew.start("standby", list(range(screen.partitions)), all=True)
     screen.note(
         f"{screen.partitions} workers, one a partition; 1 standby behind all of them; "
         f"{PRODUCERS} producers"
@@ -113,8 +131,10 @@ def play(forum, crew, screen):
     producers = [threading.Thread(target=produce, args=(forum, n)) for n in range(PRODUCERS)]
     for producer in producers:
         producer.start()
-    forum.look_until(screen, lambda: len(forum.handled) > THREADS * POSTS * 0.45)
+    forum.look_until(screen, lambda: len(forum.handled) > THREADS * POSTS * 0.4)
     wrong = kill_one(forum, crew, screen, places[RUSH])
+    forum.look_until(screen, lambda: len(forum.handled) > THREADS * POSTS * 0.6)
+    wrong += grow(forum, screen, places)
     complete = forum.look_until(
         screen,
         lambda: not any(p.is_alive() for p in producers) and len(forum.seen) >= forum.posted(),
@@ -132,7 +152,7 @@ def play(forum, crew, screen):
 def kill_one(forum, crew, screen, victim):
     """Kills the worker of the partition `victim` in the middle of its work."""
     mark = len(forum.handled)
-    forum.trigger(forum.client, RUSH, ["PostCreated"] * 5)
+    forum.trigger(forum.client, [RUSH], "PostCreated", 5)
     in_hand = lambda: sum(one.thread == RUSH for one in forum.handled[mark:])  # noqa: E731
     forum.look_until(screen, lambda: in_hand() >= 2)
     before = max(one.epoch for one in forum.handled if one.partition == victim)
@@ -150,8 +170,40 @@ def kill_one(forum, crew, screen, victim):
         "and began with what was not acknowledged"
     )
     screen.head()
-    forum.trigger(forum.client, RUSH, ["PostUpdated"] * 2)
-    forum.trigger(forum.client, RUSH, ["ThreadClosed"])
+    forum.trigger(forum.client, [RUSH], "PostUpdated", 2)
+    forum.trigger(forum.client, [RUSH], "ThreadClosed")
+    return []
+
+
+def grow(forum, screen, places):
+    """Adds a partition while posts are waiting in the others."""
+    client, threads = forum.client, list(places)[:THREADS]
+    partition = screen.partitions
+    forum.trigger(client, threads, "PostLiked", 2)
+    generation = client.execute_command("EVQ.RESIZE", "default", partition + 1)
+    standing, resized_at = forum.standing(), time.time()
+    forum.look(screen)
+    screen.note(f"{2 * len(threads)} posts at once; and while they wait, one more partition:")
+    moved = {name for name, place in forum.places().items() if place != places[name]}
+    numbers = " ".join(name.split(":")[1] for name in sorted(moved, key=list(places).index))
+    screen.partitions = partition + 1
+    screen.note(f"EVQ.RESIZE default {partition + 1}: the ring is in generation {generation}")
+    screen.note(f"from now on partition {partition} has the threads {numbers}; the others stay")
+    screen.note(f"{standing} posts stand between: the moved threads wait there until those are done")
+    screen.head()
+    forum.trigger(client, sorted(moved), "PostUpdated")
+    if not moved or not standing:
+        return ["nothing stood between the old partitions and the new one"]
+    if not forum.look_until(screen, lambda: not forum.standing()):
+        return [f"{forum.standing()} posts are still in front of the resize"]
+    drained_ms = (time.time() - resized_at) * 1000
+    if not forum.look_until(screen, lambda: any(e.partition == partition for e in forum.handled)):
+        return [f"nobody found partition {partition}"]
+    screen.note(
+        f"those were done {drained_ms:.0f} ms after the resize; "
+        f"the standby found partition {partition} by itself"
+    )
+    screen.head()
     return []
 
 
@@ -166,7 +218,7 @@ def report(forum, screen, wrong):
     screen.head()
     for thread, events in forum.triggered.items():
         broken = any(problem.startswith(f"{thread} ") for problem in wrong)
-        screen.cell(events[0][0], thread, f"{len(events)} {'WRONG' if broken else 'in order'}")
+        screen.cell(events[-1][0], thread, f"{len(events)} {'WRONG' if broken else 'in order'}")
     screen.say()
     screen.table(
         [("partition", "triggered", "handled", "duplicates")]
@@ -184,6 +236,8 @@ def report(forum, screen, wrong):
         f"{sum(again.values())} events were handled"
     )
     screen.say("again after the kill: at least once is the promise, and never out of order.")
+    moved = [events for events in forum.triggered.values() if len({p for p, _ in events}) > 1]
+    screen.say(f"{len(moved)} threads moved to another partition on the way, in order as well.")
 
 
 def pause(seconds):
@@ -194,8 +248,7 @@ def main():
     # So that the crew goes home on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     forum = Forum(sys.argv[1])
-    ring = json.loads(forum.client.execute_command("EVQ.RING", "JSON"))
-    screen = Screen(len(ring["partitions"]))
+    screen = Screen(len(forum.ring()["partitions"]))
     with Crew(forum.client, forum.url) as crew:
         wrong = play(forum, crew, screen)
     report(forum, screen, wrong)

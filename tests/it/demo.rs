@@ -1,5 +1,5 @@
-//! `scripts/demo`, played fast: it ends by itself, its exit code tells whether the order held, and
-//! it leaves no process and no file behind, however it ends.
+//! `scripts/demo`, played fast: it ends by itself, its exit code tells whether the order held over
+//! a killed worker and a resize, and it leaves no process and no file behind, however it ends.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -70,6 +70,9 @@ fn the_demo_plays_to_its_end_and_leaves_nothing() {
         assert!(output.status.success(), "{text}");
         assert!(text.contains("Order held in all 21 threads and nothing is missing."), "{text}");
         assert!(text.contains("the standby took partition 2 over"), "{text}");
+        assert!(text.contains("EVQ.RESIZE default 4: the ring is in generation 2"), "{text}");
+        assert!(text.contains("the standby found partition 3 by itself"), "{text}");
+        assert!(text.contains("4 threads moved to another partition on the way"), "{text}");
         assert!(!text.contains("WRONG"), "{text}");
         assert_nothing_left(&dir);
     });

@@ -25,6 +25,7 @@ def tested(partition, epoch, id, event):
     handle(partition, epoch, id, event)
 worker.handle = tested
 worker.HEARTBEAT_S = 0.05
+worker.RING_S = 0.05
 worker.main()
 ";
 
@@ -303,6 +304,46 @@ fn a_python_worker_keeps_its_partition_during_long_work() {
         assert!(taken.is_null(), "{taken:?}");
         until(PATIENCE, || worker.handled().len() == 1);
         assert_eq!(worker.complaints(), "begun\n");
+    });
+}
+
+fn resize(conn: &mut Conn, partitions: usize) {
+    assert!(must!(conn, "EVQ.RESIZE", "default", partitions).int() > 1);
+}
+
+#[test]
+fn a_python_worker_goes_along_when_the_ring_is_resized() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        for (n, args) in [&[][..], &["--any", "3"]].into_iter().enumerate() {
+            let any = n > 0;
+            let mut worker = Worker::start_with(&server, "pass", args);
+            let waiting = |partitions| if any { 3 } else { partitions };
+            until_waiting(&mut conn, waiting(8));
+            trigger(&mut conn, 1..=10);
+            resize(&mut conn, 12);
+            trigger(&mut conn, 11..=20);
+            until_waiting(&mut conn, waiting(12));
+            resize(&mut conn, 3);
+            trigger(&mut conn, 21..=30);
+            until(PATIENCE, || lag(&mut conn) == 0);
+            until(PATIENCE, || worker.handled().len() == 600);
+            for key in 0..20 {
+                let expected: Vec<u64> = (1..=30).collect();
+                assert_eq!(numbers(&worker.handled(), key), expected, "key:{key} {args:?}");
+            }
+            // Its threads end where retention has emptied a partition that leaves.
+            for p in 0..12 {
+                must!(conn, "XTRIM", format!("evq:{{default:{p}}}"), "MAXLEN", 0);
+            }
+            until_waiting(&mut conn, waiting(3));
+            // A number that comes again gets a thread again.
+            resize(&mut conn, 8);
+            until_waiting(&mut conn, waiting(8));
+            assert_eq!(worker.complaints(), "");
+            worker.signal("TERM");
+            worker.wait();
+        }
     });
 }
 
