@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import redis
 from redis.backoff import NoBackoff
@@ -153,7 +154,8 @@ def work_on_all(url, group):
                 raise
             # The server is away; the threads say so.
         stopping.wait(RING_S)
-    return threads.values()
+    for thread in threads.values():
+        thread.join()
 
 
 def main():
@@ -169,8 +171,12 @@ def main():
     threading.Thread(target=keep_leases, args=heartbeat, daemon=True).start()
     sources = ["*"] * given.any if given.any else given.partitions
     threads = [start(given.url, given.group, source) for source in sources]
-    for thread in threads or work_on_all(given.url, given.group):
+    for thread in threads:
         thread.join()
+    if not sources:
+        # Not in this thread, which runs the signal handler: it must not wait for `stopping` itself.
+        with ThreadPoolExecutor() as pool:
+            pool.submit(work_on_all, given.url, given.group).result()
 
 
 if __name__ == "__main__":
