@@ -16,6 +16,7 @@ class Crew:
     def __init__(self, client, url):
         self.client, self.url = client, url
         self.processes = {}
+        self.to_wait = 0  # how many will, when all have started and nothing happens
 
     def __enter__(self):
         return self
@@ -30,11 +31,11 @@ class Crew:
 
         With `all` these are all that there are, and it is to find those that a resize adds.
         """
-        wanted = self.waiting() + len(partitions)
+        self.to_wait += len(partitions)
         partitions = [] if all else partitions
         command = [sys.executable, HANDLER, self.url, GROUP, *map(str, partitions)]
         self.processes[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until(lambda: self.waiting() == wanted, f"{name} does not start")
+        until(lambda: self.waiting() == self.to_wait, f"{name} does not start")
 
     def waiting(self):
         """How many EVQ.CONSUME are blocked at this moment."""

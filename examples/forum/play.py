@@ -42,20 +42,28 @@ class Forum:
         self.handled = []
         self.seen = set()
 
-    def trigger(self, client, threads, kind, each=1):
-        """Posts so many events to each thread, numbered 1, 2, 3 ..., in one command."""
+    def trigger(self, client, threads, kind, each=1, then=()):
+        """Posts so many events to each thread, numbered 1, 2, 3 ..., in one command.
+
+        Nothing comes between it and the commands in `then`, whose replies it returns.
+        """
         with self.posting:
             posts = []
             for thread in threads:
                 first = len(self.triggered[thread]) + 1
                 posts += [(thread, json.dumps({"n": first + n})) for n in range(each)]
             if len(posts) == 1:
-                replies = [client.execute_command("EVQ.TRIGGER", *posts[0], "TYPE", kind)]
+                replies, others = [client.execute_command("EVQ.TRIGGER", *posts[0], "TYPE", kind)], []
             else:
                 words = [word for post in posts for word in post]
-                replies = client.execute_command("EVQ.MTRIGGER", len(posts), *words, "TYPE", kind)
+                with client.pipeline() as transaction:
+                    transaction.execute_command("EVQ.MTRIGGER", len(posts), *words, "TYPE", kind)
+                    for command in then:
+                        transaction.execute_command(*command)
+                    replies, *others = transaction.execute()
             for (thread, _), (partition, id) in zip(posts, replies):
                 self.triggered[thread].append((partition, id.decode()))
+        return others
 
     def places(self):
         """The partition of each thread, as of now."""
@@ -64,9 +72,9 @@ class Forum:
     def ring(self):
         return json.loads(self.client.execute_command("EVQ.RING", "JSON"))
 
-    def standing(self):
+    def standing(self, ring=None):
         """How many events of before the resize are not finished."""
-        [group] = self.ring()["resizing"]["groups"]
+        [group] = (ring or self.ring())["resizing"]["groups"]
         return group["unfinished"]
 
     def posted(self):
@@ -157,6 +165,8 @@ def kill_one(forum, crew, screen, victim):
     forum.look_until(screen, lambda: in_hand() >= 2)
     before = max(one.epoch for one in forum.handled if one.partition == victim)
     pid, killed_at = crew.kill(f"worker {victim}")
+    # Should it have been done with all: these nobody has in hand.
+    forum.trigger(forum.client, [RUSH], "PostUpdated", 2)
     forum.look(screen)
     screen.note(f"kill -9 {pid}: the worker of partition {victim} is dead, with posts in hand")
     after = lambda: [  # noqa: E731
@@ -170,7 +180,6 @@ def kill_one(forum, crew, screen, victim):
         "and began with what was not acknowledged"
     )
     screen.head()
-    forum.trigger(forum.client, [RUSH], "PostUpdated", 2)
     forum.trigger(forum.client, [RUSH], "ThreadClosed")
     return []
 
@@ -179,9 +188,9 @@ def grow(forum, screen, places):
     """Adds a partition while posts are waiting in the others."""
     client, threads = forum.client, list(places)[:THREADS]
     partition = screen.partitions
-    forum.trigger(client, threads, "PostLiked", 2)
-    generation = client.execute_command("EVQ.RESIZE", "default", partition + 1)
-    standing, resized_at = forum.standing(), time.time()
+    resize = [("EVQ.RESIZE", "default", partition + 1), ("EVQ.RING", "JSON")]
+    generation, ring = forum.trigger(client, threads, "PostLiked", 2, then=resize)
+    standing, resized_at = forum.standing(json.loads(ring)), time.time()
     forum.look(screen)
     screen.note(f"{2 * len(threads)} posts at once; and while they wait, one more partition:")
     moved = {name for name, place in forum.places().items() if place != places[name]}

@@ -39,12 +39,12 @@ fn endpoint(dir: &TempDir) -> Endpoint {
 
 /// The processes that work in `dir` or name it.
 fn processes(dir: &Path) -> Vec<PathBuf> {
-    let name = dir.to_str().unwrap();
+    let name = format!("{}/", dir.display());
     let all = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     all.filter(|process| {
         let command = fs::read(process.join("cmdline")).unwrap_or_default();
         let inside = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
-        inside || String::from_utf8_lossy(&command).contains(name)
+        inside || String::from_utf8_lossy(&command).contains(&name)
     })
     .collect()
 }
