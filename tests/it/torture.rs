@@ -6,35 +6,15 @@
 
 use std::sync::Mutex;
 use std::thread::{scope, sleep};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use crate::harness::{Conn, Endpoint, PATIENCE, Server, cmd, each_binary, must, until};
+use crate::harness::{
+    Conn, Endpoint, PATIENCE, Random, Server, cmd, each_binary, must, seed, until,
+};
 use crate::pull::{P, Pull, blocked, pull, say, until_blocked, words};
 
 const CLIENTS: u64 = 12;
 const TIME: Duration = Duration::from_secs(4);
-
-/// xorshift64*: small, seeded, good enough to choose by.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-    }
-
-    fn one_of<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
-    }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("EVQ_SEED").ok().and_then(|text| text.parse().ok());
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
-    given.unwrap_or_else(|| u64::from(clock()) | 1)
-}
 
 /// A client that consumes in every way there is.
 fn worker(endpoint: &Endpoint, random: &mut Random, ids: &Mutex<Vec<i64>>) {
@@ -149,11 +129,11 @@ fn a_server_survives_a_bad_day() {
         let outcome = std::panic::catch_unwind(|| {
             scope(|threads| {
                 for n in 0..CLIENTS {
-                    let mut random = Random(seed.wrapping_add(n * 7919) | 1);
+                    let mut random = Random::new(seed.wrapping_add(n * 7919));
                     threads.spawn(move || worker(endpoint, &mut random, ids));
                 }
                 let vandals = [1, 2].map(|n| {
-                    let mut random = Random(seed.wrapping_add(n * 104_729) | 1);
+                    let mut random = Random::new(seed.wrapping_add(n * 104_729));
                     threads.spawn(move || vandal(endpoint, &mut random, ids, pause))
                 });
                 // Who waits for ever is let go when nobody brings events any more.
