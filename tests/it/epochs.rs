@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::harness::{Conn, PATIENCE, Server, each_binary, each_server, must, until};
-use crate::pull::{P, Pull, SOON, block, blocked, pull, refused, ring, say, take, trigger};
+use crate::pull::{IN_TIME, P, Pull, block, blocked, pull, refused, ring, say, take, trigger};
 
 /// Takes the partition, whoever had it, and checks that the lease before has ended.
 #[track_caller]
@@ -208,6 +208,6 @@ fn a_script_that_goes_on_with_a_connections_lease_leaves_it_the_connections() {
         must!(pooled, "EVQ.EXTEND", P, "LEASE", 60_000).ok();
         assert_eq!(pull(&mut conn, "NOBLOCK"), None, "it has moved to the other connection");
         drop(pooled);
-        until(SOON, || pull(&mut conn, "NOBLOCK").is_some());
+        until(IN_TIME, || pull(&mut conn, "NOBLOCK").is_some());
     });
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::failing::{dead, events, nack, pending};
 use crate::harness::{Conn, PATIENCE, Server, args, cmd, each_binary, must, until, wait_for_sync};
-use crate::pull::{P, SOON, block, pull, ring, say, take, trigger};
+use crate::pull::{IN_TIME, P, block, pull, ring, say, take, trigger};
 
 /// What a server has written by itself shows in one of these.
 fn traces(server: &Server) -> (String, Vec<String>, i64) {
@@ -57,15 +57,16 @@ fn a_replica_does_nothing_by_itself_and_goes_on_when_it_is_promoted() {
         let replica = Server::replica_of(&primary);
         let mut conn = let_time_act(&primary);
         // Nobody needs what is in this ring: retention may have it, but not before the primary stops.
-        must!(conn, "EVQ.CREATE", "old", 1, "MAXAGE", 4000).ok();
-        must!(conn, "EVQ.TRIGGER", "k", "p", "RING", "old");
-        let end = std::time::Instant::now() + Duration::from_millis(5500);
         wait_for_sync(&primary, &replica);
         // What it was given at first is still being written to its append-only file.
         until(PATIENCE, || {
             let rewriting = replica.connect().info("persistence", "aof_rewrite_in_progress");
             rewriting.as_deref() == Some("0")
         });
+        must!(conn, "EVQ.CREATE", "old", 1, "MAXAGE", 4000).ok();
+        must!(conn, "EVQ.TRIGGER", "k", "p", "RING", "old");
+        let end = std::time::Instant::now() + Duration::from_millis(5500);
+        wait_for_sync(&primary, &replica);
         // Nothing comes from the primary any more, not even a ping.
         primary.pause();
         let offset = |server: &Server| server.connect().info("replication", "slave_repl_offset");
@@ -263,7 +264,7 @@ fn block_then_serve(server: &Server, worker: &mut Conn, id: &str) {
     let mut control = server.connect();
     block(&mut control, worker, "WORKER v BLOCK 0");
     trigger(&mut control, &["b"]);
-    assert!(worker.try_read(SOON).is_some(), "not woken");
+    assert!(worker.try_read(IN_TIME).is_some(), "not woken");
 }
 
 #[test]

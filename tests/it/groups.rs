@@ -1,10 +1,10 @@
 //! Groups: where they begin, what they take, how they go, and that each sees every event.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::failing::{events, letters, nack, pending};
-use crate::harness::{Conn, PATIENCE, Value, args, each_server, must};
-use crate::pull::{P, block, pull, refused, ring, say, start, take, until_blocked, woken};
+use crate::harness::{Conn, Value, args, each_server, must};
+use crate::pull::{P, Pull, block, pull, refused, ring, say, start, take, until_blocked, woken};
 
 /// The payloads that `group` has yet to be given.
 fn rest(conn: &mut Conn, group: &str) -> Vec<String> {
@@ -105,7 +105,7 @@ fn a_group_begins_where_from_says_in_every_partition() {
             say(&mut conn, &format!("EVQ.GROUP g RING s FROM {from}")).ok();
             for (p, expected) in [(0, of_0), (1, of_1)] {
                 let line = format!("EVQ.CONSUME {p} RING s GROUP g COUNT 9 NOBLOCK");
-                let given = crate::pull::Pull::of(&say(&mut conn, &line));
+                let given = Pull::of(&say(&mut conn, &line));
                 let payloads = given.map(|pull| pull.payloads.join(" ")).unwrap_or_default();
                 assert_eq!(payloads, expected, "{from} {p}");
             }
@@ -117,7 +117,7 @@ fn a_group_begins_where_from_says_in_every_partition() {
         must!(conn, "XADD", "evq:{s:0}", "40-1", "payload", "40");
         for group in ["g", "h"] {
             let line = format!("EVQ.CONSUME 0 RING s GROUP {group} COUNT 9 NOBLOCK");
-            assert_eq!(crate::pull::Pull::of(&say(&mut conn, &line)).unwrap().payloads, ["40"]);
+            assert_eq!(Pull::of(&say(&mut conn, &line)).unwrap().payloads, ["40"]);
         }
     });
 }
@@ -188,30 +188,24 @@ fn a_blocked_worker_is_woken_by_its_types_only() {
 }
 
 #[test]
-fn a_hundred_thousand_filtered_events_are_passed_without_holding_the_server_up() {
+fn many_filtered_events_are_passed_without_holding_the_server_up() {
     each_server(|server| {
         let (mut conn, mut worker) = (ring(&server), server.connect());
-        say(&mut conn, "EVQ.GROUP g RING r TYPES 1 T").ok();
+        let group = "EVQ.GROUP g RING r FROM first TYPES 1 T";
+        say(&mut conn, group).ok();
         let one = args!["XADD", P, "*", "key", "k", "type", "U"].to_vec();
-        for _ in 0..20 {
+        for _ in 0..34 {
             conn.pipeline(&vec![one.clone(); 5000]);
         }
         must!(conn, "EVQ.TRIGGER", "k", "p", "RING", "r", "TYPE", "T");
-        let begun = Instant::now();
+        // A command passes 160,000 at the most; what it has passed it has.
+        assert_eq!(pull(&mut conn, "GROUP g NOBLOCK"), None);
+        assert_eq!(take(&mut conn, "GROUP g").payloads, ["p"]);
+        // For who waits the server goes on by itself.
+        say(&mut conn, "EVQ.DELGROUP g RING r").ok();
+        say(&mut conn, group).ok();
         start(&mut worker, &format!("EVQ.CONSUME {P} GROUP g BLOCK 0"));
-        let mut longest = Duration::ZERO;
-        let reply = loop {
-            let asked = Instant::now();
-            must!(conn, "PING");
-            longest = longest.max(asked.elapsed());
-            if let Some(reply) = worker.try_read(Duration::from_millis(1)) {
-                break reply;
-            }
-            assert!(begun.elapsed() < PATIENCE);
-        };
-        assert_eq!(reply.at(2).at(0).at(1).get("type").str(), "T");
-        // A debug build on a busy machine; all at once would be a second and more.
-        assert!(longest < Duration::from_millis(700), "{longest:?}");
+        assert_eq!(Pull::of(&woken(&mut worker)).unwrap().payloads, ["p"]);
         assert_eq!(must!(conn, "EVQ.GROUPS", "RING", "r").at(0).get("lag").int(), 1);
     });
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Binary, Conn, Server, Value, cmd, each_binary, file_history, module_path, must, until,
-    wait_for_sync,
+    Binary, Conn, PATIENCE, Server, Value, cmd, each_binary, file_history, module_path, must,
+    until, wait_for_sync,
 };
 
 fn plain(binary: &Binary) -> Server {
@@ -60,7 +60,7 @@ fn resp3_values_are_understood() {
         must!(conn, "CLIENT", "TRACKING", "ON");
         must!(conn, "GET", "tracked");
         must!(server.connect(), "SET", "tracked", "1");
-        until(Duration::from_secs(5), || {
+        until(PATIENCE, || {
             must!(conn, "PING");
             conn.pushes.len() == 1
         });
@@ -78,12 +78,10 @@ fn a_blocked_command_can_be_waited_for() {
         must!(server.connect(), "RPUSH", "list", "x");
         assert_eq!(blocked.read().at(1).str(), "x");
         blocked.send_raw(b"BLPOP list 0\r\n");
-        until(Duration::from_secs(5), || {
-            cmd!(server.connect(), "CLIENT", "UNBLOCK", id) == Value::Int(1)
-        });
+        until(PATIENCE, || cmd!(server.connect(), "CLIENT", "UNBLOCK", id) == Value::Int(1));
         assert!(blocked.read().is_null());
         must!(server.connect(), "CLIENT", "KILL", "ID", id);
-        assert!(blocked.closed_within(Duration::from_secs(5)));
+        assert!(blocked.closed_within(PATIENCE));
     });
 }
 
@@ -140,7 +138,7 @@ fn a_crash_fails_the_test() {
 
         let mut server = plain(binary);
         let _ = server.connect().try_cmd(&["SHUTDOWN", "NOSAVE"]);
-        until(Duration::from_secs(5), || outcome(|| server.assert_healthy()).is_err());
+        until(PATIENCE, || outcome(|| server.assert_healthy()).is_err());
     });
 }
 

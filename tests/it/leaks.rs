@@ -12,11 +12,20 @@ const BOUND_BYTES: i64 = 1_000_000;
 
 /// Without the buffers of the clients, which the server resizes when it finds the time.
 pub(crate) fn used_memory(conn: &mut Conn) -> i64 {
-    let clients = must!(conn, "CLIENT", "LIST");
-    let sizes = clients.str().split_whitespace().filter_map(|word| word.strip_prefix("tot-mem="));
-    let buffers: i64 = sizes.map(|size| size.parse::<i64>().unwrap()).sum();
-    let used: i64 = conn.info("memory", "used_memory").unwrap().parse().unwrap();
-    used - buffers
+    let buffers = |conn: &mut Conn| -> i64 {
+        let clients = must!(conn, "CLIENT", "LIST");
+        let words = clients.str().split_whitespace();
+        let sizes = words.filter_map(|word| word.strip_prefix("tot-mem="));
+        sizes.map(|size| size.parse::<i64>().unwrap()).sum()
+    };
+    // Both are of the same moment if no buffer was resized in between.
+    loop {
+        let before = buffers(conn);
+        let used: i64 = conn.info("memory", "used_memory").unwrap().parse().unwrap();
+        if buffers(conn) == before {
+            return used - before;
+        }
+    }
 }
 
 /// Runs `round`, which counts for `each`, until `rounds` are done, after a tenth to warm up.

@@ -161,7 +161,9 @@ fn order_and_at_least_once_hold_while_workers_die_and_are_taken_over() {
     each_server(|server| {
         let (book, endpoint) = (&Book::new(), &server.endpoint());
         let deaths = &AtomicUsize::new(0);
-        must!(server.connect(), "EVQ.CREATE", "default", PARTITIONS).ok();
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "default", PARTITIONS).ok();
+        must!(conn, "EVQ.GROUP", "default", "MAXATTEMPTS", 1_000_000).ok();
         scope(|threads| {
             for producer in 0..PRODUCERS {
                 threads.spawn(move || produce(endpoint, producer));

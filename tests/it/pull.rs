@@ -9,8 +9,11 @@ use crate::harness::{Conn, PATIENCE, Server, Value, must, until};
 pub(crate) const P: &str = "evq:{r:0}";
 /// Its delivery state.
 pub(crate) const GROUPS: &str = "evq:{r:0}:groups";
-/// Far less than any lease or block time that must not be what ended a wait.
-pub(crate) const SOON: Duration = Duration::from_secs(1);
+/// By then comes what must come. Less than any lease or block time that must not be what ended a
+/// wait, and more than a busy machine lets a process stand still.
+pub(crate) const IN_TIME: Duration = Duration::from_secs(20);
+/// So long nothing comes where nothing may.
+pub(crate) const QUIET: Duration = Duration::from_secs(1);
 
 /// What an EVQ.CONSUME gave.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,18 +113,38 @@ pub(crate) fn blocked(conn: &mut Conn) -> usize {
 }
 
 /// Blocks `conn` in an EVQ.CONSUME of [`P`] with the options in `line`, behind those that are
-/// blocked already.
+/// blocked already. Where the wait may end by itself, it may have ended.
 #[track_caller]
 pub(crate) fn block(control: &mut Conn, conn: &mut Conn, line: &str) {
-    let before = blocked(control);
-    start(conn, &format!("EVQ.CONSUME {P} {line}"));
-    until_blocked(control, before + 1);
+    block_in(control, conn, &format!("EVQ.CONSUME {P} {line}"));
 }
 
-/// The reply that a blocked client gets [`SOON`].
+/// The same with a whole command.
+#[track_caller]
+pub(crate) fn block_in(control: &mut Conn, conn: &mut Conn, command: &str) {
+    let before = blocked(control);
+    start(conn, command);
+    until(PATIENCE, || blocked(control) > before || conn.has_reply());
+}
+
+/// The reply that a blocked client gets [`IN_TIME`].
 #[track_caller]
 pub(crate) fn woken(conn: &mut Conn) -> Value {
-    conn.try_read(SOON).expect("a reply soon")
+    conn.try_read(IN_TIME).expect("a reply in time")
+}
+
+/// The reply that a blocked client gets within `ms` of the server's own time: while it stands still,
+/// or the test does, no time passes.
+#[track_caller]
+pub(crate) fn woken_within(control: &mut Conn, conn: &mut Conn, ms: u64) -> Value {
+    for _ in 0..ms / 10 {
+        if let Some(reply) = conn.try_read(Duration::from_millis(10)) {
+            return reply;
+        }
+        // A turn of its event loop, with its timers.
+        must!(control, "PING");
+    }
+    panic!("no reply within {ms} ms")
 }
 
 /// The code of the error that `line` gets.

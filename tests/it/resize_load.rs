@@ -12,8 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{Scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,10 @@ const PRODUCERS: usize = 4;
 const PIPELINE: usize = 64;
 /// One event in so many fails, each time it is handed out.
 const UNLUCKY: u64 = 18;
+/// How far producers may get ahead of the story, which is told beside them.
+const AHEAD: usize = 1500;
+/// What is produced while the slow group holds still before a resize: more than it has in its hands.
+const BACKLOG: usize = 600;
 
 /// How a group works.
 #[derive(Clone, Copy)]
@@ -58,6 +62,12 @@ struct Scene {
     book: OrderBook,
     over: AtomicBool,
     produced: AtomicUsize,
+    /// How many may be produced by now.
+    paced: AtomicUsize,
+    /// The slow group holds still.
+    still: AtomicBool,
+    /// The partitions that have a worker of their own, of each group.
+    at_work: Mutex<BTreeSet<(&'static str, i64)>>,
     /// Events whose reply a producer lost.
     lost: AtomicUsize,
     /// Dead letters that the operator has retried.
@@ -80,6 +90,10 @@ impl Scene {
         self.over.load(Ordering::Relaxed)
     }
 
+    fn produced(&self) -> usize {
+        self.produced.load(Ordering::Relaxed)
+    }
+
     /// A connection to the server once it is up and has loaded its data; none if all is over.
     fn connect(&self) -> Option<Conn> {
         while !self.is_over() {
@@ -100,6 +114,9 @@ impl Scene {
             |event: &&FileEvent| args!["EVQ.TRIGGER", event.file, event.line, "RING", "s"];
         let Some(mut conn) = self.connect() else { return };
         for batch in events.chunks(PIPELINE) {
+            while self.produced() >= self.paced.load(Ordering::Relaxed) && !self.is_over() {
+                sleep(Duration::from_millis(1));
+            }
             let commands: Vec<_> = batch.iter().map(|event| trigger(event).to_vec()).collect();
             let mut done = 0;
             loop {
@@ -200,6 +217,9 @@ impl Scene {
         let under = Under { partition: reply.at(0).int(), epoch: reply.at(1).int() };
         let (mut held, mut done) = (HashSet::new(), Vec::new());
         sleep(Duration::from_millis(crew.pause_ms));
+        while crew.pause_ms > 0 && self.still.load(Ordering::Relaxed) && !self.is_over() {
+            sleep(Duration::from_millis(1));
+        }
         for event in reply.at(2).array() {
             let (id, fields) = (event.at(0).str(), event.at(1));
             if held.contains(id) {
@@ -230,20 +250,18 @@ impl Scene {
 
     /// Sees to it that each partition of the ring has a worker.
     fn employ<'s>(&'s self, scope: &'s Scope<'s, '_>, crew: Crew) {
-        let at_work = Arc::new(Mutex::new(BTreeSet::new()));
         while let Some(mut conn) = self.connect() {
             // The server may be killed at any moment.
             while let Ok(reply) = conn.try_cmd(&["EVQ.RING", "s", "JSON"]) {
                 for (p, _) in partitions(&serde_json::from_str(reply.str()).expect("JSON")) {
-                    if at_work.lock().unwrap().insert(p) {
-                        let at_work = Arc::clone(&at_work);
+                    if self.at_work.lock().unwrap().insert((crew.group, p)) {
                         scope.spawn(move || {
                             self.work(crew, Some(p), 7 + p.unsigned_abs());
-                            at_work.lock().unwrap().remove(&p);
+                            self.at_work.lock().unwrap().remove(&(crew.group, p));
                         });
                     }
                 }
-                sleep(Duration::from_millis(400));
+                sleep(Duration::from_millis(100));
             }
         }
     }
@@ -309,7 +327,10 @@ fn resize_under_load(server: &mut Server, scene: &Scene, events: &[FileEvent]) -
     let steps = [(10, "12", false), (30, "5", true), (45, weighted, false), (60, "6", false)];
     for (generation, (percent, to, killed)) in (2..).zip(steps) {
         let due = EVENTS * percent / 100;
-        scene.wait(&mut conn, |_| scene.produced.load(Ordering::Relaxed) >= due).then_some(())?;
+        scene.paced.store(due + AHEAD, Ordering::Relaxed);
+        scene.wait(&mut conn, |_| scene.produced() >= due - BACKLOG).then_some(())?;
+        scene.still.store(true, Ordering::Relaxed);
+        scene.wait(&mut conn, |_| scene.produced() >= due).then_some(())?;
         assert_eq!(say(&mut conn, &format!("EVQ.RESIZE s {to}")), Value::Int(generation));
         if killed {
             server.kill9();
@@ -318,10 +339,18 @@ fn resize_under_load(server: &mut Server, scene: &Scene, events: &[FileEvent]) -
         }
         assert_eq!(ring(&mut conn)["generation"], generation);
         assert!(left_to_the_slow(&mut conn) > 0, "the resize came too late to matter");
-        assert!(scene.produced.load(Ordering::Relaxed) < EVENTS);
+        scene.still.store(false, Ordering::Relaxed);
+        assert!(scene.produced() < EVENTS);
+        // So that each worker of a partition is told in the end that it has disappeared.
+        let each = |conn: &mut Conn| {
+            let at_work = scene.at_work.lock().unwrap();
+            let has = |group, p: &(i64, String)| at_work.contains(&(group, p.0));
+            partitions(&ring(conn)).iter().all(|p| has("fast", p) && has("failing", p))
+        };
+        scene.wait(&mut conn, each).then_some(())?;
     }
-    let all = |_: &mut Conn| scene.produced.load(Ordering::Relaxed) == EVENTS;
-    scene.wait(&mut conn, all).then_some(())?;
+    scene.paced.store(EVENTS, Ordering::Relaxed);
+    scene.wait(&mut conn, |_| scene.produced() == EVENTS).then_some(())?;
     scene.wait(&mut conn, is_finished).then_some(())?;
 
     // All is finished. Once retention has emptied the partitions, those that leave are gone.
@@ -353,6 +382,9 @@ fn play(mut server: Server) {
         book: OrderBook::default(),
         over: AtomicBool::new(false),
         produced: AtomicUsize::new(0),
+        paced: AtomicUsize::new(0),
+        still: AtomicBool::new(false),
+        at_work: Mutex::default(),
         lost: AtomicUsize::new(0),
         retried: AtomicU64::new(0),
         gone: Mutex::default(),

@@ -6,8 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::campaign::{Campaign, Compass, Promise, Random, STRICT, seed};
-use crate::harness::{Binary, Conn, PATIENCE, Server, binaries, must, until, wait_for_sync};
+use crate::campaign::{Campaign, Compass, Promise, STRICT};
+use crate::harness::{
+    Binary, Conn, PATIENCE, Random, Server, binaries, must, seed, until, wait_for_sync,
+};
 
 /// A kind of persistence and what it promises after `kill -9`.
 struct Kind {
@@ -95,7 +97,9 @@ fn round(binary: &Binary, kind: &Kind, time: Duration, seed: u64) {
     let mut replica = Server::replica_of(&primary);
     campaign.run(|| {
         let (mut random, end) = (Random::new(seed ^ 0xb10), Instant::now() + time);
-        while Instant::now() < end {
+        let late = end + PATIENCE;
+        // Longer where the servers stood still or were away for most of it.
+        while Instant::now() < end || (!campaign.is_eventful() && Instant::now() < late) {
             std::thread::sleep(Duration::from_millis(100 + random.below(1200)));
             let blow = random.one_of(&BLOWS);
             campaign.count(blow.name());

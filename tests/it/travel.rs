@@ -254,11 +254,12 @@ fn after_xtrim_to_nothing() {
 #[test]
 fn after_xsetid() {
     after(|conn| {
-        let last = last_id(conn, "evq:{r:0}");
-        let (ms, _) = last.str().split_once('-').unwrap();
-        let ms: u64 = ms.parse().unwrap();
-        must!(conn, "XSETID", "evq:{r:0}", format!("{}-7", ms + 1));
-        must!(conn, "XSETID", "evq:{r:1}", format!("{}-18446744073709551615", ms + 2));
+        for (stream, ahead, seq) in [("evq:{r:0}", 1, 7), ("evq:{r:1}", 2, u64::MAX)] {
+            let last = last_id(conn, stream);
+            let (ms, _) = last.str().split_once('-').unwrap();
+            let ms: u64 = ms.parse().unwrap();
+            must!(conn, "XSETID", stream, format!("{}-{seq}", ms + ahead));
+        }
     });
 }
 

@@ -138,7 +138,10 @@ fn through_rewrites_of_the_file_with_and_without_a_preamble() {
             must!(chain.conn, "EVQ.CREATE", "r", 2);
             trigger(&mut chain.conn);
             let running = |conn: &mut Conn| {
-                conn.info("persistence", "aof_rewrite_in_progress").as_deref() != Some("0")
+                let fields =
+                    ["aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress"];
+                let mut fields = fields.iter().map(|field| conn.info("persistence", field));
+                fields.any(|field| field.as_deref() != Some("0"))
             };
             for round in 0..3 {
                 if round == 1 {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::harness::{Conn, PATIENCE, Server, Value, args, each_server, must, until};
 use crate::pull::{
-    P, Pull, SOON, block, blocked, pull, refused, ring, say, start, take, trigger, until_blocked,
-    woken,
+    IN_TIME, P, Pull, block, blocked, pull, refused, ring, say, start, take, trigger,
+    until_blocked, woken,
 };
 
 /// A way for an event to come into [`P`].
@@ -104,7 +104,7 @@ fn a_blocked_owner_is_woken_by_every_way_an_event_comes() {
         for Way { name, bring } in WAYS {
             block(&mut conn, &mut owner, "BLOCK 0 LEASE 60000");
             bring(&mut conn);
-            let reply = owner.try_read(SOON).unwrap_or_else(|| panic!("not woken by {name}"));
+            let reply = owner.try_read(IN_TIME).unwrap_or_else(|| panic!("not woken by {name}"));
             finish(&mut owner, &reply, name);
         }
         assert_eq!(blocked(&mut conn), 0);
@@ -123,7 +123,7 @@ fn a_standby_that_became_the_owner_is_woken_by_every_way_an_event_comes() {
             must!(owner, "EVQ.RELEASE", P).ok();
             assert_eq!(standby.try_read(Duration::from_millis(5)), None);
             bring(&mut conn);
-            let reply = standby.try_read(SOON).unwrap_or_else(|| panic!("not woken by {name}"));
+            let reply = standby.try_read(IN_TIME).unwrap_or_else(|| panic!("not woken by {name}"));
             finish(&mut standby, &reply, name);
             owner = standby;
         }
@@ -142,7 +142,7 @@ fn a_standby_is_not_disturbed_by_what_the_owner_gets() {
             start(&mut owner, &format!("EVQ.CONSUME {P} BLOCK 0 LEASE 60000"));
             until_blocked(&mut conn, 2);
             bring(&mut conn);
-            let reply = owner.try_read(SOON).unwrap_or_else(|| panic!("not woken by {name}"));
+            let reply = owner.try_read(IN_TIME).unwrap_or_else(|| panic!("not woken by {name}"));
             finish(&mut owner, &reply, name);
             assert_eq!(blocked(&mut conn), 1, "{name}");
         }
@@ -250,7 +250,7 @@ fn a_connection_that_closes_ends_its_leases_in_a_database_that_has_changed_place
         assert_eq!(take(&mut owner, "LEASE 60000").ids, ids);
         must!(conn, "SWAPDB", 0, 1).ok();
         drop(owner);
-        until(SOON, || pull(&mut other, "NOBLOCK").is_some_and(|pulled| pulled.ids == ids));
+        until(IN_TIME, || pull(&mut other, "NOBLOCK").is_some_and(|pulled| pulled.ids == ids));
     });
 }
 

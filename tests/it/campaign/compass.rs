@@ -6,7 +6,10 @@ use std::time::Duration;
 use crate::harness::{Conn, Endpoint, PATIENCE, until_some};
 
 /// How long a client waits for a reply before it gives up on the server.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+///
+/// Longer than a server is frozen and a busy machine lets it stand still: what a client has given up
+/// may be carried out later, behind what it sent on another connection.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Which history a connection belongs to. Another process has no leases of before; the same process
 /// with another replication id has none either if it was a replica in between, but may only have
@@ -72,10 +75,11 @@ impl Compass {
         Some((conn, Era { run, replication }))
     }
 
-    /// As [`Compass::try_connect`], once there is one.
+    /// As [`Compass::try_connect`], once there is one, and for one that does not give up so soon.
     #[track_caller]
     pub(crate) fn wait(&self) -> (Conn, Era) {
-        until_some(PATIENCE, || self.try_connect())
+        let (conn, era) = until_some(PATIENCE, || self.try_connect());
+        (conn.with_patience(PATIENCE), era)
     }
 }
 

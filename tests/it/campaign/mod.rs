@@ -17,7 +17,6 @@ mod book;
 mod compass;
 mod operator;
 mod producer;
-mod random;
 mod teeth;
 mod verdict;
 mod worker;
@@ -27,10 +26,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Conn, PATIENCE, Server, args, must};
+use crate::harness::{Conn, PATIENCE, Random, Server, args, must};
 use book::Book;
 pub(crate) use compass::Compass;
-pub(crate) use random::{Random, seed};
 
 /// The ring of all campaigns.
 const RING: &str = "s";
@@ -188,6 +186,11 @@ impl Campaign {
     /// Notes that something happened, to be told in the end.
     pub(crate) fn count(&self, what: &'static str) {
         self.book.lock().unwrap().count(what);
+    }
+
+    /// Whether enough has happened for a verdict.
+    pub(crate) fn is_eventful(&self) -> bool {
+        verdict::is_eventful(&self.book.lock().unwrap())
     }
 
     fn drain(&self) {

@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::book::Event;
-use super::random::Random;
 use super::{Campaign, GROUPS, MOST_PARTITIONS, RING};
-use crate::harness::{Conn, Value, args};
+use crate::harness::{Conn, Random, Value, args};
 
 pub(super) fn operate(campaign: &Campaign, mut random: Random) {
     while !campaign.ending.load(Ordering::Relaxed) {

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use super::book::{Event, Outcome, Sent};
 use super::compass::Era;
-use super::random::Random;
 use super::{Campaign, Promise, RING};
-use crate::harness::{Conn, Value, args};
+use crate::harness::{Conn, Random, Value, args};
 
 const KEYS: u64 = 25;
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 use super::book::{Event, Lease};
 use super::compass::Era;
 use super::producer::AWAY;
-use super::random::Random;
 use super::{Campaign, GROUPS, Group, MOST_PARTITIONS, RING};
-use crate::harness::{Conn, Value, args};
+use crate::harness::{Conn, Random, Value, args};
 
 /// Acknowledges, and counts the event's key, both or neither.
 const COUNT: &str = "if redis.call('EVQ.ACK', KEYS[1], ARGV[1], 'GROUP', 'once', 'EPOCH', ARGV[2]) \

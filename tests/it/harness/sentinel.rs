@@ -17,8 +17,8 @@ pub(crate) struct Sentinel {
 }
 
 impl Sentinel {
-    /// Starts one that alone decides, two seconds after `primary` has stopped to answer: on a busy
-    /// machine a server that is well may take one.
+    /// Starts one that alone decides, five seconds after `primary` has stopped to answer: on a busy
+    /// machine a server that is well may take two.
     #[track_caller]
     pub(crate) fn of(primary: &Server) -> Self {
         let (dir, port) = (TempDir::new(), free_port());
@@ -26,7 +26,7 @@ impl Sentinel {
         let text = format!(
             "bind 127.0.0.1\nport {port}\ndir \"{}\"\n\
              sentinel monitor evq 127.0.0.1 {watched} 1\n\
-             sentinel down-after-milliseconds evq 2000\n\
+             sentinel down-after-milliseconds evq 5000\n\
              sentinel failover-timeout evq 5000\n",
             dir.path().display(),
         );
@@ -68,7 +68,7 @@ impl Sentinel {
     #[track_caller]
     pub(crate) fn wait_for_primary(&self, port: u16) {
         let mut conn = self.endpoint().connect();
-        until(PATIENCE, || {
+        until(3 * PATIENCE, || {
             let named = conn.must(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "evq"]);
             named.at(1).str() == port.to_string()
         });
