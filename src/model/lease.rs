@@ -194,11 +194,13 @@ impl Progress {
         }
     }
 
-    /// Volatile: whether the last reply left something behind.
-    pub fn be_behind(&mut self, behind: bool) {
+    /// Volatile: whether the last reply left something behind, and what an event took in it, if that
+    /// is known.
+    pub fn note_reply(&mut self, behind: bool, event_bytes: Option<u64>) {
         if let Some(lease) = &mut self.lease {
             lease.behind = behind;
         }
+        self.event_bytes = event_bytes.or(self.event_bytes);
     }
 
     /// Volatile: a sign of life from the owner moves the deadline.

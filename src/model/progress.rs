@@ -35,6 +35,9 @@ pub struct Progress {
     pub(super) totals: Totals,
     #[serde(skip)]
     pub(super) counted: Option<Counted>,
+    /// What an event took in the last reply that told, on average, in bytes; none before.
+    #[serde(skip)]
+    pub(super) event_bytes: Option<u64>,
 }
 
 /// What was in flight when a lease was lost is handed out one event at a time until it is
@@ -56,6 +59,12 @@ impl Progress {
     #[must_use]
     pub fn cursor(&self) -> EventId {
         self.cursor
+    }
+
+    /// What an event took in the last reply that told, on average, in bytes.
+    #[must_use]
+    pub fn event_bytes(&self) -> Option<u64> {
+        self.event_bytes
     }
 
     /// The last epoch that was issued; 0 before the first.

@@ -5,7 +5,7 @@
 
 use super::barriers::Barriers;
 use super::ctx::Ctx;
-use super::fresh::{Given, Head};
+use super::fresh::{Given, Head, Wanted};
 use super::key::Key;
 use super::state::Place;
 use super::stream::{Entries, Event};
@@ -107,13 +107,15 @@ impl Ctx {
                 self.reply_head(head);
                 self.reply_array(1);
                 self.reply_event(&event, None);
-                Some(Given { first: event.id, last: event.id, count: 1, more: false })
+                Some(Given { first: event.id, last: event.id, count: 1, bytes: 0, more: false })
             }
             Last::OfMany => {
-                self.give_fresh(&place.names.stream, stream, head, after, count, ready_to_wait)?
+                let wanted = Wanted { after, count, event_bytes: progress.event_bytes() };
+                self.give_fresh(&place.names.stream, stream, head, wanted, ready_to_wait)
             }
         };
-        progress.be_behind(given.is_some_and(|given| given.more));
+        let event_bytes = given.and_then(|given| given.bytes.checked_div(given.count));
+        progress.note_reply(given.is_some_and(|given| given.more), event_bytes.filter(|n| *n > 0));
         let Some(Given { first, last, count, .. }) = given else { return Ok(false) };
         counters::DELIVERED.add(count);
         progress.hand_out(Some(first), last, count, count, now);

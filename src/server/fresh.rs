@@ -1,8 +1,8 @@
 //! Fresh events, from the stream straight into the reply, where none has to be looked at before.
 //!
-//! Three ways lead there. On servers where that is cheap, the server itself is asked for a range and
-//! its reply is passed on, see [`super::range`]. Else entries are read one by one, a handful of them
-//! before the reply begins: a reply whose length is told when all of it is written is put together by
+//! Three ways lead there. Where many small ones are asked for, the server itself is asked for a range
+//! and its reply is passed on, see [`super::range`]. Else entries are read one by one, a handful of
+//! them before the reply begins: a reply whose length is told when all of it is written is put together by
 //! the server from parts, and each word that goes into it costs more than one that goes straight into
 //! the client's buffer.
 
@@ -11,11 +11,7 @@ use super::key::Key;
 use super::range;
 use super::stream::{Entries, Field};
 use super::text::Text;
-use crate::model::error::Error;
 use crate::model::ids::EventId;
-
-/// From so many entries on a range may be cheaper.
-const FEW: u64 = 5;
 
 /// So many are read first at most: by then the client's buffer is about full.
 const HANDFUL: u64 = 64;
@@ -29,6 +25,17 @@ pub(super) struct Head {
     pub(super) epoch: u64,
 }
 
+/// What is to be given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Entries above this id.
+    pub(super) after: EventId,
+    /// At most so many.
+    pub(super) count: u64,
+    /// What an entry took lately, on average.
+    pub(super) event_bytes: Option<u64>,
+}
+
 /// What was given.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given {
@@ -38,6 +45,8 @@ pub(super) struct Given {
     pub(super) last: EventId,
     /// How many they were.
     pub(super) count: u64,
+    /// About how many bytes they took; 0 if that is not known.
+    pub(super) bytes: u64,
     /// There is more, as far as was looked.
     pub(super) more: bool,
 }
@@ -77,31 +86,24 @@ impl Handful {
 
 impl Ctx {
     /// Replies `[partition, epoch, events]` with the entries of the stream `name`, which is open as
-    /// `stream`, above `after`, at most `count`. None, without a reply, if there is none. Whether
-    /// there is more is looked at if that is asked.
-    ///
-    /// # Errors
-    /// As [`Ctx::range`].
+    /// `stream`. None, without a reply, if there is none. Whether there is more is looked at if that
+    /// is asked.
     pub(super) fn give_fresh(
         &self,
         name: &Text,
         stream: &Key,
         head: Head,
-        after: EventId,
-        count: u64,
+        wanted: Wanted,
         and_more: bool,
-    ) -> Result<Option<Given>, Error> {
-        if count >= FEW && range::is_cheap() {
-            return Ok(self.range(name, after, count)?.map(|range| {
-                self.reply_head(head);
-                self.reply_range(&range);
-                Given {
-                    first: range.first,
-                    last: range.last,
-                    count: range.count,
-                    more: range.count == count,
-                }
-            }));
+    ) -> Option<Given> {
+        let Wanted { after, count, event_bytes } = wanted;
+        if range::pays(count, event_bytes)
+            && let Some(range) = self.range(name, after, count)
+        {
+            let given = range.given?;
+            self.reply_head(head);
+            self.reply_range(&range);
+            return Some(given);
         }
         let mut entries = Entries::after(stream, after);
         let given = if (2..=HANDFUL).contains(&count) {
@@ -109,10 +111,10 @@ impl Ctx {
         } else {
             self.give_each(&mut entries, head, count)
         };
-        Ok(given.map(|given| Given {
+        given.map(|given| Given {
             more: and_more && given.count == count && entries.next_entry().is_some(),
             ..given
-        }))
+        })
     }
 
     /// Replies a handful of entries.
@@ -121,16 +123,16 @@ impl Ctx {
         let ((first, _), (last, _)) = (read.entries.first()?, read.entries.last()?);
         self.reply_head(head);
         self.reply_array(read.entries.len());
+        let mut bytes = 0;
         let mut fields = read.fields.iter();
         for (id, count) in &read.entries {
             self.reply_event_start(*id, *count);
             for (name, value) in fields.by_ref().take(*count) {
-                self.reply_bytes(name.bytes());
-                self.reply_bytes(value.bytes());
+                bytes += self.reply_field(name, value);
             }
         }
         let count = read.entries.len() as u64;
-        Some(Given { first: *first, last: *last, count, more: false })
+        Some(Given { first: *first, last: *last, count, bytes, more: false })
     }
 
     /// Replies entries one by one.
@@ -144,17 +146,14 @@ impl Ctx {
         } else {
             Some(self.reply_array_of_unknown_length())
         };
-        let mut given = 0;
+        let (mut given, mut bytes) = (0, 0);
         let last = loop {
             let (id, fields) = entry;
             self.reply_event_start(id, fields);
             // The reply promises this many strings, so a field that cannot be read is a null.
             for _ in 0..fields {
                 match from.next_field() {
-                    Some((name, value)) => {
-                        self.reply_bytes(name.bytes());
-                        self.reply_bytes(value.bytes());
-                    }
+                    Some((name, value)) => bytes += self.reply_field(&name, &value),
                     None => {
                         self.reply_null();
                         self.reply_null();
@@ -173,7 +172,15 @@ impl Ctx {
         if let Some(events) = events {
             self.end_array(events, given);
         }
-        Some(Given { first, last, count: given, more: false })
+        Some(Given { first, last, count: given, bytes, more: false })
+    }
+
+    /// Replies a name and its value; gives how many bytes these are.
+    fn reply_field(&self, name: &Field, value: &Field) -> u64 {
+        let (name, value) = (name.bytes(), value.bytes());
+        self.reply_bytes(name);
+        self.reply_bytes(value);
+        (name.len() + value.len()) as u64
     }
 
     /// Replies what comes before the events.

@@ -4,16 +4,18 @@
 //! Where many entries go into a reply as they are, XRANGE is asked for them instead: its reply has
 //! the same form as ours, so it is passed on whole, and only looked through for what it holds.
 //!
-//! Servers since 7.2 (and what is compatible with them) make an object of everything once more when
-//! the reply is freed, which costs what is saved: they are not asked.
+//! Servers since 7.2 (and what is compatible with them) ask for a reply's type to free it, and for
+//! that take all of it to pieces, an object for each word, which costs what was saved. So before it is
+//! freed it is made an empty one.
 
 use std::cell::OnceCell;
+use std::ffi::c_char;
 
 use super::ctx::Ctx;
 use super::ffi::raw;
+use super::fresh::Given;
 use super::reply::IdText;
 use super::text::Text;
-use crate::model::error::Error;
 use crate::model::ids::{EventId, leading};
 
 struct Words {
@@ -27,50 +29,53 @@ thread_local! {
 
 /// Entries as the server replies them; freed when dropped.
 #[derive(Debug)]
-pub(crate) struct Range {
+pub(super) struct Range {
     reply: *mut raw::RedisModuleCallReply,
-    /// How many there are.
-    pub(crate) count: u64,
-    /// The id of the first one.
-    pub(crate) first: EventId,
-    /// The id of the last one.
-    pub(crate) last: EventId,
+    /// What it has, if it has anything.
+    pub(super) given: Option<Given>,
 }
 
-/// The first server that takes a reply to pieces to free it: 7.2.0.
-const TAKES_TO_PIECES: i32 = 0x0007_0200;
+/// From so many entries on a range costs less than its entries one by one.
+const WORTH: u64 = 32;
+/// The same for servers before [`LEAN_ENDS`]: they spend less on a call.
+const WORTH_BEFORE: u64 = 5;
+/// 7.2.0, of which servers that came after it say to be or to be like.
+const LEAN_ENDS: i32 = 0x0007_0200;
 
 thread_local! {
-    static IS_CHEAP: OnceCell<bool> = const { OnceCell::new() };
+    static LEAST: OnceCell<u64> = const { OnceCell::new() };
 }
 
-/// Whether a range costs less than its entries one by one.
-pub(crate) fn is_cheap() -> bool {
-    let version = || {
+/// Beyond so many bytes the server copies a reply again and again while it grows.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// Whether a range of `count` costs less than its entries one by one, if they take `event_bytes` each.
+/// Where that is not known they may be large.
+pub(super) fn pays(count: u64, event_bytes: Option<u64>) -> bool {
+    if event_bytes.is_none_or(|bytes| bytes.saturating_mul(count) > MOST_BYTES) {
+        return false;
+    }
+    let least = || {
         // SAFETY: takes no arguments.
-        optional_api!(RedisModule_GetServerVersion).map(|version| unsafe { version() })
+        let version =
+            optional_api!(RedisModule_GetServerVersion).map(|version| unsafe { version() });
+        if version.is_some_and(|v| v < LEAN_ENDS) { WORTH_BEFORE } else { WORTH }
     };
-    IS_CHEAP.with(|cheap| *cheap.get_or_init(|| version().is_some_and(|v| v < TAKES_TO_PIECES)))
+    count >= LEAST.with(|known| *known.get_or_init(least))
 }
+
+/// What a reply is made before it is freed.
+const EMPTY: &[u8] = b"*0\r\n";
 
 impl Ctx {
-    /// The first entries of the stream `name` above `after`, at most `count`; none if there is
-    /// none. O(log(nodes of the stream) + entries).
-    ///
-    /// # Errors
-    /// [`Error::Bug`] if the server's reply is not what it should be.
-    pub(crate) fn range(
-        &self,
-        name: &Text,
-        after: EventId,
-        count: u64,
-    ) -> Result<Option<Range>, Error> {
-        let Some(first) = after.next() else { return Ok(None) };
-        let first = Text::new(IdText::new(first).bytes());
-        let count = Text::new(count.to_string().as_bytes());
+    /// The first entries of the stream `name` above `after`, at most `count`. None if the server does
+    /// not tell, as one whose XRANGE has another name. O(log(nodes of the stream) + entries).
+    pub(super) fn range(&self, name: &Text, after: EventId, count: u64) -> Option<Range> {
+        let first = Text::new(IdText::new(after.next()?).bytes());
+        let most = Text::new(count.to_string().as_bytes());
         let reply = WORDS.with(|words| {
             let mut arguments =
-                [name.raw(), first.raw(), words.end.raw(), words.count.raw(), count.raw()];
+                [name.raw(), first.raw(), words.end.raw(), words.count.raw(), most.raw()];
             // SAFETY: "v" takes an array of strings and its length.
             unsafe {
                 api!(RedisModule_Call)(
@@ -83,32 +88,50 @@ impl Ctx {
             }
         });
         if reply.is_null() {
-            return Err(Error::Bug("the server refused XRANGE"));
+            return None;
         }
-        let mut range = Range { reply, count: 0, first: EventId::ZERO, last: EventId::ZERO };
-        let mut length = 0;
+        let mut range = Range { reply, given: None };
+        let (text, length) = range.text();
         // SAFETY: the reply is live, and its text as long as it is.
-        let found = unsafe {
-            let text = api!(RedisModule_CallReplyProto)(reply, &mut length);
-            (!text.is_null()).then(|| std::slice::from_raw_parts(text.cast(), length))
-        };
-        let found = found.and_then(look_through);
-        (range.count, range.first, range.last) =
-            found.ok_or(Error::Bug("a reply of XRANGE that is none"))?;
-        Ok((range.count > 0).then_some(range))
+        let found = (!text.is_null())
+            .then(|| unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) });
+        let (given, first, last) = found.and_then(look_through)?;
+        let bytes = length as u64;
+        range.given =
+            (given > 0).then_some(Given { first, last, count: given, bytes, more: given == count });
+        Some(range)
     }
 
     /// Replies the entries, as an array.
-    pub(crate) fn reply_range(&self, range: &Range) {
+    pub(super) fn reply_range(&self, range: &Range) {
         // SAFETY: the reply is live; what it holds is copied.
         unsafe { api!(RedisModule_ReplyWithCallReply)(self.raw(), range.reply) };
     }
 }
 
+impl Range {
+    /// The reply as it would be sent, and its length.
+    fn text(&self) -> (*const c_char, usize) {
+        let mut length = 0;
+        // SAFETY: the reply is live.
+        let text = unsafe { api!(RedisModule_CallReplyProto)(self.reply, &mut length) };
+        (text, length)
+    }
+}
+
 impl Drop for Range {
     fn drop(&mut self) {
-        // SAFETY: made by the server's call and freed only here.
-        unsafe { api!(RedisModule_FreeCallReply)(self.reply) };
+        let (text, length) = self.text();
+        // SAFETY: the reply was made by the server's call, is freed only here, and its text is its own:
+        // the server reads it only to find out what to free with it. An array of none has nothing, and
+        // if it has been taken to pieces already, they are freed as they are.
+        unsafe {
+            if !text.is_null() && length >= EMPTY.len() {
+                let text = text.cast_mut().cast::<u8>();
+                text.copy_from_nonoverlapping(EMPTY.as_ptr(), EMPTY.len());
+            }
+            api!(RedisModule_FreeCallReply)(self.reply);
+        }
     }
 }
 

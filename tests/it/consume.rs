@@ -1,7 +1,7 @@
 //! EVQ.CONSUME and EVQ.ACK of one worker: what it is given, in which order, how often, and what
 //! finishes it. Who may is the subject of `leases`, waiting that of `waiting`.
 
-use crate::harness::{cmd, each_server, must};
+use crate::harness::{Server, cmd, each_binary, each_server, must};
 use crate::pull::{P, Pull, pull, refused, ring, say, take, trigger};
 
 #[test]
@@ -211,21 +211,35 @@ fn an_entry_added_by_hand_is_an_event_whatever_its_fields() {
 }
 
 /// Few events, a handful and many go different ways into the reply, and who waits looks elsewhere
-/// first than who does not.
+/// first than who does not. Many are asked of the server by a command, which may have another name.
 #[test]
 fn events_are_given_as_the_stream_has_them_however_many_are_asked_for() {
-    each_server(|server| {
-        let mut conn = ring(&server);
+    each_binary(|binary| {
+        for config in [&[][..], &["rename-command XRANGE entries"]] {
+            assert_given_as_they_are(&Server::with(binary).config(config).start());
+        }
+    });
+}
+
+fn assert_given_as_they_are(server: &Server) {
+    for resp3 in [false, true] {
+        let mut conn = server.connect();
+        must!(conn, "FLUSHALL").ok();
+        if resp3 {
+            conn.hello3();
+        }
+        must!(conn, "EVQ.CREATE", "r", 1).ok();
         for n in 1..=150 {
             let mut words = vec!["XADD".to_owned(), P.to_owned(), format!("{}-{n}", n / 7 + 1)];
             let fields = (0..n % 4 + 1).flat_map(|f| [format!("f{f}"), "v".repeat(n * f)]);
             words.extend(fields);
             conn.cmd(&words.iter().map(String::as_str).collect::<Vec<_>>());
         }
-        let entries = must!(conn, "XRANGE", P, "-", "+");
-        assert_eq!(entries.array().len(), 150);
+        let mut entries = must!(conn, "XREVRANGE", P, "+", "-").array().to_vec();
+        entries.reverse();
+        assert_eq!(entries.len(), 150);
         for wait in ["NOBLOCK", "BLOCK 1"] {
-            for count in [1, 2, 4, 5, 6, 63, 64, 65, 149, 150, 151] {
+            for count in [1, 2, 4, 5, 6, 31, 32, 33, 63, 64, 65, 149, 150, 151] {
                 let mut given = Vec::new();
                 let mut ack = String::new();
                 loop {
@@ -240,9 +254,34 @@ fn events_are_given_as_the_stream_has_them_however_many_are_asked_for() {
                     given.extend_from_slice(events);
                     ack = format!("ACK {}", given[given.len() - 1].at(0).str());
                 }
-                assert_eq!(given, entries.array(), "{wait}, {count} at a time");
+                assert_eq!(given, entries, "{wait}, {count} at a time");
                 must!(conn, "EVQ.SEEK", "default", "*", "first", "RING", "r");
             }
+        }
+    }
+}
+
+/// How large they are decides which way they go into the reply; what is known of it is what the last
+/// ones were.
+#[test]
+fn large_events_are_given_like_small_ones() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        say(&mut conn, "EVQ.GROUP default RING r FROM first").ok();
+        let large = vec![b'x'; 300_000];
+        let batch = |n: usize| if n.is_multiple_of(3) { &large[..] } else { b"small" };
+        let ids: Vec<_> = (0..400)
+            .map(|n| must!(conn, "EVQ.TRIGGER", "k", batch(n / 100), "RING", "r").at(1).clone())
+            .collect();
+        for (n, ids) in ids.chunks(50).enumerate() {
+            let given = say(&mut conn, &format!("EVQ.CONSUME {P} COUNT 50 NOBLOCK"));
+            let events = given.at(2).array();
+            assert_eq!(events.len(), 50);
+            for (event, id) in events.iter().zip(ids) {
+                assert_eq!(event.at(0).str(), id.str());
+                assert_eq!(event.at(1).get("payload").bytes(), batch(n / 2));
+            }
+            must!(conn, "EVQ.ACK", P, ids[49].str());
         }
     });
 }
