@@ -196,11 +196,11 @@ impl Progress {
 
     /// Volatile: whether the last reply left something behind, and what an event took in it, if that
     /// is known.
-    pub fn note_reply(&mut self, behind: bool, event_bytes: Option<u64>) {
+    pub fn note_reply(&mut self, behind: bool, event_bytes: Option<u32>) {
         if let Some(lease) = &mut self.lease {
             lease.behind = behind;
         }
-        self.event_bytes = event_bytes.or(self.event_bytes);
+        self.event_bytes = event_bytes.unwrap_or(self.event_bytes);
     }
 
     /// Volatile: a sign of life from the owner moves the deadline.

@@ -35,9 +35,9 @@ pub struct Progress {
     pub(super) totals: Totals,
     #[serde(skip)]
     pub(super) counted: Option<Counted>,
-    /// What an event took in the last reply that told, on average, in bytes; none before.
+    /// What an event took in the last reply that told, on average, in bytes; 0 before.
     #[serde(skip)]
-    pub(super) event_bytes: Option<u64>,
+    pub(super) event_bytes: u32,
 }
 
 /// What was in flight when a lease was lost is handed out one event at a time until it is
@@ -63,8 +63,8 @@ impl Progress {
 
     /// What an event took in the last reply that told, on average, in bytes.
     #[must_use]
-    pub fn event_bytes(&self) -> Option<u64> {
-        self.event_bytes
+    pub fn event_bytes(&self) -> Option<u32> {
+        (self.event_bytes > 0).then_some(self.event_bytes)
     }
 
     /// The last epoch that was issued; 0 before the first.

@@ -114,8 +114,8 @@ impl Ctx {
                 self.give_fresh(&place.names.stream, stream, head, wanted, ready_to_wait)
             }
         };
-        let event_bytes = given.and_then(|given| given.bytes.checked_div(given.count));
-        progress.note_reply(given.is_some_and(|given| given.more), event_bytes.filter(|n| *n > 0));
+        let event_bytes = given.and_then(|given| given.event_bytes());
+        progress.note_reply(given.is_some_and(|given| given.more), event_bytes);
         let Some(Given { first, last, count, .. }) = given else { return Ok(false) };
         counters::DELIVERED.add(count);
         progress.hand_out(Some(first), last, count, count, now);

@@ -33,7 +33,7 @@ pub(super) struct Wanted {
     /// At most so many.
     pub(super) count: u64,
     /// What an entry took lately, on average.
-    pub(super) event_bytes: Option<u64>,
+    pub(super) event_bytes: Option<u32>,
 }
 
 /// What was given.
@@ -49,6 +49,14 @@ pub(super) struct Given {
     pub(super) bytes: u64,
     /// There is more, as far as was looked.
     pub(super) more: bool,
+}
+
+impl Given {
+    /// About how many bytes an event took, if that is known.
+    pub(super) fn event_bytes(&self) -> Option<u32> {
+        let bytes = self.bytes.checked_div(self.count).filter(|bytes| *bytes > 0)?;
+        Some(u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
 }
 
 /// Entries in the order of the stream.

@@ -51,8 +51,8 @@ const MOST_BYTES: u64 = 4 << 20;
 
 /// Whether a range of `count` costs less than its entries one by one, if they take `event_bytes` each.
 /// Where that is not known they may be large.
-pub(super) fn pays(count: u64, event_bytes: Option<u64>) -> bool {
-    if event_bytes.is_none_or(|bytes| bytes.saturating_mul(count) > MOST_BYTES) {
+pub(super) fn pays(count: u64, event_bytes: Option<u32>) -> bool {
+    if event_bytes.is_none_or(|bytes| u64::from(bytes).saturating_mul(count) > MOST_BYTES) {
         return false;
     }
     let least = || {
