@@ -42,10 +42,7 @@ fn epochs_grow_over_restarts_crashes_reloads_and_changes_of_role() {
             last = next_epoch(&server, &last);
             conn = server.connect();
             must!(conn, "BGREWRITEAOF");
-            until(PATIENCE, || {
-                conn.info("persistence", "aof_rewrite_in_progress").unwrap() == "0"
-                    && conn.info("persistence", "aof_rewrite_scheduled").unwrap() == "0"
-            });
+            conn.until_saved();
             server.kill9();
             server.restart();
             last = next_epoch(&server, &last);

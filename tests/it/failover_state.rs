@@ -59,10 +59,7 @@ fn a_replica_does_nothing_by_itself_and_goes_on_when_it_is_promoted() {
         // Nobody needs what is in this ring: retention may have it, but not before the primary stops.
         wait_for_sync(&primary, &replica);
         // What it was given at first is still being written to its append-only file.
-        until(PATIENCE, || {
-            let rewriting = replica.connect().info("persistence", "aof_rewrite_in_progress");
-            rewriting.as_deref() == Some("0")
-        });
+        replica.connect().until_saved();
         must!(conn, "EVQ.CREATE", "old", 1, "MAXAGE", 4000).ok();
         must!(conn, "EVQ.TRIGGER", "k", "p", "RING", "old");
         let end = std::time::Instant::now() + Duration::from_millis(5500);

@@ -11,9 +11,7 @@ mod told;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{
-    Binary, Conn, PATIENCE, Server, TempDir, each_binary, must, read_value, until,
-};
+use crate::harness::{Binary, Conn, Server, TempDir, each_binary, must, read_value};
 use told::Told;
 
 /// Everything persistent is written, and the append-only file as commands, not as an RDB preamble.
@@ -71,11 +69,7 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 fn until_rewritten(conn: &mut Conn) {
-    until(PATIENCE, || {
-        ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
-            .iter()
-            .all(|field| conn.info("persistence", field).as_deref() == Some("0"))
-    });
+    conn.until_saved();
     assert_eq!(conn.info("persistence", "aof_last_bgrewrite_status").as_deref(), Some("ok"));
 }
 

@@ -2,7 +2,7 @@
 //! in each of its forms, after an orderly stop and after `kill -9`. Leases do not survive: what was
 //! not acknowledged is given out again, in order, under a greater epoch.
 
-use crate::harness::{Conn, PATIENCE, Server, Value, args, cmd, each_binary, must, until};
+use crate::harness::{Conn, Server, Value, args, cmd, each_binary, must};
 
 /// One group's work on one partition before the server ends.
 struct Work {
@@ -132,13 +132,9 @@ fn survives(config: &[&str], again: impl Fn(&mut Server)) {
 
 /// Rewrites the append-only file and waits until that is done.
 fn rewrite(conn: &mut Conn) {
-    let rewrites = |conn: &mut Conn| {
-        let fields = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
-        fields.iter().any(|field| conn.info("persistence", field).as_deref() == Some("1"))
-    };
-    until(PATIENCE, || !rewrites(conn));
+    conn.until_saved();
     must!(conn, "BGREWRITEAOF");
-    until(PATIENCE, || !rewrites(conn));
+    conn.until_saved();
     assert_eq!(conn.info("persistence", "aof_last_bgrewrite_status").as_deref(), Some("ok"));
 }
 
@@ -197,9 +193,7 @@ fn what_is_written_during_a_rewrite_survives() {
         let mut conn = server.connect();
         let work = fill(&mut conn);
         must!(conn, "SELECT", 0);
-        until(PATIENCE, || {
-            conn.info("persistence", "aof_rewrite_in_progress").as_deref() == Some("0")
-        });
+        conn.until_saved();
         // The child is slow: 1 ms a key.
         must!(conn, "CONFIG", "SET", "rdb-key-save-delay", 1000);
         must!(conn, "BGREWRITEAOF");
@@ -209,9 +203,7 @@ fn what_is_written_during_a_rewrite_survives() {
         }
         let given = must!(conn, "EVQ.CONSUME", 0, "RING", "new", "COUNT", 7, "NOBLOCK");
         must!(conn, "EVQ.ACK", 0, given.at(2).at(6).at(0).bytes(), "RING", "new");
-        until(PATIENCE, || {
-            conn.info("persistence", "aof_rewrite_in_progress").as_deref() == Some("0")
-        });
+        conn.until_saved();
         let digest = conn.digest();
         server.kill9();
         server.restart();

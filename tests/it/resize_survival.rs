@@ -65,8 +65,7 @@ fn a_restart_in_the_middle_of_a_resize_breaks_no_order() {
                 conn.save();
             } else {
                 must!(conn, "BGREWRITEAOF");
-                let field = |conn: &mut Conn, name| conn.info("persistence", name).unwrap();
-                until(PATIENCE, || field(&mut conn, "aof_rewrite_in_progress") == "0");
+                conn.until_saved();
             }
             server.kill9();
             server.restart();

@@ -130,11 +130,7 @@ fn reloads_hold_what_was_there() {
                 assert_eq!((conn.digest(), streams(&mut conn)), before, "{reload}");
             }
             must!(conn, "BGREWRITEAOF");
-            until(PATIENCE, || {
-                let running = conn.info("persistence", "aof_rewrite_in_progress");
-                let waiting = conn.info("persistence", "aof_rewrite_scheduled");
-                running.as_deref() == Some("0") && waiting.as_deref() == Some("0")
-            });
+            conn.until_saved();
             must!(conn, "DEBUG", "LOADAOF").ok();
             assert_eq!(conn.digest(), before.0);
             must!(conn, "CLIENT", "UNPAUSE").ok();

@@ -96,11 +96,7 @@ fn rings_knows_after_a_restart_and_on_a_replica() {
         server.restart();
         check(&mut server.connect());
         must!(server.connect(), "CONFIG", "SET", "appendonly", "yes");
-        crate::harness::until(crate::harness::PATIENCE, || {
-            let mut conn = server.connect();
-            conn.info("persistence", "aof_rewrite_in_progress").as_deref() == Some("0")
-                && conn.info("persistence", "aof_rewrite_scheduled").as_deref() == Some("0")
-        });
+        server.connect().until_saved();
         server.restart_with(&["appendonly yes"]);
         check(&mut server.connect());
     });

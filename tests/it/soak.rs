@@ -7,9 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::campaign::{Campaign, Compass, Promise, STRICT};
-use crate::harness::{
-    Binary, Conn, PATIENCE, Random, Server, binaries, must, seed, until, wait_for_sync,
-};
+use crate::harness::{Binary, PATIENCE, Random, Server, binaries, must, seed, wait_for_sync};
 
 /// A kind of persistence and what it promises after `kill -9`.
 struct Kind {
@@ -160,12 +158,7 @@ fn strike(blow: Blow, primary: &mut Server, replica: &mut Server, random: &mut R
 /// Waits until everything that is there is on the disk, by an RDB file if nothing else is kept.
 fn keep(server: &Server) {
     let mut conn = server.connect();
-    let idle = |conn: &mut Conn| {
-        ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]
-            .iter()
-            .all(|field| conn.info("persistence", field).as_deref() == Some("0"))
-    };
-    until(PATIENCE, || idle(&mut conn));
+    conn.until_saved();
     conn.save();
 }
 

@@ -116,11 +116,7 @@ fn failures_survive_a_restart_by_aof_written_and_rewritten() {
             survives(binary, &lines, |server| {
                 let mut conn = server.connect();
                 must!(conn, "BGREWRITEAOF");
-                until(PATIENCE, || {
-                    let running = conn.info("persistence", "aof_rewrite_in_progress");
-                    let waiting = conn.info("persistence", "aof_rewrite_scheduled");
-                    running.as_deref() == Some("0") && waiting.as_deref() == Some("0")
-                });
+                conn.until_saved();
                 server.restart();
             });
         }

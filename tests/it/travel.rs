@@ -67,13 +67,8 @@ impl Chain {
         self.assert_same();
         let wanted = state(&self.servers[0]);
         for server in &self.servers {
-            let mut conn = server.connect();
-            let fields = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
             // A replica begins a new file once it has copied its primary.
-            until(PATIENCE, || {
-                let rests = |f: &&str| conn.info("persistence", f).as_deref() == Some("0");
-                fields.iter().all(rests)
-            });
+            server.connect().until_saved();
             for how in ["LOADAOF", "RELOAD"] {
                 must!(server.connect(), "DEBUG", how).ok();
                 assert_eq!(state(server), wanted, "{how}");

@@ -137,24 +137,18 @@ fn through_rewrites_of_the_file_with_and_without_a_preamble() {
             let mut chain = Chain::start(binary, &[&line]);
             must!(chain.conn, "EVQ.CREATE", "r", 2);
             trigger(&mut chain.conn);
-            let running = |conn: &mut Conn| {
-                let fields =
-                    ["aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress"];
-                let mut fields = fields.iter().map(|field| conn.info("persistence", field));
-                fields.any(|field| field.as_deref() != Some("0"))
-            };
             for round in 0..3 {
                 if round == 1 {
                     must!(chain.conn, "XTRIM", "evq:{r:0}", "MAXLEN", 0);
                     let last = last_id(&mut chain.conn, "evq:{r:1}");
                     must!(chain.conn, "XDEL", "evq:{r:1}", last.bytes());
                 }
-                until(PATIENCE, || !running(&mut chain.conn));
+                chain.conn.until_saved();
                 must!(chain.conn, "BGREWRITEAOF");
                 // While the child writes and after.
                 until(PATIENCE, || {
                     trigger(&mut chain.conn);
-                    !running(&mut chain.conn)
+                    !chain.conn.is_saving()
                 });
                 run_ahead(&mut chain.conn, "r", if round == 0 { 2 } else { 0 });
                 trigger(&mut chain.conn);

@@ -146,6 +146,20 @@ impl Conn {
         line.map(|value| value.trim_end().to_owned())
     }
 
+    /// Whether a child of the server writes a file, or is about to.
+    #[track_caller]
+    pub(crate) fn is_saving(&mut self) -> bool {
+        ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]
+            .iter()
+            .any(|field| self.info("persistence", field).as_deref() != Some("0"))
+    }
+
+    /// Waits until no child of the server writes a file.
+    #[track_caller]
+    pub(crate) fn until_saved(&mut self) {
+        until(PATIENCE, || !self.is_saving());
+    }
+
     /// Writes the RDB file, as soon as the server does not write one for another reason.
     #[track_caller]
     pub(crate) fn save(&mut self) {
