@@ -19,8 +19,8 @@ pub enum Offer {
     Hold,
     /// The same, and the earlier event is an exception of another partition.
     HoldElsewhere,
-    /// It lies behind a barrier that is closed; or it would have to be held, or may have to hold its key as dead, and there is no room: the
-    /// partition waits here.
+    /// It lies behind a barrier that is closed; or it would have to be held, or may have to hold its
+    /// key as dead, and there is no room: the partition waits here.
     Wait,
 }
 

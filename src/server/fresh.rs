@@ -2,8 +2,8 @@
 //!
 //! Three ways lead there. Where many small ones are asked for, the server itself is asked for a range
 //! and its reply is passed on, see [`super::range`]. Else entries are read one by one, a handful of
-//! them before the reply begins: a reply whose length is told when all of it is written is put together by
-//! the server from parts, and each word that goes into it costs more than one that goes straight into
+//! them before the reply begins: a reply whose length is told when all of it is written is put together
+//! by the server from parts, and each word that goes into it costs more than one that goes straight into
 //! the client's buffer.
 
 use super::ctx::Ctx;
