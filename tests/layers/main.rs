@@ -1,17 +1,27 @@
-//! The house rules that no compiler checks, as tests: which layer may know of which, where
-//! `unsafe` may stand, how long a file may be, what it must begin with.
+//! The house rules that no compiler checks, as tests: which layer and which room may know of
+//! which, where `unsafe` may stand, how long files, functions and lines may be, what a file must
+//! begin with.
 //!
-//! `source` turns a file into the paths it names, `rules` judges a file by them. Both work on text,
-//! so each rule also has a test that it catches a planted violation.
+//! `tokens` and `source` turn a file into the paths it names, `arrows` the files into a graph.
+//! `rules` judges a file by its layer, `rooms` and `circles` judge the arrows, `measures` counts.
+//! All work on text, so each rule also has a test that it catches a planted violation.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod arrows;
+mod circles;
+mod measures;
+mod rooms;
 mod rules;
 mod rules_test;
 mod source;
+mod tokens;
 
 use std::path::Path;
 use std::process::Command;
+
+use arrows::Arrow;
+use measures::measures;
 
 /// A file of the repository: its path from the root, and its text.
 type File = (String, String);
@@ -27,8 +37,32 @@ fn sources_keep_to_their_layer() {
 }
 
 #[test]
+fn sources_keep_to_their_room() {
+    let files = tracked_and_new();
+    let lost = files.iter().filter_map(|(path, _)| rooms::place(path));
+    report(lost.chain(rooms::order(&arrows(&files))).collect());
+}
+
+#[test]
+fn sources_name_each_other_in_no_circle() {
+    report(circles::circles(&arrows(&tracked_and_new())));
+}
+
+#[test]
+fn files_keep_to_their_measures() {
+    report(tracked_and_new().iter().flat_map(|(path, text)| measures(path, text)).collect());
+}
+
+#[test]
 fn files_are_finished_and_well_named() {
     report(tracked_and_new().iter().flat_map(|(path, text)| rules::file(path, text)).collect());
+}
+
+/// The arrows between the sources, of which there are many.
+fn arrows(files: &[File]) -> Vec<Arrow> {
+    let arrows = arrows::arrows(files);
+    assert!(arrows.len() > 200, "{} arrows: this test reads no paths", arrows.len());
+    arrows
 }
 
 fn is_source(path: &str) -> bool {

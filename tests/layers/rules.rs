@@ -1,10 +1,9 @@
-//! The rules themselves. Each takes a file's path and text and returns what it breaks, as
-//! `path:line: what`.
+//! The rules of the layers, of heads and of names. Each takes a file's path and text and returns
+//! what it breaks, as `path:line: what`.
 
+use crate::File;
 use crate::source::{Mention, mentions};
-
-/// The most lines a source may have: what a reader can hold in mind at once.
-const MAX_LINES: usize = 400;
+use crate::tokens::tokens;
 
 /// The model is pure: no module API, no layer above it, no clock, no environment, no I/O.
 const MODEL_MUST_NOT: [&str; 10] = [
@@ -32,7 +31,7 @@ const UNFINISHED: [&str; 4] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("dbg", "!(")];
 
 /// The modules of the single commands: `src/command/ack.rs` is `ack`.
-pub(crate) fn command_files(files: &[(String, String)]) -> Vec<String> {
+pub(crate) fn command_files(files: &[File]) -> Vec<String> {
     let inside = files.iter().filter_map(|(path, _)| path.strip_prefix("src/command/"));
     let names = inside.filter_map(|name| name.strip_suffix(".rs")).filter(|name| *name != "mod");
     names.map(str::to_owned).collect()
@@ -40,12 +39,8 @@ pub(crate) fn command_files(files: &[(String, String)]) -> Vec<String> {
 
 /// What a file below `src` breaks; `commands` are all modules of single commands.
 pub(crate) fn source(path: &str, text: &str, commands: &[String]) -> Vec<String> {
-    let found = mentions(path, text);
+    let found = mentions(path, &tokens(text));
     let mut broken = layer(path, &found, commands);
-    let lines = text.lines().count();
-    if lines > MAX_LINES {
-        broken.push(format!("{path}: {lines} lines, at most {MAX_LINES}"));
-    }
     if !text.starts_with("//!") {
         broken.push(format!("{path}:1: begins without //!"));
     }

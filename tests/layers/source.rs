@@ -1,20 +1,22 @@
-//! From the text of a Rust file to the paths it names, as far as the rules need it.
+//! From the tokens of a Rust file to the paths it names, as far as the rules need it.
 //!
-//! Comments, strings and character literals are blanked first, so that words in them do not count.
 //! `use` groups are spread out and `self` and `super` resolved, so that no spelling of a path
 //! escapes a rule.
+
+use crate::tokens::{Token, is_word};
 
 /// A path as the code names it, with the line it is on: `crate::server::key`, or one word.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mention {
     pub(crate) line: usize,
     pub(crate) path: Vec<String>,
+    /// The name that a `use` gives it, `*` for all names below it; null outside `use`.
+    pub(crate) name: Option<String>,
 }
 
 /// All paths and words of the file at `file`, a path like `src/model/ids.rs`.
-pub(crate) fn mentions(file: &str, text: &str) -> Vec<Mention> {
-    let tokens = tokens(&blank(text));
-    let mut reader = Reader { tokens: &tokens, at: 0, home: home(file), blocks: Vec::new() };
+pub(crate) fn mentions(file: &str, tokens: &[Token]) -> Vec<Mention> {
+    let mut reader = Reader { tokens, at: 0, home: home(file), blocks: Vec::new() };
     let mut found = Vec::new();
     while reader.at < tokens.len() {
         reader.next(&mut found);
@@ -22,123 +24,16 @@ pub(crate) fn mentions(file: &str, text: &str) -> Vec<Mention> {
     found
 }
 
-/// `text` with comments, strings and characters blanked; lines stay lines.
-pub(crate) fn blank(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while at < chars.len() {
-        let end = at + literal_or_comment(&chars[at..], chars[..at].last());
-        if end == at {
-            out.push(chars[at]);
-            at += 1;
-        } else {
-            out.extend(chars[at..end].iter().map(|&c| if c == '\n' { '\n' } else { ' ' }));
-            at = end;
-        }
-    }
-    out
-}
-
-/// How many characters of a comment, string or character literal begin here; 0 if none does.
-fn literal_or_comment(rest: &[char], before: Option<&char>) -> usize {
-    let in_word = before.is_some_and(|&c| is_word(c));
-    match rest {
-        ['/', '/', ..] => rest.iter().position(|&c| c == '\n').unwrap_or(rest.len()),
-        ['/', '*', ..] => block_comment(rest),
-        ['"', ..] => quoted(rest, '"'),
-        ['r', '"' | '#', ..] if !in_word => raw_string(rest),
-        ['b' | 'c', 'r', '"' | '#', ..] if !in_word => match raw_string(&rest[1..]) {
-            0 => 0,
-            length => length + 1,
-        },
-        // 'a' and '\n' are characters, 'a without a closing quote is a lifetime.
-        ['\'', '\\', ..] => quoted(rest, '\''),
-        ['\'', _, '\'', ..] => 3,
-        _ => 0,
-    }
-}
-
-fn block_comment(rest: &[char]) -> usize {
-    let (mut depth, mut at) = (0, 0);
-    while at < rest.len() {
-        let step = match rest[at..] {
-            ['/', '*', ..] => {
-                depth += 1;
-                2
-            }
-            ['*', '/', ..] => {
-                depth -= 1;
-                2
-            }
-            _ => 1,
-        };
-        at += step;
-        if depth == 0 {
-            return at;
-        }
-    }
-    rest.len()
-}
-
-fn quoted(rest: &[char], quote: char) -> usize {
-    let mut at = 1;
-    while at < rest.len() {
-        match rest[at] {
-            '\\' => at += 2,
-            c if c == quote => return at + 1,
-            _ => at += 1,
-        }
-    }
-    rest.len()
-}
-
-/// A raw string from its `r` on; 0 for a raw identifier such as `r#type`.
-fn raw_string(rest: &[char]) -> usize {
-    let hashes = rest[1..].iter().take_while(|&&c| c == '#').count();
-    if rest.get(1 + hashes) != Some(&'"') {
-        return 0;
-    }
-    let mut close = vec!['"'];
-    close.resize(1 + hashes, '#');
-    let body = 2 + hashes;
-    let found = rest[body..].windows(close.len()).position(|window| window == close);
-    found.map_or(rest.len(), |at| body + at + close.len())
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// A word, `::`, or any other character that is not white space, with its line.
-type Token = (usize, String);
-
-fn tokens(text: &str) -> Vec<Token> {
-    let mut tokens: Vec<Token> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let mut rest = line.trim_start();
-        while let Some(first) = rest.chars().next() {
-            let length = if is_word(first) {
-                rest.find(|c| !is_word(c)).unwrap_or(rest.len())
-            } else if rest.starts_with("::") {
-                2
-            } else {
-                first.len_utf8()
-            };
-            tokens.push((number + 1, rest[..length].to_owned()));
-            rest = rest[length..].trim_start();
-        }
-    }
-    tokens
-}
-
 /// The module a file is: `src/model/ids.rs` is `crate::model::ids`.
-fn home(file: &str) -> Vec<String> {
+pub(crate) fn home(file: &str) -> Vec<String> {
     let inside = file.strip_prefix("src/").unwrap_or(file);
     let inside = inside.strip_suffix(".rs").unwrap_or(inside);
     let names = inside.split('/').filter(|name| !matches!(*name, "mod" | "lib"));
     std::iter::once("crate").chain(names).map(str::to_owned).collect()
 }
+
+/// The words that a restricted `pub` may begin with.
+const PATH_STARTS: [&str; 4] = ["crate", "super", "self", "in"];
 
 struct Reader<'a> {
     tokens: &'a [Token],
@@ -158,6 +53,12 @@ impl Reader<'_> {
                 self.home.push(name);
                 self.blocks.push(true);
                 self.at += 3;
+            }
+            // `pub(super)` says how far a name reaches and names nothing.
+            "pub" if self.word(1) == "(" && PATH_STARTS.contains(&self.word(2)) => {
+                while !matches!(self.word(0), ")" | "") {
+                    self.at += 1;
+                }
             }
             "use" => {
                 self.at += 1;
@@ -186,13 +87,14 @@ impl Reader<'_> {
             self.at += 1;
             path.push(self.take());
         }
-        found.push(self.mention(line, &path));
+        found.push(self.mention(line, &path, None));
     }
 
     /// One branch of a `use` tree below `prefix`, up to its `,`, `}` or `;`.
     fn tree(&mut self, prefix: &[String], found: &mut Vec<Mention>) {
         let line = self.line();
         let mut path = prefix.to_vec();
+        let mut name = None;
         loop {
             match self.word(0) {
                 "" | ";" | "," | "}" => break,
@@ -208,7 +110,13 @@ impl Reader<'_> {
                     return;
                 }
                 // `use x as y`: y is a name of this file's own.
-                "as" => self.at += 2,
+                "as" => {
+                    name = Some(self.word(1).to_owned());
+                    self.at += 2;
+                }
+                "*" => {
+                    name = Some(self.take());
+                }
                 word if word.starts_with(is_word) => {
                     let word = self.take();
                     path.push(word);
@@ -216,19 +124,22 @@ impl Reader<'_> {
                 _ => self.at += 1,
             }
         }
-        found.push(self.mention(line, &path));
+        // `use x::{self}` is `use x`.
+        path.pop_if(|last| last == "self");
+        let name = name.or_else(|| path.last().cloned());
+        found.push(self.mention(line, &path, name));
     }
 
     /// The mention of `path`, resolved against the module it stands in.
-    fn mention(&self, line: usize, path: &[String]) -> Mention {
+    fn mention(&self, line: usize, path: &[String], name: Option<String>) -> Mention {
         let ups = path.iter().take_while(|word| *word == "super" || *word == "self").count();
         if ups == 0 {
-            return Mention { line, path: path.to_vec() };
+            return Mention { line, path: path.to_vec(), name };
         }
         let supers = path[..ups].iter().filter(|word| *word == "super").count();
         let mut whole = self.home[..self.home.len().saturating_sub(supers)].to_vec();
         whole.extend_from_slice(&path[ups..]);
-        Mention { line, path: whole }
+        Mention { line, path: whole, name }
     }
 
     fn word(&self, ahead: usize) -> &str {
