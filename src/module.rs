@@ -1,10 +1,14 @@
 //! Loading the module: what is registered, in which order, and nothing else.
 
 use crate::command;
-use crate::model::snapshot::VERSION;
-use crate::server::ctx::Ctx;
-use crate::server::log::{Level, line};
-use crate::server::{config, datatype, events, info, registry};
+use crate::model::saved::snapshot::VERSION;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::log::{Level, line};
+use crate::server::api::timer;
+use crate::server::dispatch::sweep;
+use crate::server::entry::{events, info, registry};
+use crate::server::keyspace::datatype;
+use crate::server::ops::config;
 
 on_load!(load);
 
@@ -20,6 +24,7 @@ fn load(ctx: &Ctx, arguments: &[&[u8]]) -> Result<(), String> {
     if !registered {
         return Err("the server refused a type, a command or an event".into());
     }
+    timer::install(sweep::run);
     config::register(ctx, arguments)?;
     let settings = config::describe();
     line(

@@ -13,9 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 
-use evq::model::continuum::{Continuum, Node};
 use evq::model::hash::hash;
 use evq::model::limits::MAX_PARTITIONS;
+use evq::model::ring::continuum::{Continuum, Node};
 use proptest::prelude::*;
 use serde::Deserialize;
 

@@ -4,12 +4,12 @@
 //! In the end a patient worker finishes everything.
 
 use evq::model::error::Error;
-use evq::model::failure::Fate;
-use evq::model::group::{Group, OnDead};
 use evq::model::ids::EventId;
-use evq::model::lease::{Caller, Turn};
 use evq::model::limits::MAX_EXCEPTIONS;
 use evq::model::name::Name;
+use evq::model::progress::lease::{Caller, Turn};
+use evq::model::ring::group::{Group, OnDead};
+use evq::model::saved::effect::Fate;
 
 use super::bytes::Bytes;
 use super::ledger::{Ledger, Owner, Stage};

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evq::model::group::{Group, OnDead};
 use evq::model::ids::EventId;
+use evq::model::ring::group::{Group, OnDead};
 
 use super::shell::{Event, Given, Stream};
 

@@ -4,16 +4,17 @@
 //!
 //! The bytes are chunks, each with its length in front: a ring, a partition, then effects.
 
-use evq::model::delivery::{Step, ack, loss, nack, step, step_unowned};
-use evq::model::effect::Effect;
-use evq::model::group::Group;
 use evq::model::ids::EventId;
-use evq::model::lease::{Caller, Now, Scene};
 use evq::model::limits::MAX_POINTS;
-use evq::model::partition::Partition;
-use evq::model::resize::Gate;
+use evq::model::now::Now;
+use evq::model::progress::lease::{Caller, Scene};
+use evq::model::progress::partition::Partition;
+use evq::model::ring::group::Group;
 use evq::model::ring::{Ring, Shape};
-use evq::model::snapshot::{Snapshot, decode, encode};
+use evq::model::rules::delivery::{Step, ack, loss, nack, step, step_unowned};
+use evq::model::rules::gate::Gate;
+use evq::model::saved::effect::Effect;
+use evq::model::saved::snapshot::{Snapshot, decode, encode};
 
 use super::bytes::Bytes;
 use super::shell::{Event, Stream};

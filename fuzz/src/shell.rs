@@ -1,20 +1,23 @@
 //! What the server does around the rules of delivery, in its order and by its effects: one partition,
 //! one group, a replica that applies what is replicated, and a stream in memory.
 
-use evq::model::delivery::{self, Entry, Source, Step, step, step_unowned};
-use evq::model::effect::{Change, Effect};
 use evq::model::error::Error;
-use evq::model::failure::Failure;
-use evq::model::group::Group;
 use evq::model::hash::digest;
 use evq::model::ids::EventId;
-use evq::model::lease::{Caller, Now, Scene, Turn};
 use evq::model::name::Name;
-use evq::model::partition::Partition;
+use evq::model::now::Now;
 use evq::model::progress::Progress;
-use evq::model::resize::Gate;
-use evq::model::rights::Ack;
-use evq::model::snapshot::{decode, encode};
+use evq::model::progress::lease::{Caller, Scene, Turn};
+use evq::model::progress::partition::Partition;
+use evq::model::ring::group::Group;
+use evq::model::rules::delivery;
+use evq::model::rules::delivery::{Step, step, step_unowned};
+use evq::model::rules::gate::Gate;
+use evq::model::rules::rights::Ack;
+use evq::model::rules::source::{Entry, Source};
+use evq::model::saved::effect::Failure;
+use evq::model::saved::effect::{Change, Effect};
+use evq::model::saved::snapshot::{decode, encode};
 
 /// How long a lease lasts here.
 pub const LEASE_MS: u64 = 100;

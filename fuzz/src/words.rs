@@ -6,7 +6,7 @@ use evq::model::ids::{EventId, decimal};
 use evq::model::keys::{parse_ring_key, parse_stream_key, ring_key, stream_key};
 use evq::model::limits::{MAX_DURATION_MS, MAX_NAME_BYTES};
 use evq::model::name::Name;
-use evq::model::words::{
+use evq::model::parse::{
     Claim, PartitionArg, Start, Words, count, event_id, is, number, only_ring, partition_or_all,
     ring_and_format,
 };

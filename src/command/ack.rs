@@ -5,13 +5,13 @@
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;
-use crate::model::lease::Caller;
-use crate::model::words::{Claim, PartitionArg, Words, event_id};
-use crate::server::acl::User;
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
+use crate::model::parse::{Claim, PartitionArg, Words, event_id};
+use crate::model::progress::lease::Caller;
+use crate::server::api::acl::User;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
 
 pub(super) struct Ack;
 

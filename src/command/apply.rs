@@ -3,16 +3,16 @@
 //! Carries an encoded effect to a replica and out of the append-only file. Refused from anybody
 //! else, so that no client can write state that EVQ did not decide.
 
-use crate::model::effect::Effect;
 use crate::model::error::Error;
-use crate::model::snapshot::decode;
-use crate::model::words::Words;
-use crate::server::alarm::unreadable;
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::text::Text;
+use crate::model::parse::Words;
+use crate::model::saved::effect::Effect;
+use crate::model::saved::snapshot::decode;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::text::Text;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::ops::alarm::unreadable;
 
 pub(super) struct Apply;
 

@@ -11,27 +11,28 @@
 use std::sync::Arc;
 
 use crate::model::error::Error;
-use crate::model::group::Group;
 use crate::model::ids::EventId;
-use crate::model::lease::{Caller, Now, Turn};
 use crate::model::limits::MAX_COUNT;
 use crate::model::name::Name;
-use crate::model::words::{Claim, PartitionArg, Words, event_id, is, once, partition_or_all};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::blocking::move_wait;
-use crate::server::config;
-use crate::server::connections::note_owner;
-use crate::server::ctx::Ctx;
-use crate::server::deliver::Ready;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::rings::RingView;
-use crate::server::rounds;
-use crate::server::state::Place;
-use crate::server::tail::{Seen, Stand};
-use crate::server::waiter::{Wait, Woken};
-use crate::server::waiting::{ANY, Line};
+use crate::model::now::Now;
+use crate::model::parse::{Claim, PartitionArg, Words, event_id, is, once, partition_or_all};
+use crate::model::progress::lease::{Caller, Turn};
+use crate::model::ring::group::Group;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream_end::{Seen, Stand};
+use crate::server::delivery::hand_out::Ready;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::line::{ANY, Line};
+use crate::server::keyspace::place::Place;
+use crate::server::keyspace::ring::RingView;
+use crate::server::ops::config;
+use crate::server::waiting::any_lines;
+use crate::server::waiting::connections::note_owner;
+use crate::server::waiting::release::move_wait;
+use crate::server::waiting::waiter::{Wait, Woken};
 
 pub(super) struct Consume;
 
@@ -135,7 +136,7 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit, woken: Woken) -> Result<(), E
             owns = true;
             if ctx.deliver(place, request.count, now, stand(&request, visit, seen.take()))? {
                 if request.partition.is_none() {
-                    rounds::end(&any_line(place), place.line.partition);
+                    any_lines::end(&any_line(place), place.line.partition);
                 }
                 return Ok(());
             }
@@ -268,7 +269,7 @@ fn acknowledge(
 fn in_turn<'p>(places: &'p [Place], request: &Request) -> impl Iterator<Item = &'p Place> {
     let begin = match (request.partition, places.first()) {
         (None, Some(place)) => {
-            let next = rounds::begins_at(&any_line(place));
+            let next = any_lines::begins_at(&any_line(place));
             places.iter().position(|place| place.line.partition >= next).unwrap_or(0)
         }
         _ => 0,

@@ -6,15 +6,15 @@
 use crate::model::error::Error;
 use crate::model::limits::{MAX_KEPT_EVENTS, MAX_PARTITIONS, MAX_VNODES};
 use crate::model::name::Name;
-use crate::model::retention::{Retention, Trim};
+use crate::model::parse::{Words, count, is, once, weights_after};
+use crate::model::ring::retention::{Retention, Trim};
 use crate::model::ring::{Payload, Ring, Shape};
-use crate::model::words::{Words, count, is, once, weights_after};
-use crate::server::acl::User;
-use crate::server::args::Args;
-use crate::server::config;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
+use crate::server::api::acl::User;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::ops::config;
 
 pub(super) struct Create;
 

@@ -5,23 +5,23 @@
 //! Works on dead letters. LIST replies `[partition, letter id, [field, value, ...]]` each; RETRY
 //! hands the events out again from attempt 1, SKIP finishes them, and both reply how many.
 
-use crate::model::delivery::Entry;
-use crate::model::effect::Change;
 use crate::model::error::Error;
-use crate::model::exceptions::State;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_COUNT;
 use crate::model::name::Name;
-use crate::model::words::{Words, event_id, is, once, partition_or_all};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::blocking::look_again;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::state::Place;
-use crate::server::stream::Event;
+use crate::model::parse::{Words, event_id, is, once, partition_or_all};
+use crate::model::progress::exceptions::State;
+use crate::model::rules::source::Entry;
+use crate::model::saved::effect::Change;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream::Event;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::place::Place;
+use crate::server::waiting::release::look_again;
 
 pub(super) struct Dead;
 

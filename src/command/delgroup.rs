@@ -5,13 +5,13 @@
 
 use crate::model::error::Error;
 use crate::model::name::Name;
-use crate::model::words::{Words, only_ring};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::dead::letters_name;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
+use crate::model::parse::{Words, only_ring};
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::delivery::letters::letters_name;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
 
 pub(super) struct DeleteGroup;
 

@@ -5,15 +5,15 @@
 
 use crate::model::error::Error;
 use crate::model::name::Name;
-use crate::model::words::Words;
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::blocking::dismiss;
-use crate::server::ctx::Ctx;
-use crate::server::dead::letters_name;
-use crate::server::entry::Command;
-use crate::server::known;
-use crate::server::registry::{Arg, Routing, Spec};
+use crate::model::parse::Words;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::delivery::letters::letters_name;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::known_rings;
+use crate::server::waiting::release::dismiss;
 
 pub(super) struct DropRing;
 
@@ -64,7 +64,7 @@ impl Command for DropRing {
             ctx.open_state(partition).check()?;
         }
         ctx.unlink(&keys)?;
-        known::forget(ctx.db(), &name);
+        known_rings::forget(ctx.db(), &name);
         dismiss(ctx, &name, None);
         ctx.reply_ok();
         Ok(())

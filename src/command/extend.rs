@@ -4,14 +4,14 @@
 //! the partition's `:groups` key does not see it. Replies `OK`.
 
 use crate::model::error::Error;
-use crate::model::lease::Caller;
-use crate::model::words::{Claim, PartitionArg, Words, is, once};
-use crate::server::acl::User;
-use crate::server::args::Args;
-use crate::server::config;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
+use crate::model::parse::{Claim, PartitionArg, Words, is, once};
+use crate::model::progress::lease::Caller;
+use crate::server::api::acl::User;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::ops::config;
 
 pub(super) struct Extend;
 

@@ -9,18 +9,18 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::model::error::Error;
-use crate::model::group::{Group, OnDead};
 use crate::model::limits::{MAX_ATTEMPTS, MAX_TYPES};
 use crate::model::name::Name;
-use crate::model::words::{Start, Words, is, once};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::blocking::look_again;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::rings::RingView;
-use crate::server::waiting::Line;
+use crate::model::parse::{Start, Words, is, once};
+use crate::model::ring::group::{Group, OnDead};
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::line::Line;
+use crate::server::keyspace::ring::RingView;
+use crate::server::waiting::release::look_again;
 
 pub(super) struct SetGroup;
 

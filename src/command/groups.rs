@@ -5,13 +5,13 @@
 use serde_json::{Value, json};
 
 use crate::model::error::Error;
-use crate::model::words::{Words, only_ring};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::lag::Budget;
-use crate::server::registry::{Routing, Spec};
+use crate::model::parse::{Words, only_ring};
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::delivery::lag::Budget;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Routing, Spec};
 
 pub(super) struct ListGroups;
 

@@ -24,8 +24,9 @@ mod seek;
 mod stats;
 mod trigger;
 
-use crate::server::ctx::Ctx;
-use crate::server::registry::{Arg, register as one};
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::registry::register as one;
+use crate::server::entry::spec::Arg;
 
 /// Registers every command; false if the server refuses one.
 pub(crate) fn register(ctx: &Ctx) -> bool {

@@ -6,17 +6,17 @@
 //! already and are now held behind it.
 
 use crate::model::error::Error;
-use crate::model::failure::Fate;
 use crate::model::ids::EventId;
-use crate::model::lease::Caller;
 use crate::model::limits::MAX_REASON_BYTES;
-use crate::model::words::{Claim, PartitionArg, Words, event_id, is, once};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::leases::worker_of;
-use crate::server::registry::{Arg, Routing, Spec};
+use crate::model::parse::{Claim, PartitionArg, Words, event_id, is, once};
+use crate::model::progress::lease::Caller;
+use crate::model::saved::effect::Fate;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::delivery::leases::worker_of;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
 
 pub(super) struct Nack;
 

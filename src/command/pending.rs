@@ -6,21 +6,21 @@
 
 use serde_json::{Value, json};
 
-use crate::model::delivery::Entry;
 use crate::model::error::Error;
-use crate::model::exceptions::State;
 use crate::model::limits::MAX_COUNT;
 use crate::model::name::Name;
-use crate::model::words::{PartitionArg, Words, is, once};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::leases::worker_of;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::state::Place;
-use crate::server::stream::{Entries, Event};
-use crate::server::waiting::scene;
+use crate::model::parse::{PartitionArg, Words, is, once};
+use crate::model::progress::exceptions::State;
+use crate::model::rules::source::Entry;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream::{Entries, Event};
+use crate::server::delivery::leases::worker_of;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::place::Place;
+use crate::server::waiting::lines::scene;
 
 pub(super) struct Pending;
 

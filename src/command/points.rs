@@ -4,12 +4,12 @@
 //! itself.
 
 use crate::model::error::Error;
-use crate::model::words::{Words, only_ring};
-use crate::server::acl::User;
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Routing, Spec};
+use crate::model::parse::{Words, only_ring};
+use crate::server::api::acl::User;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Routing, Spec};
 
 pub(super) struct Points;
 

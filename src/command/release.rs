@@ -3,17 +3,17 @@
 //! Gives the lease up, so that the next in line gets the partition at once. What was handed out
 //! and not acknowledged is handed out again, in order. Replies `OK`.
 
-use crate::model::effect::Change;
 use crate::model::error::Error;
-use crate::model::lease::Caller;
-use crate::model::words::{Claim, PartitionArg, Words};
-use crate::server::acl::User;
-use crate::server::args::Args;
-use crate::server::blocking::{fence_owner, look_again};
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Routing, Spec};
-use crate::server::sweep::hand_over;
+use crate::model::parse::{Claim, PartitionArg, Words};
+use crate::model::progress::lease::Caller;
+use crate::model::saved::effect::Change;
+use crate::server::api::acl::User;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::dispatch::hand_over::hand_over;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Routing, Spec};
+use crate::server::waiting::release::{fence_owner, look_again};
 
 pub(super) struct Release;
 

@@ -8,24 +8,24 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::model::continuum::{Continuum, moves};
-use crate::model::delivery::Entry;
-use crate::model::effect::Effect;
 use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::limits::{MAX_DRYRUN, MAX_PARTITIONS};
 use crate::model::name::Name;
+use crate::model::parse::{Words, count, is, once, weights_after};
 use crate::model::ring::Shape;
-use crate::model::words::{Words, count, is, once, weights_after};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::blocking::watch_all;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::generations::tidy_soon;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::rings::RingView;
-use crate::server::stream::Entries;
+use crate::model::ring::continuum::{Continuum, moves};
+use crate::model::rules::source::Entry;
+use crate::model::saved::effect::Effect;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream::Entries;
+use crate::server::dispatch::tidy::tidy_soon;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::ring::RingView;
+use crate::server::waiting::release::watch_all;
 
 pub(super) struct Resize;
 

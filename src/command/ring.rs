@@ -8,15 +8,15 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::model::error::Error;
-use crate::model::words::ring_and_format;
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::config;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::rings::RingView;
-use crate::server::stream::Extent;
+use crate::model::parse::ring_and_format;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream::Extent;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::ring::RingView;
+use crate::server::ops::config;
 
 pub(super) struct DescribeRing;
 

@@ -3,13 +3,13 @@
 //! Lists the names of the database's rings that the user may read, in their order.
 
 use crate::model::error::Error;
-use crate::model::words::Words;
-use crate::server::acl::User;
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::known;
-use crate::server::registry::{Routing, Spec};
+use crate::model::parse::Words;
+use crate::server::api::acl::User;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Routing, Spec};
+use crate::server::keyspace::known_rings;
 
 pub(super) struct ListRings;
 
@@ -30,10 +30,10 @@ impl Command for ListRings {
         let user = User::of(ctx);
         let db = ctx.db();
         let mut found = Vec::new();
-        for name in known::in_db(db) {
+        for name in known_rings::in_db(db) {
             match ctx.ring_exists(&user, &name) {
                 Ok(true) => found.push(name),
-                Ok(false) | Err(Error::WrongType) => known::forget(db, &name),
+                Ok(false) | Err(Error::WrongType) => known_rings::forget(db, &name),
                 // A ring that the user may not read is none of their business.
                 Err(_) => {}
             }

@@ -3,12 +3,12 @@
 //! Tells where a key goes: `[partition, stream key]`. Changes nothing.
 
 use crate::model::error::Error;
-use crate::model::words::{Words, only_ring};
-use crate::server::acl::User;
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
+use crate::model::parse::{Words, only_ring};
+use crate::server::api::acl::User;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
 
 pub(super) struct Route;
 

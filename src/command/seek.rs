@@ -3,18 +3,18 @@
 //! Moves the group's cursor: replay, or skipping ahead. Ends the lease, so that a running worker
 //! is fenced, and drops retries and held events there. Replies `OK`.
 
-use crate::model::effect::Change;
 use crate::model::error::Error;
 use crate::model::name::Name;
+use crate::model::parse::{Start, Words, only_ring, partition_or_all};
 use crate::model::progress::Progress;
-use crate::model::words::{Start, Words, only_ring, partition_or_all};
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::blocking::{fence_owner, look_again};
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::sweep::hand_over;
+use crate::model::saved::effect::Change;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::dispatch::hand_over::hand_over;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::waiting::release::{fence_owner, look_again};
 
 pub(super) struct Seek;
 

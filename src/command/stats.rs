@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::model::error::Error;
-use crate::model::exceptions::State;
-use crate::model::words::ring_and_format;
-use crate::server::acl::{Access, User};
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::lag::Budget;
-use crate::server::leases::worker_of;
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::rings::RingView;
-use crate::server::state::Place;
-use crate::server::stream::Extent;
-use crate::server::waiting::scene;
+use crate::model::parse::ring_and_format;
+use crate::model::progress::exceptions::State;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream::Extent;
+use crate::server::delivery::lag::Budget;
+use crate::server::delivery::leases::worker_of;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::place::Place;
+use crate::server::keyspace::ring::RingView;
+use crate::server::waiting::lines::scene;
 
 pub(super) struct Stats;
 

@@ -5,14 +5,14 @@
 use crate::model::error::Error;
 use crate::model::limits::{MAX_EVENT_BYTES, MAX_HEADERS};
 use crate::model::name::Name;
-use crate::model::words::{Words, is, once};
-use crate::server::acl::User;
-use crate::server::args::Args;
-use crate::server::ctx::Ctx;
-use crate::server::entry::Command;
-use crate::server::produce::{Draft, check_payload};
-use crate::server::registry::{Arg, Routing, Spec};
-use crate::server::rings::RingView;
+use crate::model::parse::{Words, is, once};
+use crate::server::api::acl::User;
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::entry::command::Command;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::ring::RingView;
+use crate::server::producing::append::{Draft, check_payload};
 
 pub(super) struct Trigger;
 

@@ -40,7 +40,7 @@ pub fn digest(mut bytes: &[u8]) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use super::hash;
+    use crate::model::hash::hash;
     use proptest::prelude::*;
 
     /// The crate's, which reading from a slice in memory cannot make fail.

@@ -9,11 +9,11 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// change in another way, so it has another number. Nothing is decided by it: only whether something
 /// has to be looked at again.
 #[derive(Debug)]
-pub(super) struct Identity(u64);
+pub(in crate::model) struct Identity(u64);
 
 impl Identity {
     /// The number.
-    pub(super) fn number(&self) -> u64 {
+    pub(in crate::model) fn number(&self) -> u64 {
         self.0
     }
 }

@@ -53,7 +53,7 @@ pub const MAX_DURATION_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
 /// as Redis takes for one string, and more than EVQ's own limits let a value become.
 pub const MAX_SNAPSHOT_BYTES: u64 = 512 * 1024 * 1024;
 /// Bytes of one exception in a snapshot.
-pub(super) const EXCEPTION_BYTES: usize = 56;
+pub(in crate::model) const EXCEPTION_BYTES: usize = 56;
 
 // What could be saved and not read back would be lost: the largest partition must fit, with an
 // eighth to spare for names, cursors and epochs.

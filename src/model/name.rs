@@ -9,8 +9,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::Error;
-use super::heap::block;
 use super::limits::MAX_NAME_BYTES;
+use super::memory::block;
 
 /// A valid name: 1 to 128 bytes of `[A-Za-z0-9._-]`, or also `:` for groups and workers.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! When to say something that may happen a thousand times a second: once it has happened often
 //! enough within a period, and then not again before the next one.
 
-use super::lease::Now;
+use super::now::Now;
 
 /// The length of a period.
 pub const PERIOD_MS: u64 = 10_000;

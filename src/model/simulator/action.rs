@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::stream::Nature;
 use super::worker::{By, Simulation};
-use crate::model::group::OnDead;
+use crate::model::ring::group::OnDead;
 
 pub(super) const WORKERS: usize = 4;
 

@@ -5,12 +5,12 @@ use super::deliver::{Given, Ready};
 use super::stream::Event;
 use super::truth::{End, Stage};
 use super::world::World;
-use crate::model::delivery::Source;
-use crate::model::exceptions::State;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
-use crate::model::lease::Now;
 use crate::model::limits::MAX_EXCEPTIONS;
+use crate::model::now::Now;
+use crate::model::progress::exceptions::State;
+use crate::model::rules::source::Source;
 
 impl World {
     /// The server hands events out under the lease.

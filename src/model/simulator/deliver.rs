@@ -3,12 +3,14 @@
 use super::looks::look;
 use super::stream::Event;
 use super::world::World;
-use crate::model::delivery::{self, Source, Step, step, step_unowned};
-use crate::model::effect::Change;
 use crate::model::ids::EventId;
-use crate::model::lease::Now;
 use crate::model::limits::MAX_SCAN;
-use crate::model::resize::Gate;
+use crate::model::now::Now;
+use crate::model::rules::delivery;
+use crate::model::rules::delivery::{Step, step, step_unowned};
+use crate::model::rules::gate::Gate;
+use crate::model::rules::source::Source;
+use crate::model::saved::effect::Change;
 
 /// Steps that one command takes at most.
 const MAX_STEPS: usize = 8;

@@ -5,10 +5,10 @@ use super::deliver::Ready;
 use super::truth::{End, Stage};
 use super::worker::{By, LEASE_MS, Memory, Simulation};
 use super::world::Logged;
-use crate::model::effect::Change;
-use crate::model::group::Group;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
+use crate::model::ring::group::Group;
+use crate::model::saved::effect::Change;
 
 /// How long everybody's patience lasts: past every backoff.
 const PATIENCE_MS: u64 = 1_000_000;

@@ -1,11 +1,11 @@
 //! What is remembered of what is due makes no difference to what is given, only to how long it takes:
 //! before every look and after it the rules say what they say to one who remembers nothing.
 
-use crate::model::exceptions::{Exception, State};
 use crate::model::ids::EventId;
-use crate::model::lease::Now;
+use crate::model::now::Now;
 use crate::model::progress::Progress;
-use crate::model::resize::Gate;
+use crate::model::progress::exceptions::{Exception, State};
+use crate::model::rules::gate::Gate;
 
 /// Looks as the server does before every step, and checks that.
 pub(super) fn look(progress: &mut Progress, gate: &Gate<'_>, now: Now) {

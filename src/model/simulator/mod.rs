@@ -41,8 +41,8 @@ use stream::Nature;
 use truth::Stage;
 use worker::{By, Simulation};
 
-use super::group::{Group, OnDead};
 use super::limits::MAX_EXCEPTIONS;
+use crate::model::ring::group::{Group, OnDead};
 
 /// The seed of the usual run.
 const SEED: u64 = 1;

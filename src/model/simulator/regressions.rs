@@ -3,7 +3,8 @@
 
 use super::action::Action::{self, *};
 use super::run;
-use super::stream::Nature::{self, Healthy, Kills};
+use super::stream::Nature;
+use super::stream::Nature::{Healthy, Kills};
 use super::worker::By::{Connection, Epoch};
 use crate::model::limits::MAX_EXCEPTIONS;
 

@@ -1,7 +1,7 @@
 //! A partition's stream in memory, with what makes an event good or bad to handle.
 
-use crate::model::delivery::{Entry, Source};
 use crate::model::ids::EventId;
+use crate::model::rules::source::{Entry, Source};
 
 /// What handling an event does to its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::stream::{Event, Stream};
-use crate::model::delivery::Source;
-use crate::model::group::{Group, OnDead};
 use crate::model::ids::EventId;
+use crate::model::ring::group::{Group, OnDead};
+use crate::model::rules::source::Source;
 
 /// Where an event stands for a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,13 +5,13 @@ use super::deliver::Ready;
 use super::stream::Nature;
 use super::truth::{Owner, Stage};
 use super::world::{Waiting, World, saved};
-use crate::model::delivery::Source;
 use crate::model::error::Error;
-use crate::model::failure::Fate;
-use crate::model::group::Group;
 use crate::model::ids::EventId;
-use crate::model::lease::{Caller, Turn};
 use crate::model::name::Name;
+use crate::model::progress::lease::{Caller, Turn};
+use crate::model::ring::group::Group;
+use crate::model::rules::source::Source;
+use crate::model::saved::effect::Fate;
 
 pub(super) const LEASE_MS: u64 = 100;
 

@@ -6,19 +6,21 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::stream::{Event, Nature, Stream};
 use super::truth::{End, Lasting, Truth};
-use crate::model::delivery::{self, Source};
-use crate::model::effect::{Change, Effect};
 use crate::model::error::Error;
-use crate::model::exceptions::State;
-use crate::model::failure::{Failure, Fate};
-use crate::model::group::Group;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
-use crate::model::lease::{Caller, Now, Scene};
 use crate::model::name::Name;
-use crate::model::partition::Partition;
+use crate::model::now::Now;
 use crate::model::progress::Progress;
-use crate::model::rights::Ack;
+use crate::model::progress::exceptions::State;
+use crate::model::progress::lease::{Caller, Scene};
+use crate::model::progress::partition::Partition;
+use crate::model::ring::group::Group;
+use crate::model::rules::delivery;
+use crate::model::rules::rights::Ack;
+use crate::model::rules::source::Source;
+use crate::model::saved::effect::{Change, Effect};
+use crate::model::saved::effect::{Failure, Fate};
 
 /// Something that lasts, as it is replicated.
 #[derive(Clone, Debug)]
@@ -175,7 +177,7 @@ impl World {
             assert_eq!(saved(&before.0), saved(&self.partition), "a replay is a copy");
             assert_eq!(before.1, self.stream.events);
         }
-        self.partition = crate::model::snapshot::decode(&saved(&self.partition)).unwrap();
+        self.partition = crate::model::saved::snapshot::decode(&saved(&self.partition)).unwrap();
         self.history.retain(|(effects, _)| *effects <= kept);
         let (_, lasting) = self.history.last().cloned().expect("the beginning");
         for (side, lasting) in self.sides.iter_mut().zip(lasting) {
@@ -348,5 +350,5 @@ impl World {
 
 /// What is saved of a partition.
 pub(super) fn saved(partition: &Partition) -> Vec<u8> {
-    crate::model::snapshot::encode(partition).unwrap()
+    crate::model::saved::snapshot::encode(partition).unwrap()
 }

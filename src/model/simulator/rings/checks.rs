@@ -3,9 +3,9 @@
 
 use super::truth::Stage;
 use super::world::{GROUPS, World, name};
-use crate::model::delivery::Source;
-use crate::model::exceptions::State;
 use crate::model::progress::Progress;
+use crate::model::progress::exceptions::State;
+use crate::model::rules::source::Source;
 use crate::model::simulator::stream::Event;
 
 impl World {

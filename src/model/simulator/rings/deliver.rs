@@ -2,13 +2,14 @@
 //! first, what comes next.
 
 use super::world::{World, name};
-use crate::model::delivery::{self, Step, step_unowned};
-use crate::model::effect::Change;
-use crate::model::exceptions::Exceptions;
-use crate::model::history::Upstream;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
-use crate::model::resize::{Drained, Gate, drained};
+use crate::model::progress::exceptions::Exceptions;
+use crate::model::ring::history::Upstream;
+use crate::model::rules::delivery;
+use crate::model::rules::delivery::{Step, step_unowned};
+use crate::model::rules::gate::{Drained, Gate, drained};
+use crate::model::saved::effect::Change;
 use crate::model::simulator::looks::look;
 use crate::model::simulator::stream::Event;
 

@@ -4,20 +4,23 @@
 use std::collections::BTreeMap;
 
 use super::truth::{Stage, Truth};
-use crate::model::continuum::Continuum;
-use crate::model::delivery::{self, Source};
-use crate::model::effect::{Change, Effect};
-use crate::model::failure::{Failure, Fate};
-use crate::model::group::{Group, OnDead};
-use crate::model::history::{End, History};
 use crate::model::ids::EventId;
-use crate::model::lease::{Caller, Now, Scene};
 use crate::model::limits::MAX_RESIZES;
 use crate::model::name::Name;
-use crate::model::needs::{Front, tests::Listed};
-use crate::model::partition::Partition;
+use crate::model::now::Now;
 use crate::model::progress::Progress;
+use crate::model::progress::lease::{Caller, Scene};
+use crate::model::progress::partition::Partition;
+use crate::model::ring::continuum::Continuum;
+use crate::model::ring::group::{Group, OnDead};
+use crate::model::ring::history::{End, History};
 use crate::model::ring::{Payload, Ring, Shape};
+use crate::model::rules::delivery;
+use crate::model::rules::needs::Front;
+use crate::model::rules::needs::tests::Listed;
+use crate::model::rules::source::Source;
+use crate::model::saved::effect::{Change, Effect};
+use crate::model::saved::effect::{Failure, Fate};
 use crate::model::simulator::stream::{Event, Nature, Stream};
 
 pub(super) const GROUPS: usize = 3;
@@ -222,7 +225,7 @@ impl World {
 
     /// The server dies and comes back with all but the last effects.
     pub(super) fn restart(&mut self, lost: usize) {
-        let saved = crate::model::snapshot::encode(&self.ring);
+        let saved = crate::model::saved::snapshot::encode(&self.ring);
         // The first two groups are older than all.
         let kept = self.log.len().saturating_sub(lost).max(2);
         self.log.truncate(kept);
@@ -232,7 +235,11 @@ impl World {
             self.apply(logged);
         }
         if lost == 0 {
-            assert_eq!(saved, crate::model::snapshot::encode(&self.ring), "a replay is a copy");
+            assert_eq!(
+                saved,
+                crate::model::saved::snapshot::encode(&self.ring),
+                "a replay is a copy"
+            );
         }
         let events = |p: &u32, event: &Event| {
             self.log.iter().any(|l| matches!(l, Logged::Append(q, e) if (q, e) == (p, event)))

@@ -1,0 +1,67 @@
+//! What a group's progress counts beside what it saves: deliveries for EVQ.STATS, and the entries
+//! below the cursor, from which the lag follows. Volatile.
+
+use crate::model::ids::EventId;
+use crate::model::now::Now;
+
+/// What has been delivered since the server started or loaded the value. Volatile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events handed out.
+    pub deliveries: u64,
+    /// Failures that led to a retry.
+    pub retries: u64,
+    /// Failures that led to a dead letter.
+    pub dead: u64,
+    /// Deliveries in the second `second`, and in the one before it.
+    second: u64,
+    this_second: u64,
+    last_second: u64,
+}
+
+impl Totals {
+    pub(in crate::model) fn deliver(&mut self, now: Now, events: u64) {
+        self.deliveries += events;
+        self.turn_to(now.ms() / 1000);
+        self.this_second += events;
+    }
+
+    fn turn_to(&mut self, second: u64) {
+        if second != self.second {
+            self.last_second = if second == self.second + 1 { self.this_second } else { 0 };
+            self.this_second = 0;
+            self.second = second;
+        }
+    }
+
+    /// Deliveries in the last full second.
+    #[must_use]
+    pub fn deliveries_per_second(mut self, now: Now) -> u64 {
+        self.turn_to(now.ms() / 1000);
+        self.last_second
+    }
+}
+
+/// How many entries of the stream lie at or below the cursor: what is not finished follows from
+/// the stream's length. Volatile; good as long as nothing else removes entries, which the stamp
+/// tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Counted up to here, which the cursor may have left behind.
+    pub cursor: EventId,
+    /// Entries at or below it.
+    pub below: u64,
+    /// How many entries were ever removed from the stream, and its first entry.
+    pub stamp: (u64, EventId),
+}
+
+/// A reply with fresh events: what its acknowledgement adds to the count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The stream was read from behind here.
+    pub start: EventId,
+    /// Its last event.
+    pub last: EventId,
+    /// How many entries lie between, the last one included.
+    pub entries: u64,
+}

@@ -1,0 +1,336 @@
+//! The exceptions of a group in a partition: events that are not finished though the cursor may
+//! have passed them, because they failed or are held behind one of their key that failed.
+//!
+//! Per key at most one of them is handed out at a time, in the order of ids: the first waits for
+//! its retry or is dead, the others are held. Bounded by [`crate::model::limits::MAX_EXCEPTIONS`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ended_keys::{Ends, Mark};
+use super::retries::Due;
+use crate::model::ids::EventId;
+use crate::model::memory::{Filled, tree};
+use crate::model::rules::gate::Gate;
+
+/// What an exception waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// It is handed out again once this unix time in ms has come.
+    Retry(u64),
+    /// An earlier event of its key comes first.
+    Held,
+    /// An operator decides; until then it holds its key.
+    Dead,
+    /// Nothing: it is finished, and only waits for the cursor to pass it.
+    Finished,
+}
+
+/// One event that is an exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exception {
+    /// The digest of its key, see [`crate::model::hash::digest`].
+    pub key: u128,
+    /// How often its handling has failed.
+    pub attempts: u32,
+    /// When it failed first, in unix ms; 0 if it never did.
+    pub first_ms: u64,
+    /// What it waits for.
+    pub state: State,
+}
+
+/// All exceptions of a group in a partition, by id, with what is needed to find them by key and
+/// by due time. Only the map by id is saved.
+#[derive(Clone, Debug, Default)]
+pub struct Exceptions {
+    by_id: BTreeMap<EventId, Exception>,
+    by_key: BTreeSet<(u128, EventId)>,
+    due: Due,
+    /// For those who wait for them in other partitions, if any do.
+    ends: Option<Box<Ends>>,
+}
+
+impl Exceptions {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there are none: then delivery is plain.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// The exception that the event `id` is.
+    #[must_use]
+    pub fn get(&self, id: EventId) -> Option<&Exception> {
+        self.by_id.get(&id)
+    }
+
+    /// All of them in the order of ids.
+    pub fn iter(&self) -> impl Iterator<Item = (EventId, &Exception)> {
+        self.by_id.iter().map(|(id, exception)| (*id, exception))
+    }
+
+    /// Those above `id`, in the order of ids.
+    pub fn above(&self, id: EventId) -> impl Iterator<Item = EventId> + '_ {
+        self.by_id.range(id..).map(|(id, _)| *id).filter(move |other| *other > id)
+    }
+
+    /// The one with the highest id.
+    #[must_use]
+    pub fn last(&self) -> Option<EventId> {
+        self.last_before(None)
+    }
+
+    /// The last one before `end`, or of all.
+    #[must_use]
+    pub fn last_before(&self, end: Option<EventId>) -> Option<EventId> {
+        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id.range((Bound::Unbounded, end)).next_back().map(|(id, _)| *id)
+    }
+
+    /// The latest unfinished exception of `key` before `id`: it holds the event `id` back.
+    #[must_use]
+    pub fn holder(&self, key: u128, id: EventId) -> Option<EventId> {
+        let earlier = self.by_key.range((key, EventId::ZERO)..(key, id)).rev();
+        earlier.map(|(_, id)| *id).find(|id| self.is_unfinished(*id))
+    }
+
+    /// What the held event `id` of `key` is held behind: the nearest one that is not held itself.
+    #[must_use]
+    pub fn head(&self, key: u128, id: EventId) -> Option<EventId> {
+        let earlier = self.by_key.range((key, EventId::ZERO)..(key, id)).rev();
+        earlier.map(|(_, id)| *id).find(|id| {
+            self.get(*id).is_some_and(|e| !matches!(e.state, State::Held | State::Finished))
+        })
+    }
+
+    /// What is known of those that wait for a retry.
+    pub(in crate::model) fn due(&self) -> &Due {
+        &self.due
+    }
+
+    /// Whether it waits for a retry that is due at `ms`.
+    pub(in crate::model) fn is_due(&self, id: EventId, ms: u64) -> bool {
+        self.get(id).is_some_and(|e| matches!(e.state, State::Retry(due_ms) if due_ms <= ms))
+    }
+
+    /// Volatile: somebody is going to ask whose exceptions end from now on. Not worth it where there
+    /// is none to end.
+    pub(in crate::model) fn keep_ends(&mut self) {
+        if self.ends.is_some() || !self.is_empty() {
+            self.ends.get_or_insert_default().keep();
+        }
+    }
+
+    /// How far their ends are known to who asks now; none if nobody keeps them.
+    pub(in crate::model) fn mark(&self) -> Option<Mark> {
+        match &self.ends {
+            Some(ends) => Some(ends.mark()),
+            None => self.is_empty().then_some(Mark::Never),
+        }
+    }
+
+    /// The keys of which exceptions ended since then; none if that is not known.
+    pub(in crate::model) fn ended_since(&self, mark: Mark) -> Option<&[u128]> {
+        match &self.ends {
+            Some(ends) => ends.since(mark),
+            None => (mark == Mark::Never && self.is_empty()).then_some(&[]),
+        }
+    }
+
+    /// Volatile: what may have ended for who waits upstream is looked at, and what is due at `ms`.
+    pub(in crate::model) fn advance(&mut self, gate: &Gate<'_>, ms: u64) {
+        if self.due.is_ahead_of(ms) {
+            // The clock went back, and what was due may not be any more.
+            self.due = Due::default();
+            for (id, exception) in &self.by_id {
+                if let State::Retry(due_ms) = exception.state {
+                    self.due.insert(due_ms, *id);
+                }
+            }
+        }
+        self.due.advance(ms);
+        match self.due.marks().and_then(|marks| gate.ended_since(marks)) {
+            Some(keys) if keys.is_empty() => return,
+            Some(keys) => keys.into_iter().for_each(|key| self.free(key)),
+            None => self.due.free_all(),
+        }
+        self.due.rest_on(gate.marks());
+    }
+
+    /// Volatile: these were due, and something comes before each.
+    pub(in crate::model) fn block(&mut self, ids: Vec<EventId>) {
+        ids.into_iter().for_each(|id| self.due.block(id));
+    }
+
+    fn is_unfinished(&self, id: EventId) -> bool {
+        self.get(id).is_some_and(|exception| exception.state != State::Finished)
+    }
+
+    /// Adds an exception, or replaces the one with this id.
+    pub(in crate::model) fn set(&mut self, id: EventId, exception: Exception) {
+        self.forget(id);
+        if let State::Retry(due_ms) = exception.state {
+            self.due.insert(due_ms, id);
+        }
+        self.by_key.insert((exception.key, id));
+        self.by_id.insert(id, exception);
+    }
+
+    /// The exception `id` is over; the next one held behind it, if nothing else holds it, is due.
+    pub(in crate::model) fn finish(&mut self, id: EventId) {
+        if let Some(exception) = self.forget(id) {
+            self.release(exception.key);
+        }
+    }
+
+    /// Removes an exception without a consequence. There is no other way for one to end, or to become
+    /// another, so here everybody hears of it for whom it may have come first.
+    fn forget(&mut self, id: EventId) -> Option<Exception> {
+        let exception = self.by_id.remove(&id)?;
+        self.by_key.remove(&(exception.key, id));
+        if let State::Retry(due_ms) = exception.state {
+            self.due.remove(due_ms, id);
+        }
+        self.free(exception.key);
+        if let Some(ends) = &mut self.ends {
+            ends.note(exception.key);
+        }
+        Some(exception)
+    }
+
+    /// Something that came before events of `key` may have ended: the first may have been waiting.
+    fn free(&mut self, key: u128) {
+        if self.due.any_behind()
+            && let Some(id) = self.first(key)
+        {
+            self.due.free(id);
+        }
+    }
+
+    /// The first unfinished exception of `key`.
+    fn first(&self, key: u128) -> Option<EventId> {
+        let of_key = self.by_key.range((key, EventId::ZERO)..=(key, EventId::MAX));
+        of_key.map(|(_, id)| *id).find(|id| self.is_unfinished(*id))
+    }
+
+    /// Makes the first exception of `key` due if it was held.
+    pub(in crate::model) fn release(&mut self, key: u128) {
+        if let Some(id) = self.first(key)
+            && let Some(exception) = self.get(id).copied()
+            && exception.state == State::Held
+        {
+            self.set(id, Exception { state: State::Retry(0), ..exception });
+        }
+    }
+
+    /// The cursor has reached `cursor`: what was only waiting for that is forgotten.
+    pub(in crate::model) fn pass(&mut self, cursor: EventId) {
+        let passed = self.by_id.range(..=cursor).filter(|(_, e)| e.state == State::Finished);
+        let passed: Vec<EventId> = passed.map(|(id, _)| *id).collect();
+        for id in passed {
+            self.forget(id);
+        }
+    }
+
+    /// Forgets all.
+    pub(in crate::model) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The same as a reload finds them.
+    #[cfg(test)]
+    pub(in crate::model) fn as_loaded(&self) -> Self {
+        Self::of(self.by_id.clone())
+    }
+
+    fn of(by_id: BTreeMap<EventId, Exception>) -> Self {
+        let mut exceptions = Self::default();
+        for (id, exception) in by_id {
+            exceptions.set(id, exception);
+        }
+        exceptions
+    }
+
+    /// Heap bytes held, about.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        tree::<EventId, Exception>(self.by_id.len(), Filled::InOrder)
+            + tree::<(u128, EventId), ()>(self.by_key.len(), Filled::Anywhere)
+            + self.due.heap_bytes()
+            + self.ends.as_ref().map_or(0, |ends| ends.heap_bytes())
+    }
+}
+
+impl PartialEq for Exceptions {
+    fn eq(&self, other: &Self) -> bool {
+        self.by_id == other.by_id
+    }
+}
+
+impl Eq for Exceptions {}
+
+impl Serialize for Exceptions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.by_id.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Exceptions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(Self::of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(seq: u64) -> EventId {
+        EventId { ms: 1, seq }
+    }
+
+    fn exception(key: u128, state: State) -> Exception {
+        Exception { key, attempts: 0, first_ms: 0, state }
+    }
+
+    fn due(all: &Exceptions) -> Vec<EventId> {
+        all.due().unknown_until(u64::MAX).collect()
+    }
+
+    #[test]
+    fn held_events_are_released_one_by_one_in_order() {
+        let mut all = Exceptions::default();
+        all.set(id(1), exception(7, State::Retry(50)));
+        all.set(id(2), exception(7, State::Held));
+        all.set(id(3), exception(7, State::Held));
+        all.set(id(4), exception(8, State::Dead));
+        assert_eq!(all.holder(7, id(9)), Some(id(3)));
+        assert_eq!(all.head(7, id(3)), Some(id(1)));
+        assert_eq!(all.holder(8, id(4)), None);
+        all.finish(id(1));
+        assert_eq!(due(&all), [id(2)]);
+        all.finish(id(2));
+        assert_eq!(due(&all), [id(3)]);
+        all.finish(id(3));
+        assert_eq!(due(&all), []);
+        assert_eq!(all.len(), 1);
+    }
+
+    #[test]
+    fn what_is_finished_holds_nobody_and_goes_when_passed() {
+        let mut all = Exceptions::default();
+        all.set(id(5), exception(7, State::Finished));
+        assert_eq!(all.holder(7, id(9)), None);
+        all.pass(id(4));
+        assert_eq!(all.len(), 1);
+        all.pass(id(5));
+        assert!(all.is_empty());
+    }
+}

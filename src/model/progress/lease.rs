@@ -1,0 +1,121 @@
+//! The lease: who owns a partition for its group, and what a request for it comes to. Volatile:
+//! after a restart, a reload or a change of role nobody holds one.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::counts::Reply;
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::memory::{Filled, block, tree};
+use crate::model::name::Name;
+use crate::model::parse::Claim;
+
+/// Who asks: what the command says, and the connection it came through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The name given with WORKER.
+    pub worker: Option<Name>,
+    /// The epoch given with EPOCH.
+    pub epoch: Option<u64>,
+    /// The client connection; none in a script, where a connection is no identity.
+    pub connection: Option<u64>,
+}
+
+impl Caller {
+    /// Who asks with these words through this connection.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no connection and the words name nobody.
+    pub fn of(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
+        let (worker, epoch) = (&claim.worker, claim.epoch);
+        if connection.is_none() && worker.is_none() && epoch.is_none() {
+            return Err(Error::Usage(
+                "in a script a connection is no worker: give WORKER or EPOCH",
+            ));
+        }
+        Ok(Self { worker: worker.clone(), epoch, connection })
+    }
+
+    /// The same for EVQ.CONSUME, which makes the caller an owner: an epoch names none.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no connection and no WORKER.
+    pub fn of_consumer(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
+        if connection.is_none() && claim.worker.is_none() {
+            return Err(Error::Usage("in a script a connection is no worker: give WORKER"));
+        }
+        Self::of(claim, connection)
+    }
+}
+
+/// A worker's ownership of a partition for its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The owner's name, if it gave one: then a closed connection does not end the lease.
+    pub worker: Option<Name>,
+    /// The connection that last pulled under this lease.
+    pub connection: Option<u64>,
+    /// Past this unix time in ms the next worker that asks takes over.
+    pub deadline_ms: u64,
+    /// By how much the owner's commands renew it.
+    pub lease_ms: u64,
+    /// The first fresh event handed out under this epoch: what is below it was not.
+    pub first: Option<EventId>,
+    /// The last event handed out under this epoch; the cursor if none was.
+    pub position: EventId,
+    /// Redelivered events that were handed out and not answered.
+    pub redelivering: BTreeSet<EventId>,
+    /// The last reply left something behind, as far as is known: where the next pull looks first.
+    pub behind: bool,
+    /// Pulled by `EVQ.CONSUME *`: with nothing in flight, any worker of the group may take it.
+    pub shared: bool,
+    /// `EVQ.CONSUME *` was called here while it waited and is on its way: until it has come, nobody
+    /// else may take the lease.
+    pub called: bool,
+    /// The connection of a named owner has closed; the lease goes on to its deadline.
+    pub abandoned: bool,
+    /// The era it was granted in, see [`Scene::era`].
+    pub era: u64,
+    /// The replies that are not acknowledged yet.
+    pub replies: VecDeque<Reply>,
+}
+
+impl Lease {
+    /// Whether nothing that was handed out is unfinished.
+    #[must_use]
+    pub fn is_idle(&self, cursor: EventId) -> bool {
+        self.position <= cursor && self.redelivering.is_empty()
+    }
+
+    /// Heap bytes held, about.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.worker.as_ref().map_or(0, Name::heap_bytes)
+            + tree::<EventId, ()>(self.redelivering.len(), Filled::InOrder)
+            + block(self.replies.capacity() * size_of::<Reply>())
+    }
+}
+
+/// What the server knows about a (partition, group) beside its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scene {
+    /// The owner is blocked in EVQ.CONSUME at this moment.
+    pub owner_waits: bool,
+    /// The owner's connection has closed.
+    pub owner_gone: bool,
+    /// Other workers have been waiting for the lease already.
+    pub queue: bool,
+    /// Counts the server's changes of role: a lease of an earlier era is over.
+    pub era: u64,
+}
+
+/// What EVQ.CONSUME comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The caller's lease goes on.
+    Continue,
+    /// The caller gets the lease under this new epoch, from the cursor.
+    Grant(u64),
+    /// Somebody else has it, or comes first.
+    Wait,
+}

@@ -1,0 +1,239 @@
+//! Delivery: how far one group has come in one partition, what it left behind on the way, and who
+//! may take it further.
+//!
+//! Saved are the cursor, the exceptions, the last epoch and the suspect; the lease is volatile, so
+//! after a crash an old epoch is fenced and what was not finished is handed out again.
+//!
+//! What may be done with it is decided elsewhere without changing it: who may act in
+//! [`crate::model::rules::rights`], what a failure does in [`crate::model::rules::failure`], what is given out in
+//! [`crate::model::rules::offer`] and [`crate::model::rules::delivery`]. The saved part changes only through effects (see
+//! [`crate::model::saved::effect`]), by the functions here; the volatile part in [`crate::model::progress::volatile`].
+
+pub mod counts;
+pub mod ended_keys;
+pub mod exceptions;
+pub mod lease;
+pub mod partition;
+pub mod retries;
+pub mod volatile;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::EventId;
+use super::memory::{Filled, tree};
+use crate::model::progress::counts::{Counted, Totals};
+use crate::model::progress::exceptions::{Exception, Exceptions, State};
+use crate::model::progress::lease::Lease;
+
+/// One group's progress in one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub(in crate::model) cursor: EventId,
+    pub(in crate::model) epoch: u64,
+    pub(in crate::model) exceptions: Exceptions,
+    /// An event that was alone in flight when leases were lost, and how often.
+    pub(in crate::model) suspect: Option<(EventId, u32)>,
+    #[serde(skip)]
+    pub(in crate::model) lease: Option<Lease>,
+    #[serde(skip)]
+    pub(in crate::model) careful: Careful,
+    #[serde(skip)]
+    pub(in crate::model) totals: Totals,
+    #[serde(skip)]
+    pub(in crate::model) counted: Option<Counted>,
+    /// What an event took in the last reply that told, on average, in bytes; 0 before.
+    #[serde(skip)]
+    pub(in crate::model) event_bytes: u32,
+}
+
+/// What was in flight when a lease was lost is handed out one event at a time until it is
+/// finished, so that a poison event shows itself and its neighbours are not blamed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::model) struct Careful {
+    pub(in crate::model) until: EventId,
+    pub(in crate::model) redelivered: BTreeSet<EventId>,
+}
+
+impl Progress {
+    /// A group that begins after `start`.
+    #[must_use]
+    pub fn new(start: EventId) -> Self {
+        Self { cursor: start, ..Self::default() }
+    }
+
+    /// Everything at or below it is finished, apart from the exceptions.
+    #[must_use]
+    pub fn cursor(&self) -> EventId {
+        self.cursor
+    }
+
+    /// What an event took in the last reply that told, on average, in bytes.
+    #[must_use]
+    pub fn event_bytes(&self) -> Option<u32> {
+        (self.event_bytes > 0).then_some(self.event_bytes)
+    }
+
+    /// The last epoch that was issued; 0 before the first.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The last lease, which may be past its deadline or its era.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// What the cursor passed, or may pass, without it being finished.
+    #[must_use]
+    pub fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
+    }
+
+    /// The highest id that the group knows of: cursor, exceptions, events in flight.
+    #[must_use]
+    pub fn highest_id(&self) -> EventId {
+        let position = self.lease.as_ref().map(|lease| lease.position);
+        self.cursor.max(self.exceptions.last().max(position).unwrap_or_default())
+    }
+
+    /// Whether `id` is the event that was alone in flight when a lease was lost.
+    #[must_use]
+    pub fn is_suspect(&self, id: EventId) -> bool {
+        self.suspect.is_some_and(|(suspect, _)| suspect == id)
+    }
+
+    /// How often `id` has been handed out in vain so far.
+    #[must_use]
+    pub fn attempts(&self, id: EventId) -> u32 {
+        match (self.exceptions.get(id), self.suspect) {
+            (Some(exception), _) => exception.attempts,
+            (None, Some((suspect, count))) if suspect == id => count,
+            (None, _) => 0,
+        }
+    }
+
+    /// What was delivered, since when see [`Totals`].
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// What is known of the number of entries below the cursor.
+    #[must_use]
+    pub fn counted(&self) -> Option<Counted> {
+        self.counted
+    }
+
+    /// Heap bytes held, about: also by what is volatile.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let lease = self.lease.as_ref().map_or(0, Lease::heap_bytes);
+        let careful = tree::<EventId, ()>(self.careful.redelivered.len(), Filled::InOrder);
+        self.exceptions.heap_bytes() + lease + careful
+    }
+
+    /// The same with nothing remembered of what is due.
+    #[cfg(test)]
+    pub(in crate::model) fn without_looks(&self) -> Self {
+        Self { exceptions: self.exceptions.as_loaded(), ..self.clone() }
+    }
+
+    /// Saved, the effect of an acknowledgement: everything up to `id` is finished; at or below the
+    /// cursor, exactly the exception `id` is.
+    pub fn finish(&mut self, id: EventId) {
+        if id > self.cursor {
+            self.count_up_to(id);
+            self.pass(id);
+        } else {
+            self.exceptions.finish(id);
+        }
+        self.answered(id);
+    }
+
+    /// Volatile: the exception `id` is not in flight any more.
+    pub(in crate::model) fn answered(&mut self, id: EventId) {
+        if let Some(lease) = &mut self.lease {
+            lease.redelivering.remove(&id);
+        }
+        let over = |e: &Exception| matches!(e.state, State::Dead | State::Finished);
+        if self.exceptions.get(id).is_none_or(over) {
+            self.careful.redelivered.remove(&id);
+        }
+    }
+
+    /// Saved: the cursor moves on, over exceptions and what the group does not take.
+    pub(in crate::model) fn pass(&mut self, cursor: EventId) {
+        self.cursor = self.cursor.max(cursor);
+        self.exceptions.pass(self.cursor);
+        self.suspect.take_if(|(id, _)| *id <= cursor);
+    }
+
+    /// Saved: `epoch` is issued; whoever held the lease under an older one is fenced.
+    pub(in crate::model) fn issue(&mut self, epoch: u64) {
+        self.epoch = self.epoch.max(epoch);
+        self.lease = None;
+    }
+
+    /// Saved: the event `id` was alone in flight when a lease was lost, for the `count`-th time.
+    pub(in crate::model) fn suspect(&mut self, id: EventId, count: u32) {
+        self.suspect = Some((id, count));
+    }
+
+    /// Saved: an event is held behind an earlier one of its key.
+    pub(in crate::model) fn hold(&mut self, id: EventId, key: u128) {
+        self.except(id, key, State::Held);
+    }
+
+    /// Saved: an event comes after an exception of another partition. It is due whenever the gate
+    /// in front of this one lets it pass, see [`crate::model::rules::gate::Gate::holder`].
+    pub(in crate::model) fn hold_elsewhere(&mut self, id: EventId, key: u128) {
+        self.except(id, key, State::Retry(0));
+    }
+
+    fn except(&mut self, id: EventId, key: u128, state: State) {
+        if self.exceptions.get(id).is_none() {
+            let attempts = self.attempts(id);
+            self.exceptions.set(id, Exception { key, attempts, first_ms: 0, state });
+            if id > self.cursor && id <= self.careful.until {
+                self.careful.redelivered.insert(id);
+            }
+        }
+    }
+
+    /// Saved: an exception is over without an acknowledgement: an operator skipped it, or its
+    /// entry is gone. Above the cursor it stays as finished until the cursor passes it.
+    pub(in crate::model) fn drop_exception(&mut self, id: EventId) {
+        let Some(exception) = self.exceptions.get(id).copied() else { return };
+        if id > self.cursor {
+            self.exceptions.set(id, Exception { state: State::Finished, ..exception });
+            self.exceptions.release(exception.key);
+        } else {
+            self.exceptions.finish(id);
+        }
+        self.answered(id);
+    }
+
+    /// Saved: a dead event starts again at attempt 1.
+    pub(in crate::model) fn revive(&mut self, id: EventId, key: u128) {
+        let exception = Exception { key, attempts: 0, first_ms: 0, state: State::Retry(0) };
+        self.exceptions.set(id, exception);
+    }
+
+    /// Saved: the group goes on after `cursor`, wherever it was, and forgets its exceptions.
+    pub(in crate::model) fn seek(&mut self, cursor: EventId, epoch: u64) {
+        self.exceptions.clear();
+        self.suspect = None;
+        self.counted = None;
+        self.careful = Careful::default();
+        self.cursor = cursor;
+        self.issue(epoch);
+    }
+}
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;

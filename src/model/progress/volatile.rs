@@ -1,0 +1,263 @@
+//! The lease: who may take a group further in a partition, and until when. Volatile: after a
+//! restart, a reload or a change of role nobody holds one.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::Progress;
+use super::counts::{Counted, Reply};
+use super::exceptions::State;
+use super::lease::{Caller, Lease};
+use crate::model::ids::EventId;
+use crate::model::now::Now;
+
+/// Replies of one lease that are remembered one by one until they are acknowledged.
+const MAX_REPLIES: usize = 64;
+
+/// The volatile part of a group's progress.
+impl Progress {
+    /// Volatile: the worker of `caller` owns the last issued epoch, from the cursor.
+    pub fn begin_lease(&mut self, caller: &Caller, now: Now, lease_ms: u64, era: u64) {
+        self.lease = Some(Lease {
+            worker: caller.worker.clone(),
+            connection: caller.connection,
+            deadline_ms: now.ms().saturating_add(lease_ms),
+            lease_ms,
+            first: None,
+            position: self.cursor,
+            redelivering: BTreeSet::new(),
+            behind: false,
+            shared: false,
+            called: false,
+            abandoned: false,
+            era,
+            replies: VecDeque::new(),
+        });
+    }
+
+    /// Volatile: the owner's pull moves the lease to its connection, if it has one, and renews it.
+    pub fn continue_lease(&mut self, connection: Option<u64>, now: Now, lease_ms: u64) {
+        if let Some(lease) = &mut self.lease {
+            lease.connection = connection.or(lease.connection);
+            lease.abandoned = false;
+            lease.lease_ms = lease_ms;
+        }
+        self.renew(now);
+    }
+
+    /// Volatile: the lease was pulled by partition, or (`shared`) with all others of the ring.
+    pub fn share_lease(&mut self, shared: bool) {
+        if let Some(lease) = &mut self.lease {
+            (lease.shared, lease.called) = (shared, false);
+        }
+    }
+
+    /// Volatile: the owner waits in `EVQ.CONSUME *` and is called to this partition.
+    pub fn call_owner(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            (lease.shared, lease.called) = (true, true);
+        }
+    }
+
+    /// Volatile: `connection`, if it was called here, does not come: the lease is anybody's.
+    pub fn call_off(&mut self, connection: u64) {
+        if let Some(lease) = &mut self.lease
+            && lease.connection == Some(connection)
+        {
+            lease.called = false;
+        }
+    }
+
+    /// Volatile: whether the last reply left something behind, and what an event took in it, if that
+    /// is known.
+    pub fn note_reply(&mut self, behind: bool, event_bytes: Option<u32>) {
+        if let Some(lease) = &mut self.lease {
+            lease.behind = behind;
+        }
+        self.event_bytes = event_bytes.unwrap_or(self.event_bytes);
+    }
+
+    /// Volatile: a sign of life from the owner moves the deadline.
+    pub fn renew(&mut self, now: Now) {
+        if let Some(lease) = &mut self.lease {
+            lease.deadline_ms = now.ms().saturating_add(lease.lease_ms);
+        }
+    }
+
+    /// Volatile: as [`Progress::renew`], if `connection` holds the lease.
+    pub fn renew_for(&mut self, connection: u64, now: Now) {
+        if self.lease.as_ref().is_some_and(|lease| lease.connection == Some(connection)) {
+            self.renew(now);
+        }
+    }
+
+    /// Volatile: the connection of the lease's named owner has closed.
+    pub fn abandon_lease(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            (lease.abandoned, lease.called) = (true, false);
+        }
+    }
+
+    /// Volatile: renews with another length from now on.
+    pub fn extend(&mut self, now: Now, lease_ms: u64) {
+        if let Some(lease) = &mut self.lease {
+            lease.lease_ms = lease_ms;
+        }
+        self.renew(now);
+    }
+
+    /// Volatile: the stream was read up to `id`, over `entries` entries, of which `given` were
+    /// handed out, from `first` on.
+    pub fn hand_out(
+        &mut self,
+        first: Option<EventId>,
+        id: EventId,
+        entries: u64,
+        given: u64,
+        now: Now,
+    ) {
+        if entries == 0 {
+            return;
+        }
+        self.totals.deliver(now, given);
+        if let Some(lease) = &mut self.lease {
+            lease.first = lease.first.or(first);
+            let start = lease.position.max(self.cursor);
+            lease.position = lease.position.max(id);
+            // A worker may never acknowledge: then the two oldest become one, and what falls
+            // between them is counted by reading when somebody asks.
+            if lease.replies.len() >= MAX_REPLIES
+                && let (Some(first), Some(second)) =
+                    (lease.replies.pop_front(), lease.replies.pop_front())
+            {
+                let entries = first.entries + second.entries;
+                lease.replies.push_front(Reply { entries, start: first.start, ..second });
+            }
+            lease.replies.push_back(Reply { start, last: id, entries });
+        }
+    }
+
+    /// Volatile: entries below the cursor were counted. If entries were removed since the last
+    /// time, nobody knows how many replies still have what they had.
+    pub fn set_counted(&mut self, counted: Counted) {
+        if self.counted.replace(counted).is_none_or(|before| before.stamp != counted.stamp)
+            && let Some(lease) = &mut self.lease
+        {
+            lease.replies.clear();
+        }
+    }
+
+    /// Volatile: the exception `id` was handed out again.
+    pub fn redeliver(&mut self, id: EventId, now: Now) {
+        self.totals.deliver(now, 1);
+        if let Some(lease) = &mut self.lease {
+            lease.redelivering.insert(id);
+        }
+    }
+
+    /// Volatile: a lease is over that was lost, and `blamed` for it. Whatever was in flight is
+    /// handed out one event at a time until it is finished.
+    pub fn lose_lease(&mut self, blamed: Option<EventId>) {
+        if let Some(lease) = self.lease.take() {
+            self.careful.until = self.careful.until.max(lease.position);
+            self.careful.redelivered.extend(lease.redelivering);
+            let retried = |id: &EventId| {
+                self.exceptions.get(*id).is_some_and(|e| matches!(e.state, State::Retry(_)))
+            };
+            self.careful.redelivered.extend(blamed.filter(retried));
+        }
+    }
+}
+
+impl Progress {
+    /// Volatile: retention removed `entries` entries from the front of the stream, of which `last`
+    /// was the last; that took the stream's stamp from `before` to `after`. The count goes on.
+    pub fn trimmed(
+        &mut self,
+        last: EventId,
+        entries: u64,
+        before: (u64, EventId),
+        after: (u64, EventId),
+    ) {
+        // Nobody knows how many entries of a reply in flight are left.
+        if last > self.cursor
+            && let Some(lease) = &mut self.lease
+        {
+            lease.replies.clear();
+        }
+        let Some(counted) = self.counted.as_mut().filter(|counted| counted.stamp == before) else {
+            return;
+        };
+        counted.stamp = after;
+        if counted.cursor > last {
+            counted.below = counted.below.saturating_sub(entries);
+        } else {
+            counted.cursor = last.min(self.cursor);
+            counted.below = 0;
+        }
+    }
+
+    /// Keeps the count if `id` ends a reply, and all from the count up to there was replies. If
+    /// not, the count stays where it was and whoever wants it reads on from there.
+    pub(in crate::model) fn count_up_to(&mut self, id: EventId) {
+        let Some(lease) = &mut self.lease else { return };
+        let mut reached = self.counted.filter(|counted| counted.cursor == self.cursor);
+        while let Some(reply) = lease.replies.front().copied().filter(|reply| reply.last <= id) {
+            lease.replies.pop_front();
+            reached = reached.filter(|counted| counted.cursor == reply.start).map(|counted| {
+                Counted { cursor: reply.last, below: counted.below + reply.entries, ..counted }
+            });
+        }
+        if let Some(counted) = reached.filter(|counted| counted.cursor == id) {
+            self.counted = Some(counted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::progress::lease::{Scene, Turn};
+
+    const NOW: Now = Now { unix_us: 5_000_000 };
+    const SCENE: Scene = Scene { owner_waits: false, owner_gone: false, queue: false, era: 1 };
+
+    fn caller(connection: u64) -> Caller {
+        Caller { worker: None, epoch: None, connection: Some(connection) }
+    }
+
+    /// A lease with nothing in flight that `EVQ.CONSUME *` of connection 7 has.
+    fn shared() -> Progress {
+        let mut progress = Progress::new(EventId::default());
+        progress.begin_lease(&caller(7), NOW, 1000, SCENE.era);
+        progress.share_lease(true);
+        progress
+    }
+
+    #[test]
+    fn a_worker_that_is_called_finds_what_it_was_called_for() {
+        let mut progress = shared();
+        assert!(progress.is_free(NOW, SCENE));
+        progress.call_owner();
+        assert!(!progress.is_free(NOW, SCENE));
+        assert_eq!(progress.turn(&caller(8), NOW, SCENE), Turn::Wait);
+        assert_eq!(progress.turn(&caller(7), NOW, SCENE), Turn::Continue);
+        // Pulling is to have come.
+        progress.share_lease(true);
+        assert!(progress.is_free(NOW, SCENE));
+    }
+
+    #[test]
+    fn who_is_called_and_does_not_come_holds_nobody_up() {
+        let mut progress = shared();
+        progress.call_owner();
+        progress.call_off(8);
+        assert!(!progress.is_free(NOW, SCENE), "another was called");
+        progress.call_off(7);
+        assert!(progress.is_free(NOW, SCENE));
+        progress.call_owner();
+        progress.abandon_lease();
+        assert!(progress.is_free(NOW, SCENE));
+        progress.call_owner();
+        assert!(progress.is_free(Now { unix_us: 6_000_000 }, SCENE), "its deadline has passed");
+    }
+}

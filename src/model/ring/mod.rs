@@ -1,0 +1,388 @@
+//! A ring's definition: its partitions and weights, its virtual nodes, its settings and its
+//! groups. It is the authority for the mapping and is saved under the ring's key.
+
+pub mod activity;
+pub mod clock;
+pub mod continuum;
+pub mod group;
+pub mod history;
+pub mod resizes;
+pub mod retention;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::ids::EventId;
+use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_POINTS, MAX_RESIZES, MAX_VNODES, MAX_WEIGHT};
+use super::memory::{Filled, block, tree};
+use super::name::Name;
+use crate::model::ring::continuum::{Continuum, Node};
+use crate::model::ring::group::Group;
+use crate::model::ring::history::{End, Past};
+use crate::model::ring::retention::Retention;
+
+/// What a ring accepts as payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// Any bytes.
+    #[default]
+    Any,
+    /// One JSON document.
+    Json,
+}
+
+impl Payload {
+    /// As EVQ.CREATE takes it and EVQ.RING shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The shape of a ring as EVQ.CREATE gives it: two rings of equal shape are the same ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The weight of each partition, in the order of their numbers 0..N-1.
+    weights: Vec<u32>,
+    vnodes: u32,
+    payload: Payload,
+    retention: Retention,
+}
+
+impl Shape {
+    /// A shape within the documented limits.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for more partitions, virtual nodes, weight or points than allowed;
+    /// [`Error::Usage`] for none.
+    pub fn new(weights: Vec<u32>, vnodes: u32, payload: Payload) -> Result<Self, Error> {
+        let shape = Self { weights, vnodes, payload, retention: Retention::default() };
+        shape.check()?;
+        Ok(shape)
+    }
+
+    /// The same shape with these settings about how long events are kept.
+    ///
+    /// # Errors
+    /// As [`Retention::check`].
+    pub fn with_retention(self, retention: Retention) -> Result<Self, Error> {
+        retention.check()?;
+        Ok(Self { retention, ..self })
+    }
+
+    /// `partitions` partitions of weight 1.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
+    pub fn even(partitions: u32, vnodes: u32) -> Result<Self, Error> {
+        if partitions > MAX_PARTITIONS {
+            return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
+        }
+        Self::new(vec![1; partitions as usize], vnodes, Payload::Any)
+    }
+
+    /// The same ring with other partitions.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
+    pub fn resized(&self, weights: Vec<u32>) -> Result<Self, Error> {
+        let shape = Self { weights, ..self.clone() };
+        shape.check()?;
+        Ok(shape)
+    }
+
+    /// The weights of so many partitions where nobody says otherwise: those that are there keep
+    /// theirs, new ones have 1.
+    #[must_use]
+    pub fn weights_of(&self, partitions: u32) -> Vec<u32> {
+        let new = std::iter::repeat(1);
+        self.weights.iter().copied().chain(new).take(partitions as usize).collect()
+    }
+
+    /// The weight of each partition, in the order of their numbers.
+    #[must_use]
+    pub fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+
+    /// Lays out the continuum. O(points log points).
+    #[must_use]
+    pub fn continuum(&self) -> Continuum {
+        laid_out(&self.weights, self.vnodes)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.weights.is_empty() || self.vnodes == 0 || self.weights.contains(&0) {
+            return Err(Error::Usage("partitions, virtual nodes and weights are at least 1"));
+        }
+        if self.weights.len() > MAX_PARTITIONS as usize {
+            return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
+        }
+        if self.vnodes > MAX_VNODES {
+            return Err(Error::Limit("virtual nodes", MAX_VNODES.into()));
+        }
+        if self.weights.iter().any(|weight| *weight > MAX_WEIGHT) {
+            return Err(Error::Limit("weight of a partition", MAX_WEIGHT.into()));
+        }
+        let weight: u64 = self.weights.iter().map(|weight| u64::from(*weight)).sum();
+        if weight * u64::from(self.vnodes) > MAX_POINTS {
+            return Err(Error::Limit("points of a ring (weights x virtual nodes)", MAX_POINTS));
+        }
+        self.retention.check()
+    }
+}
+
+/// A ring as it is saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    pub(in crate::model) shape: Shape,
+    /// Counts the shapes the ring has had, from 1.
+    pub(in crate::model) generation: u64,
+    /// Every group of the ring, so that each partition knows who still needs its events.
+    groups: BTreeMap<Name, Arc<Group>>,
+    /// The generations before this one whose events may still have to be handed out first, the
+    /// oldest first.
+    pub(in crate::model) past: Vec<Past>,
+    /// Partitions that take no new events and are there until their events are gone.
+    pub(in crate::model) leaving: BTreeSet<u32>,
+    /// In unix ms, see [`crate::model::ring::clock`].
+    clock_ms: u64,
+}
+
+/// Refuses ends of partitions that no ring can have.
+pub(in crate::model) fn check_ends(ends: &BTreeMap<u32, End>) -> Result<(), Error> {
+    match ends.keys().next_back() {
+        Some(last) if *last >= MAX_PARTITIONS => {
+            Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The continuum of partitions with these weights. O(points log points).
+pub(in crate::model) fn laid_out(weights: &[u32], vnodes: u32) -> Continuum {
+    let nodes: Vec<Node> =
+        (0..).zip(weights).map(|(partition, weight)| Node { partition, weight: *weight }).collect();
+    Continuum::new(&nodes, vnodes)
+}
+
+impl Ring {
+    /// A new ring without groups, generation 1.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        Self::restored(shape, 1, BTreeMap::new())
+    }
+
+    /// A ring that was never resized.
+    pub(in crate::model) fn restored(
+        shape: Shape,
+        generation: u64,
+        groups: BTreeMap<Name, Arc<Group>>,
+    ) -> Self {
+        Self { shape, generation, groups, past: Vec::new(), leaving: BTreeSet::new(), clock_ms: 0 }
+    }
+
+    /// The ring's shape.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Which shape in the ring's history this is, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Virtual nodes per unit of weight.
+    #[must_use]
+    pub fn vnodes(&self) -> u32 {
+        self.shape.vnodes
+    }
+
+    /// What the ring accepts as payload.
+    #[must_use]
+    pub fn payload(&self) -> Payload {
+        self.shape.payload
+    }
+
+    /// How long the ring keeps events.
+    #[must_use]
+    pub fn retention(&self) -> &Retention {
+        &self.shape.retention
+    }
+
+    /// The number of partitions that take new events.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        // The shape was checked against MAX_PARTITIONS, so this cannot saturate.
+        u32::try_from(self.shape.weights.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the ring has no partitions; no ring has.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shape.weights.is_empty()
+    }
+
+    /// The partitions in the order of their numbers; those that are leaving have the weight 0.
+    pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
+        let staying = (0..).zip(&self.shape.weights);
+        let leaving = self.leaving.iter().map(|partition| (*partition, &0));
+        staying.chain(leaving).map(|(partition, weight)| Node { partition, weight: *weight })
+    }
+
+    /// Refuses a partition that the ring does not have.
+    ///
+    /// # Errors
+    /// [`Error::NoPartition`].
+    pub fn check_partition(&self, partition: u32) -> Result<(), Error> {
+        if partition < self.len() || self.leaving.contains(&partition) {
+            Ok(())
+        } else {
+            Err(Error::NoPartition)
+        }
+    }
+
+    /// The ring's groups in the order of their names.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = (&Name, &Arc<Group>)> {
+        self.groups.iter()
+    }
+
+    /// The settings of a group, if the ring has it.
+    #[must_use]
+    pub fn group(&self, name: &Name) -> Option<&Arc<Group>> {
+        self.groups.get(name)
+    }
+
+    /// What a stream of this partition that is made anew must begin above, as far as the ring
+    /// knows: where groups start in it and where generations ended.
+    #[must_use]
+    pub fn floor(&self, partition: u32) -> EventId {
+        let starts = self.groups.values().map(|group| group.start(partition));
+        let ends = self.past.iter().filter_map(|past| past.ends.get(&partition));
+        starts.chain(ends.map(|end| end.last)).max().unwrap_or_default()
+    }
+
+    /// Refuses one group more than allowed.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn check_room_for_group(&self) -> Result<(), Error> {
+        if self.groups.len() >= MAX_GROUPS {
+            return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
+        }
+        Ok(())
+    }
+
+    /// Sets a group's settings; it is made if it is missing.
+    pub(in crate::model) fn set_group(&mut self, name: Name, group: Group) {
+        self.groups.insert(name, Arc::new(group));
+    }
+
+    /// Removes a group.
+    pub(in crate::model) fn remove_group(&mut self, name: &Name) {
+        self.groups.remove(name);
+    }
+
+    /// The ring's clock in unix ms, see [`crate::model::ring::clock`].
+    #[must_use]
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
+    /// Sets the ring's clock.
+    pub(in crate::model) fn tick(&mut self, ms: u64) {
+        self.clock_ms = ms;
+    }
+
+    /// Lays out the continuum. O(points log points).
+    #[must_use]
+    pub fn continuum(&self) -> Continuum {
+        self.shape.continuum()
+    }
+
+    /// Refuses what no EVQ.CREATE could have made: a snapshot is hostile bytes.
+    ///
+    /// # Errors
+    /// As [`Shape::new`], or a limit on groups.
+    pub fn check(&self) -> Result<(), Error> {
+        self.shape.check()?;
+        // One at the end of the range could not grow.
+        if self.generation == 0 || i64::try_from(self.generation).is_err() {
+            return Err(Error::Usage("a ring's generation is at least 1, and a signed number"));
+        }
+        if self.groups.len() > MAX_GROUPS {
+            return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));
+        }
+        if self.past.len() > MAX_RESIZES {
+            return Err(Error::Limit("remembered resizes", MAX_RESIZES as u64));
+        }
+        for past in &self.past {
+            self.shape.resized(past.weights.clone())?;
+            check_ends(&past.ends)?;
+        }
+        if self.leaving.iter().any(|p| *p < self.len() || *p >= MAX_PARTITIONS) {
+            return Err(Error::Usage("a partition either takes events or leaves"));
+        }
+        self.groups.values().try_for_each(|group| group.check())
+    }
+
+    /// Heap bytes held, about.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        // An Arc keeps its two counts beside the value.
+        let shared = block(size_of::<Group>() + 2 * size_of::<usize>());
+        let of_group =
+            |(name, group): (&Name, &Arc<Group>)| name.heap_bytes() + shared + group.heap_bytes();
+        let of_past = |past: &Past| {
+            block(past.weights.capacity() * size_of::<u32>())
+                + tree::<u32, End>(past.ends.len(), Filled::InOrder)
+        };
+        block(self.shape.weights.capacity() * size_of::<u32>())
+            + self.past.iter().map(of_past).sum::<usize>()
+            + tree::<u32, ()>(self.leaving.len(), Filled::InOrder)
+            + tree::<Name, Arc<Group>>(self.groups.len(), Filled::InOrder)
+            + self.groups.iter().map(of_group).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_stays_within_its_limits() {
+        assert!(Shape::even(1, 1).is_ok());
+        assert!(Shape::even(1024, 160).is_ok());
+        assert!(Shape::even(1024, 256).is_ok());
+        assert_eq!(
+            Shape::even(1024, 257).unwrap_err().to_string().split(' ').next(),
+            Some("EVQLIMIT")
+        );
+        assert!(matches!(Shape::even(1025, 1), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(u32::MAX, 1), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(1, 4097), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(0, 160), Err(Error::Usage(_))));
+        assert!(matches!(Shape::new(vec![1, 0], 1, Payload::Any), Err(Error::Usage(_))));
+        assert!(matches!(Shape::new(vec![1001], 1, Payload::Any), Err(Error::Limit(..))));
+    }
+
+    #[test]
+    fn groups_are_bounded() {
+        let mut ring = Ring::new(Shape::even(1, 1).unwrap());
+        for n in 0..MAX_GROUPS {
+            ring.check_room_for_group().unwrap();
+            let name = Name::group(format!("g{n}").as_bytes()).unwrap();
+            ring.set_group(name, Group::default());
+        }
+        assert!(ring.check_room_for_group().is_err());
+        assert!(ring.check().is_ok());
+    }
+}

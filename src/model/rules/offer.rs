@@ -1,0 +1,180 @@
+//! What may be given out now, from the state alone: how many fresh events, which redelivery, and
+//! what happens to the next entry. [`crate::model::rules::delivery`] applies these rules to a stream.
+
+use super::gate::Gate;
+use crate::model::ids::EventId;
+use crate::model::limits::MAX_EXCEPTIONS;
+use crate::model::now::Now;
+use crate::model::progress::Progress;
+use crate::model::progress::lease::Lease;
+use crate::model::ring::group::{Group, OnDead};
+
+/// What may happen to the next entry of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// It is handed out.
+    Give,
+    /// The group does not take its type, or it is an exception itself.
+    Skip,
+    /// An earlier event of its key comes first: it becomes an exception.
+    Hold,
+    /// The same, and the earlier event is an exception of another partition.
+    HoldElsewhere,
+    /// It lies behind a barrier that is closed; or it would have to be held, or may have to hold its
+    /// key as dead, and there is no room: the partition waits here.
+    Wait,
+}
+
+impl Progress {
+    /// Whether delivery is plain: no event has to be looked at before it is handed out.
+    #[must_use]
+    pub fn is_plain(&self, group: &Group) -> bool {
+        self.exceptions.is_empty() && group.types.is_empty() && !self.is_careful()
+    }
+
+    /// How many fresh events may be handed out now: all, one, or none while one that was in
+    /// flight when a lease was lost has to be finished first.
+    #[must_use]
+    pub fn fresh_allowed(&self, lease: Option<&Lease>) -> u64 {
+        let idle = lease.is_none_or(|lease| lease.is_idle(self.cursor));
+        let alone = |lease: &Lease| lease.redelivering.iter().any(|id| self.comes_alone(*id));
+        match (self.is_careful(), idle) {
+            _ if lease.is_some_and(alone) => 0,
+            (false, _) => u64::MAX,
+            (true, true) => 1,
+            (true, false) => 0,
+        }
+    }
+
+    /// Whether fresh events are handed out one at a time.
+    fn is_careful(&self) -> bool {
+        self.cursor < self.careful.until || self.suspect.is_some()
+    }
+
+    /// Whether nothing else may be in flight with the exception `id`, which was when a lease was
+    /// lost. Until it is due it slows nobody down.
+    #[must_use]
+    pub fn comes_alone(&self, id: EventId) -> bool {
+        self.careful.redelivered.contains(&id)
+    }
+
+    /// The redelivery that comes next, if one is due that the cursor has reached and that no
+    /// earlier one of its key holds back, here or elsewhere. While events are handed out one at a
+    /// time it waits for what is in flight.
+    ///
+    /// The answer is the same whenever [`Progress::look`] was called last, but the time it takes is
+    /// not: right after that O(log(exceptions) + redeliveries in flight), else O(exceptions).
+    #[must_use]
+    pub fn due(&self, lease: Option<&Lease>, gate: &Gate<'_>, now: Now) -> Option<EventId> {
+        if self.fresh_allowed(lease) == 0 {
+            return None;
+        }
+        let (known, reached) = (self.exceptions.due(), self.reached(gate));
+        let in_flight = |id: &EventId| lease.is_some_and(|l| l.redelivering.contains(id));
+        let may = |id: &EventId| {
+            let due = self.exceptions.is_due(*id, now.ms());
+            *id <= reached && due && !in_flight(id) && self.is_first(*id, gate)
+        };
+        // What was behind something still is, unless something may have ended since.
+        let ended = known.any_behind()
+            && known.marks().and_then(|marks| gate.ended_since(marks)) != Some(Vec::new());
+        let freed = known.behind(reached).take_while(|_| ended).find(may);
+        let unknown = known.unknown_until(now.ms()).filter(may).min();
+        known.come(reached).find(may).into_iter().chain(freed).chain(unknown).min()
+    }
+
+    /// Volatile: sorts out what is due, so that what waits is not asked again and again what for.
+    ///
+    /// Of what is due, the first that nothing comes before is found, and what is passed on the way is
+    /// put aside as being behind something. That an event is behind something changes in these ways
+    /// only, and each brings it back:
+    ///
+    /// - An exception of its key ended. In this partition: then the first one left of the key is taken
+    ///   back; the others are behind that. In another: the key is read from the list of ends there
+    ///   (see [`crate::model::progress::ended_keys`]), with the same consequence.
+    /// - It cannot be known what ended: a partition upstream was put back, sought, deleted or renamed,
+    ///   or too much ended in it; its stream is gone; the ring's past is another one. Then all are
+    ///   taken back.
+    /// - The clock goes back. Then all begins anew.
+    ///
+    /// That other exceptions came to be only makes more wait. Each exception is put aside at most once
+    /// for each time it is taken back, so a pull takes O(log(exceptions)) and as much for each end
+    /// since the last look, apart from redeliveries in flight.
+    pub fn look(&mut self, gate: &Gate<'_>, now: Now) {
+        if self.exceptions.is_empty() {
+            return;
+        }
+        self.exceptions.advance(gate, now.ms());
+        let in_flight =
+            |id: &EventId| self.lease.as_ref().is_some_and(|l| l.redelivering.contains(id));
+        let come = self.exceptions.due().come(self.reached(gate)).filter(|id| !in_flight(id));
+        let behind = come.take_while(|id| !self.is_first(*id, gate)).collect();
+        self.exceptions.block(behind);
+    }
+
+    /// Volatile: events of other partitions may wait for the exceptions of this one.
+    pub fn keep_ends(&mut self) {
+        self.exceptions.keep_ends();
+    }
+
+    /// The last event that may be handed out again.
+    pub(in crate::model) fn reached(&self, gate: &Gate<'_>) -> EventId {
+        gate.closed_after().map_or(self.cursor, |end| end.min(self.cursor))
+    }
+
+    /// Whether no earlier event of its key holds the exception `id` back, here or elsewhere.
+    pub(in crate::model) fn is_first(&self, id: EventId, gate: &Gate<'_>) -> bool {
+        self.exceptions.get(id).is_some_and(|e| {
+            self.exceptions.holder(e.key, id).is_none() && gate.holder(e.key, id).is_none()
+        })
+    }
+
+    /// When the next redelivery after `now` that is not in flight is due, in unix ms. What is due
+    /// already and waits for the cursor, or for what is in flight, goes on when that changes.
+    #[must_use]
+    pub fn next_due_ms(&self, now: Now) -> Option<u64> {
+        let lease = self.lease.as_ref();
+        let in_flight = |id| lease.is_some_and(|lease| lease.redelivering.contains(&id));
+        let mut later = self.exceptions.due().unknown_after(now.ms());
+        later.find(|(_, id)| !in_flight(*id)).map(|(due_ms, _)| due_ms)
+    }
+
+    /// What happens to the entry `id` with this key and type, when the stream is read from the
+    /// lease's position. `chosen` is how many entries this command has decided to hold or to give
+    /// so far, and `held` whether one of the held has this key.
+    #[must_use]
+    pub fn offer(
+        &self,
+        group: &Group,
+        gate: &Gate<'_>,
+        (id, key, kind): (EventId, u128, &[u8]),
+        chosen: usize,
+        held: bool,
+    ) -> Offer {
+        if !group.takes(kind) || self.exceptions.get(id).is_some() {
+            return Offer::Skip;
+        }
+        if !gate.admits(id) {
+            return Offer::Wait;
+        }
+        let here = held || self.exceptions.holder(key, id).is_some();
+        let elsewhere = !here && gate.holder(key, id).is_some();
+        if !here && !elsewhere {
+            // Its last attempt may leave a dead event that holds its key, for which there is more
+            // room: if it had to wait, so would the retries behind it that make room.
+            let last = self.attempts(id).saturating_add(1) >= group.max_attempts;
+            let full = self.exceptions.len() + chosen >= 2 * MAX_EXCEPTIONS;
+            if last && full && group.on_dead == OnDead::Hold { Offer::Wait } else { Offer::Give }
+        } else if self.check_room(chosen + 1).is_err() {
+            Offer::Wait
+        } else if elsewhere {
+            Offer::HoldElsewhere
+        } else {
+            Offer::Hold
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "offer_tests.rs"]
+mod tests;

@@ -1,0 +1,24 @@
+//! Where the rules read events from: a stream, whatever holds it.
+
+use crate::model::ids::EventId;
+
+/// An entry of a partition's stream.
+pub trait Entry {
+    /// Its id.
+    fn id(&self) -> EventId;
+    /// The key it was triggered by; empty if it has none.
+    fn key(&self) -> &[u8];
+    /// Its type; empty if it has none.
+    fn kind(&self) -> &[u8];
+}
+
+/// A partition's stream. It is read in one place at a time: what `after` gives has to be dropped
+/// before anything else is asked.
+pub trait Source {
+    /// What it holds.
+    type Entry: Entry;
+    /// The entries above `after`, in the order of ids.
+    fn after(&self, after: EventId) -> impl Iterator<Item = Self::Entry>;
+    /// The entry of this id, if it is there.
+    fn get(&self, id: EventId) -> Option<Self::Entry>;
+}

@@ -1,0 +1,259 @@
+//! The rules of retention against a naive reading of the contract: entry by entry from the front,
+//! group by group.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::progress::Progress;
+use crate::model::progress::exceptions::State;
+use crate::model::progress::partition::Partition;
+use crate::model::ring::Ring;
+use crate::model::ring::Shape;
+use crate::model::ring::group::Group;
+use crate::model::rules::needs::tests::Listed;
+use crate::model::saved::effect::{Change, Effect, Failure, Fate};
+
+fn id(n: u64) -> EventId {
+    EventId { ms: n, seq: 0 }
+}
+
+fn at(ms: u64) -> Now {
+    Now { unix_us: ms * 1000 }
+}
+
+/// What a group has finished, as a history of the three ways to leave something behind.
+#[derive(Clone, Debug)]
+struct Side {
+    start: u64,
+    /// None: it has never pulled.
+    cursor: Option<u64>,
+    waiting: Vec<(u64, u8)>,
+    /// The types it takes; all if there are none.
+    kinds: Vec<u8>,
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    let waiting = prop::collection::vec((1..30u64, 0..4u8), 0..4);
+    let kinds = prop_oneof![Just(vec![]), Just(vec![0]), Just(vec![1, 2])];
+    let all = (0..30u64, prop::option::of(0..30u64), waiting, kinds);
+    all.prop_map(|(start, cursor, waiting, kinds)| Side { start, cursor, waiting, kinds })
+}
+
+/// A stream: ids, and types of one byte.
+fn entries() -> impl Strategy<Value = Vec<(EventId, u8)>> {
+    let all = prop::collection::btree_map(1..30u64, 0..3u8, 0..25);
+    all.prop_map(|all| all.into_iter().map(|(n, kind)| (id(n), kind)).collect())
+}
+
+fn build(sides: &[Side]) -> (Ring, Partition) {
+    let (mut ring, mut partition) = (Ring::new(Shape::even(1, 1).unwrap()), Partition::default());
+    for (n, side) in sides.iter().enumerate() {
+        let name = Name::group(format!("g{n}").as_bytes()).unwrap();
+        let starts = [(0, id(side.start))].into();
+        let types = side.kinds.iter().map(|kind| Box::from([*kind])).collect();
+        ring.apply(Effect::GroupSet(name.clone(), Group { starts, types, ..Group::default() }));
+        let Some(cursor) = side.cursor else { continue };
+        let mut apply = |change| partition.apply(Effect::Group(name.clone(), change));
+        apply(Change::Epoch { epoch: 1, start: id(side.start) });
+        for (n, state) in &side.waiting {
+            let failure = |fate| {
+                let (id, key) = (id(*n), u128::from(*n));
+                Change::Failed(Failure { id, key, attempts: 1, first_ms: 1, fate, held: vec![] })
+            };
+            apply(match state {
+                0 => failure(Fate::Retry(5)),
+                1 => failure(Fate::Dead),
+                2 => failure(Fate::Skipped),
+                _ => Change::Held(vec![(id(*n), u128::from(*n))]),
+            });
+        }
+        apply(Change::Passed(id(cursor)));
+    }
+    (ring, partition)
+}
+
+/// Word for word: every group has finished it, or does not take it.
+fn finished(ring: &Ring, partition: &Partition, (event, kind): (EventId, u8)) -> bool {
+    ring.groups().all(|(name, group)| {
+        let progress = partition.get(name);
+        let exception = progress.and_then(|progress| progress.exceptions().get(event));
+        let cursor = progress.map_or_else(|| group.start(0), Progress::cursor);
+        match exception {
+            Some(exception) => exception.state == State::Finished,
+            None => event <= cursor || !group.takes(&[kind]),
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_goes_is_what_the_contract_says(
+        sides in prop::collection::vec(side(), 0..4),
+        entries in entries(),
+        max_depth in prop::option::of(1..25u64),
+        max_len in prop::option::of(1..25u64),
+        max_age_ms in prop::option::of(0..30u64),
+        any in any::<bool>(),
+        step in 1..30u64,
+    ) {
+        let (ring, partition) = build(&sides);
+        let trim = if any { Trim::Any } else { Trim::Finished };
+        let retention = Retention { max_depth, max_len, max_age_ms, trim };
+        let (now, default_age_ms) = (at(30), 12);
+        let length = entries.len() as u64;
+        let exists = |id: EventId| entries.iter().any(|(other, _)| *other == id);
+        let needs = ring.needs(0, Some(&partition), exists);
+        let rules = retention.rules(default_age_ms, now);
+        let Look { cut, held_up } =
+            rules.look(&mut Listed::new(entries.clone()), length, &needs, step);
+
+        let too_many = |left: u64, max: Option<u64>| max.is_some_and(|max| left > max);
+        let too_old = |id: EventId| {
+            let age = max_age_ms.unwrap_or(default_age_ms);
+            age > 0 && id.ms + age < 30
+        };
+        let wanted = |id, left| {
+            too_old(id) || too_many(left, max_len) || too_many(left, max_depth)
+        };
+        let whatever = |id, left| any && (too_old(id) || too_many(left, max_len));
+        let (gone, rest) = entries.split_at(usize::try_from(cut.entries).unwrap());
+        // Nothing goes that should stay, and nothing stays that should go, but for later steps.
+        for ((id, kind), left) in gone.iter().zip((0..=length).rev()) {
+            prop_assert!(wanted(*id, left));
+            prop_assert!(whatever(*id, left) || finished(&ring, &partition, (*id, *kind)));
+        }
+        if let Some((last, _)) = gone.last() {
+            prop_assert_eq!(cut.last, *last);
+            prop_assert!(rest.first().is_none_or(|(first, _)| *first >= cut.below()));
+        }
+        prop_assert!(cut.entries <= step);
+        let left = rest.len() as u64;
+        let insisted = any && gone.last().is_some_and(|(last, _)| *last >= needs.least());
+        match (cut.stop, rest.first()) {
+            (Stop::Empty, None) => prop_assert!(held_up.is_none()),
+            (Stop::Keeps(id), Some((first, kind))) => {
+                prop_assert_eq!(id, *first);
+                prop_assert!(!wanted(id, left));
+                // At the limit it keeps producers from going on.
+                let full = max_depth == Some(left);
+                let open = !finished(&ring, &partition, (id, *kind));
+                prop_assert!(held_up.is_none() || full);
+                prop_assert!(held_up.is_some() == (full && open) || insisted);
+            }
+            (Stop::Held(id), Some((first, kind))) => {
+                prop_assert_eq!(id, *first);
+                prop_assert!(wanted(id, left) && !whatever(id, left));
+                prop_assert!(!finished(&ring, &partition, (id, *kind)));
+                prop_assert!(held_up.is_some());
+            }
+            (Stop::Step, Some((first, _))) => {
+                prop_assert!(wanted(*first, left) && held_up.is_none());
+                prop_assert!(cut.entries == step || cut.entries >= MAX_READS || insisted);
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+        // The group that is named has not finished what holds the others up.
+        if let Some((name, id)) = held_up {
+            let one = [sides[name.as_str()[1..].parse::<usize>().unwrap()].clone()];
+            let (ring, partition) = build(&one);
+            prop_assert_eq!(id, rest[0].0);
+            prop_assert!(!finished(&ring, &partition, rest[0]));
+        }
+        // It is looked at again, and not before there may be something to do.
+        let next_ms = retention.next_look_ms(default_age_ms, now, &cut);
+        let limited = retention.age_ms(default_age_ms).is_some()
+            || max_len.is_some() || max_depth.is_some();
+        prop_assert_eq!(next_ms.is_some(), limited);
+        if let Some(next_ms) = next_ms {
+            prop_assert_eq!(next_ms == 30, cut.stop == Stop::Step);
+            prop_assert!(next_ms <= 30 + IDLE_MS);
+        }
+    }
+
+    #[test]
+    fn room_is_made_of_finished_events_only_and_enough_or_none(
+        sides in prop::collection::vec(side(), 0..4),
+        entries in entries(),
+        max_depth in 1..1500u64,
+        more in 1..6u64,
+    ) {
+        let (ring, partition) = build(&sides);
+        let retention = Retention { max_depth: Some(max_depth), ..Retention::default() };
+        let length = entries.len() as u64;
+        let exists = |id: EventId| entries.iter().any(|(other, _)| *other == id);
+        let needs = ring.needs(0, Some(&partition), exists);
+        let free = entries.iter().take_while(|entry| finished(&ring, &partition, **entry));
+        let free = free.count() as u64;
+        let fits = more <= max_depth && length - free + more <= max_depth
+            && (length + more).saturating_sub(max_depth) <= MAX_SCAN;
+        let excess = retention.excess(length, more);
+        let room = excess
+            .clone()
+            .and_then(|n| retention.room(&mut Listed::new(entries.clone()), n, &needs));
+        prop_assert_eq!(room.is_ok(), fits);
+        if let Ok(cut) = room {
+            prop_assert!(cut.entries <= free);
+            prop_assert!(length - cut.entries + more <= max_depth);
+            let excess = excess.unwrap();
+            let most = if excess > 0 { excess.max(max_depth / 100) } else { 0 };
+            prop_assert!(cut.entries <= most);
+        }
+    }
+}
+
+#[test]
+fn what_was_removed_by_hand_is_needed_by_nobody() {
+    let side = Side { start: 0, cursor: Some(9), waiting: vec![(3, 1), (5, 0)], kinds: vec![] };
+    let (ring, partition) = build(&[side]);
+    let from = |there: &[u64]| {
+        let exists = |id: EventId| there.contains(&id.ms);
+        ring.needs(0, Some(&partition), exists).least()
+    };
+    assert_eq!(from(&[3, 5]), id(3));
+    assert_eq!(from(&[5]), id(5));
+    assert_eq!(from(&[]), id(9).next().unwrap());
+}
+
+#[test]
+fn a_look_is_due_when_the_first_entry_is_too_old() {
+    let by_age = Retention { max_age_ms: Some(1000), ..Retention::default() };
+    let kept = |ms| Cut { stop: Stop::Keeps(id(ms)), ..Cut::nothing() };
+    assert_eq!(by_age.next_look_ms(7, at(500), &kept(400)), Some(1401));
+    // Together with what follows within a moment.
+    assert_eq!(by_age.next_look_ms(7, at(1390), &kept(400)), Some(1390 + BUSY_MS));
+    // No entry that comes later is due earlier, and no clock that was set back delays it.
+    assert_eq!(by_age.next_look_ms(7, at(500), &Cut::nothing()), Some(1501));
+    assert_eq!(by_age.next_look_ms(7, at(500), &kept(9_000_000)), Some(1501));
+    let held = Cut { stop: Stop::Held(id(1)), ..Cut::nothing() };
+    assert_eq!(by_age.next_look_ms(7, at(5000), &held), Some(5000 + IDLE_MS));
+    let for_ever = Retention { max_age_ms: Some(0), ..Retention::default() };
+    assert_eq!(for_ever.next_look_ms(7, at(500), &kept(400)), None);
+    assert_eq!(Retention::default().next_look_ms(0, at(500), &kept(400)), None);
+    assert_eq!(Retention::default().next_look_ms(1000, at(500), &kept(400)), Some(1401));
+}
+
+#[test]
+fn a_count_of_the_lag_outlives_a_trim() {
+    use crate::model::progress::counts::Counted;
+    let stamp = |removed, first| (removed, id(first));
+    let counted = |cursor, below, stamp| Counted { cursor: id(cursor), below, stamp };
+    let side = Side { start: 0, cursor: Some(20), waiting: vec![], kinds: vec![] };
+    let (ring, mut partition) = build(&[side]);
+    let name: Name =
+        ring.groups().map(|(name, _): (&Name, &Arc<Group>)| name.clone()).next().unwrap();
+    let mut after = |before: Counted, last: u64, entries: u64| {
+        let progress = partition.get_mut(&name).unwrap();
+        progress.set_counted(before);
+        progress.trimmed(id(last), entries, stamp(5, 6), stamp(5 + entries, last + 1));
+        progress.counted().unwrap()
+    };
+    // Counted beyond what goes, up to some of what goes, and with another stream in mind.
+    assert_eq!(after(counted(20, 15, stamp(5, 6)), 9, 4), counted(20, 11, stamp(9, 10)));
+    assert_eq!(after(counted(7, 2, stamp(5, 6)), 9, 4), counted(9, 0, stamp(9, 10)));
+    assert_eq!(after(counted(20, 15, stamp(5, 6)), 25, 19), counted(20, 0, stamp(24, 26)));
+    assert_eq!(after(counted(20, 15, stamp(4, 6)), 9, 4), counted(20, 15, stamp(4, 6)));
+}

@@ -1,0 +1,8 @@
+//! What is saved and what travels: effects, snapshots, and their formats.
+
+pub mod effect;
+pub mod format1;
+pub mod snapshot;
+
+#[cfg(test)]
+mod written_tests;

@@ -1,0 +1,126 @@
+//! Values and effects as the first saved format wrote them (`tests/data/v1`), read by this version.
+//! `tests/it/formats.rs` does the same with a server's whole files.
+
+use super::effect::{Change, Effect, Fate};
+use super::snapshot::{Snapshot, decode, encode};
+use crate::model::ids::EventId;
+use crate::model::name::Name;
+use crate::model::progress::exceptions::State;
+use crate::model::progress::partition::Partition;
+use crate::model::ring::{Payload, Ring, Shape};
+
+const EFFECTS: &str = include_str!("../../../tests/data/v1/effects.hex");
+const VALUES: &str = include_str!("../../../tests/data/v1/values.hex");
+
+/// The keys and bytes of a file.
+fn lines(file: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
+    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap();
+    file.lines().map(move |line| {
+        let (key, hex) = line.split_once(' ').unwrap();
+        (key, hex.as_bytes().chunks_exact(2).map(byte).collect())
+    })
+}
+
+fn value<T: Snapshot>(wanted: &str) -> T {
+    let (_, bytes) = lines(VALUES).find(|(key, _)| *key == wanted).unwrap();
+    decode(&bytes).unwrap()
+}
+
+fn group(name: &str) -> Name {
+    Name::group(name.as_bytes()).unwrap()
+}
+
+fn id(seq: u64) -> EventId {
+    EventId { ms: 4_102_444_800_000, seq }
+}
+
+#[test]
+fn every_kind_of_effect_of_the_first_format_is_read() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for (key, bytes) in lines(EFFECTS) {
+        assert_eq!(&bytes[..4], b"EVQ\x01", "{key}");
+        let effect: Effect = decode(&bytes).unwrap_or_else(|why| panic!("{key}: {why}"));
+        kinds.insert(match &effect {
+            Effect::Ring(_) => "ring",
+            Effect::Partition(_) => "partition",
+            Effect::GroupSet(..) => "group set",
+            Effect::GroupGone(_) => "group gone",
+            Effect::Group(_, change) => match change {
+                Change::Epoch { .. } => "epoch",
+                Change::Passed(_) => "passed",
+                Change::Held(_) => "held",
+                Change::Failed(failure) => match failure.fate {
+                    Fate::Retry(_) => "retry",
+                    Fate::Dead => "dead",
+                    Fate::Skipped => "skipped",
+                },
+                Change::Suspected(..) => "suspected",
+                Change::Dropped(_) => "dropped",
+                Change::Revived(..) => "revived",
+                Change::Sought { .. } => "sought",
+                #[allow(unreachable_patterns)]
+                _ => "of a later format",
+            },
+            #[allow(unreachable_patterns)]
+            _ => "of a later format",
+        });
+        // What was read can be written, whatever the format of today.
+        assert_eq!(decode(&encode(&effect).unwrap()), Ok(effect), "{key}");
+    }
+    let all = [
+        "dead",
+        "dropped",
+        "epoch",
+        "group gone",
+        "group set",
+        "held",
+        "partition",
+        "passed",
+        "retry",
+        "revived",
+        "ring",
+        "skipped",
+        "sought",
+        "suspected",
+    ];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn a_ring_of_the_first_format_is_read() {
+    let ring: Ring = value("evq:{new}");
+    let shape = Shape::new(vec![1, 2, 3], 40, Payload::Json).unwrap();
+    assert_eq!((ring.shape(), ring.generation()), (&shape, 1));
+    let names: Vec<_> = ring.groups().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["audit:v2", "default", "late", "typed"]);
+    let typed = ring.group(&group("typed")).unwrap();
+    assert_eq!((typed.max_attempts, typed.backoff_min_ms, typed.backoff_max_ms), (3, 100, 5000));
+    assert!(typed.takes(b"A") && typed.takes(b"B") && !typed.takes(b"C"));
+    let late = ring.group(&group("late")).unwrap();
+    assert_eq!([0, 1, 2].map(|p| late.start(p)), [id(3), id(13), id(14)]);
+}
+
+#[test]
+fn failures_of_the_first_format_are_read() {
+    let partition: Partition = value("evq:{newf:0}:groups");
+    let states = |name: &str| {
+        let exceptions = partition.get(&group(name)).unwrap().exceptions();
+        let states = exceptions.iter().map(|(id, exception)| (id.seq, exception.state));
+        states.collect::<Vec<_>>()
+    };
+    assert!(matches!(
+        states("hold")[..],
+        [
+            (1, State::Retry(_)),
+            (2, State::Held),
+            (3, State::Dead),
+            (4, State::Held),
+            (6, State::Held)
+        ]
+    ));
+    assert!(matches!(states("skip")[..], [(1, State::Retry(0)), (4, State::Finished)]));
+    assert_eq!(partition.get(&group("hold")).unwrap().cursor(), id(6));
+    // The suspect is the event that it was, on its second attempt.
+    let suspect = partition.get(&group("suspect")).unwrap();
+    assert_eq!((suspect.suspect, suspect.cursor()), (Some((id(0), 1)), EventId::ZERO));
+}

@@ -1,0 +1,187 @@
+//! Open keys. A key that was open for writing is closed when its guard drops, which is also when
+//! the server wakes clients that wait for it, so guards are kept short.
+//!
+//! One that was open for reading is kept until the call ends, because the same few keys are opened
+//! again and again and each time costs a look-up. What may put another value under a name, or
+//! remove it, comes through here and closes what is kept first.
+//!
+//! WATCH and client tracking learn of a change from [`Ctx::signal_modified`] alone: the module's
+//! options say that closing a key that was open for writing means nothing. So what is refused after
+//! that invalidates nobody. Values of our own types are changed in place, in keys open for reading;
+//! only what appends to a stream or creates a value opens for writing.
+
+use std::ffi::c_int;
+
+use super::ctx::Ctx;
+use super::ffi::{OK, raw};
+use super::kept_keys::{Opened, close_kept, keep, take_kept};
+use super::text::Text;
+use crate::model::error::Error;
+
+/// An open key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    raw: *mut raw::RedisModuleKey,
+    /// What it was opened by, if it may be kept. The server's string lives as long as the key.
+    opened: Option<Opened>,
+}
+
+/// What an open key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing: the key does not exist.
+    Empty,
+    /// A native stream.
+    Stream,
+    /// A value of some module.
+    Module,
+    /// Anything else.
+    Other,
+}
+
+impl Key {
+    /// The pointer to lend to the server.
+    pub(crate) fn raw(&self) -> *mut raw::RedisModuleKey {
+        self.raw
+    }
+
+    /// What the key holds.
+    pub(crate) fn kind(&self) -> Kind {
+        // SAFETY: the key is open; the server answers "empty" for a null pointer.
+        match unsafe { api!(RedisModule_KeyType)(self.raw) } as isize {
+            raw::REDISMODULE_KEYTYPE_EMPTY => Kind::Empty,
+            raw::REDISMODULE_KEYTYPE_STREAM => Kind::Stream,
+            raw::REDISMODULE_KEYTYPE_MODULE => Kind::Module,
+            _ => Kind::Other,
+        }
+    }
+
+    /// The key as a stream, or none if it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it holds anything else.
+    pub(crate) fn stream(self) -> Result<Option<Self>, Error> {
+        match self.kind() {
+            Kind::Empty => Ok(None),
+            Kind::Stream => Ok(Some(self)),
+            Kind::Module | Kind::Other => Err(Error::WrongType),
+        }
+    }
+
+    /// The number of elements.
+    pub(crate) fn length(&self) -> u64 {
+        // SAFETY: the key is open; the server answers 0 for a null pointer.
+        unsafe { api!(RedisModule_ValueLength)(self.raw) as u64 }
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        // A key that does not exist is null when it is opened for reading: nothing to keep.
+        if self.raw.is_null() {
+            return;
+        }
+        let kept = self.opened.is_some_and(|opened| keep(opened, self.raw));
+        if !kept {
+            // SAFETY: opened by `open`, and closed only once: here, or when it was kept.
+            unsafe { api!(RedisModule_CloseKey)(self.raw) };
+        }
+    }
+}
+
+impl Ctx {
+    fn open(&self, name: &Text, mode: u32) -> *mut raw::RedisModuleKey {
+        // SAFETY: the context and the name are valid; the key is closed by the guard.
+        unsafe { api!(RedisModule_OpenKey)(self.raw(), name.raw(), mode as c_int) }.cast()
+    }
+
+    /// Opens a key for reading.
+    pub(crate) fn open_read(&self, name: &Text) -> Key {
+        let opened = Opened { ctx: self.raw(), db: self.db(), name: name.raw() };
+        let raw = take_kept(opened).unwrap_or_else(|| self.open(name, raw::REDISMODULE_READ));
+        Key { raw, opened: Some(opened) }
+    }
+
+    /// Opens a key for writing. Whoever then changes it calls [`Ctx::signal_modified`].
+    pub(crate) fn open_write(&self, name: &Text) -> Key {
+        close_kept();
+        Key { raw: self.open(name, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE), opened: None }
+    }
+
+    /// Tells WATCH and client tracking that the value of `name` has changed in place.
+    pub(crate) fn signal_modified(&self, name: &Text) {
+        // SAFETY: the context and the name are valid.
+        unsafe { api!(RedisModule_SignalModifiedKey)(self.raw(), name.raw()) };
+    }
+
+    /// Deletes keys as UNLINK does: with its keyspace events, and replicated as UNLINK.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if the server refuses.
+    pub(crate) fn unlink(&self, names: &[&Text]) -> Result<(), Error> {
+        let mut raw_names: Vec<_> = names.iter().map(|name| name.raw()).collect();
+        self.call_replicated(c"UNLINK", &mut raw_names).map(drop)
+    }
+
+    /// Deletes one entry of a stream as XDEL does, replicated.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if the server refuses.
+    pub(crate) fn delete_entry(&self, stream: &Text, id: &Text) -> Result<(), Error> {
+        self.call_replicated(c"XDEL", &mut [stream.raw(), id.raw()]).map(drop)
+    }
+
+    /// Removes all entries of a stream below the id `below` as XTRIM does, replicated; how many.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if the server refuses.
+    pub(crate) fn trim_stream(&self, stream: &Text, below: &Text) -> Result<u64, Error> {
+        let (minid, exactly) = (Text::new(b"MINID"), Text::new(b"="));
+        let mut words = [stream.raw(), minid.raw(), exactly.raw(), below.raw()];
+        self.call_replicated(c"XTRIM", &mut words)
+    }
+
+    fn call_replicated(
+        &self,
+        command: &std::ffi::CStr,
+        arguments: &mut [*mut raw::RedisModuleString],
+    ) -> Result<u64, Error> {
+        close_kept();
+        // SAFETY: "!" replicates, "v" takes an array of strings and its length; all are valid.
+        unsafe {
+            let reply = api!(RedisModule_Call)(
+                self.raw(),
+                command.as_ptr(),
+                c"!v".as_ptr(),
+                arguments.as_mut_ptr(),
+                arguments.len(),
+            );
+            if reply.is_null() {
+                return Err(Error::Bug("the server refused a command"));
+            }
+            let count = api!(RedisModule_CallReplyInteger)(reply);
+            api!(RedisModule_FreeCallReply)(reply);
+            Ok(count.try_into().unwrap_or(0))
+        }
+    }
+
+    /// Publishes a keyspace event of a stream, as the native command would.
+    pub(crate) fn notify_stream(&self, event: &std::ffi::CStr, name: &Text) {
+        self.notify(raw::REDISMODULE_NOTIFY_STREAM, event, name);
+    }
+
+    /// Publishes a keyspace event of EVQ's own values.
+    pub(crate) fn notify_module(&self, event: &std::ffi::CStr, name: &Text) {
+        self.notify(raw::REDISMODULE_NOTIFY_MODULE, event, name);
+    }
+
+    fn notify(&self, class: c_int, event: &std::ffi::CStr, name: &Text) {
+        // Another module that hears of it may do anything to any key.
+        close_kept();
+        // SAFETY: the event ends with NUL, the name is valid.
+        let sent = unsafe {
+            api!(RedisModule_NotifyKeyspaceEvent)(self.raw(), class, event.as_ptr(), name.raw())
+        };
+        debug_assert_eq!(sent, OK);
+    }
+}

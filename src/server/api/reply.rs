@@ -1,0 +1,239 @@
+//! Replies. A command decides everything first and replies last, so that no reply has to be taken
+//! back half-way. RESP3 clients get maps and doubles; RESP2 clients get what the server makes of
+//! them: flat arrays and strings.
+
+use std::cell::Cell;
+use std::ffi::{CString, c_long};
+
+use serde_json::Value;
+
+use super::ctx::Ctx;
+use super::ffi::raw;
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+
+impl Ctx {
+    /// An error, by its text.
+    pub(crate) fn reply_error(&self, error: &Error) {
+        // No error text has a NUL in it: client bytes are escaped.
+        let text = CString::new(error.to_string()).unwrap_or_default();
+        // SAFETY: the text ends with NUL and is copied.
+        unsafe { api!(RedisModule_ReplyWithError)(self.raw(), text.as_ptr()) };
+    }
+
+    /// The null of a blocking command that got nothing, as BLPOP's: `*-1` in RESP2.
+    pub(crate) fn reply_null_array(&self) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithNullArray)(self.raw()) };
+    }
+
+    /// A null in place of a value.
+    pub(crate) fn reply_null(&self) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithNull)(self.raw()) };
+    }
+
+    /// `OK`.
+    pub(crate) fn reply_ok(&self) {
+        // SAFETY: the text is static.
+        unsafe { api!(RedisModule_ReplyWithSimpleString)(self.raw(), c"OK".as_ptr()) };
+    }
+
+    /// An integer. What does not fit the protocol's signed 64 bits is given as its largest.
+    pub(crate) fn reply_integer(&self, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithLongLong)(self.raw(), value) };
+    }
+
+    /// A signed integer.
+    pub(crate) fn reply_signed(&self, value: i64) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithLongLong)(self.raw(), value) };
+    }
+
+    /// A floating-point number.
+    pub(crate) fn reply_double(&self, value: f64) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithDouble)(self.raw(), value) };
+    }
+
+    /// Any bytes.
+    pub(crate) fn reply_bytes(&self, bytes: &[u8]) {
+        // SAFETY: pointer and length describe `bytes`, which are copied.
+        unsafe {
+            api!(RedisModule_ReplyWithStringBuffer)(self.raw(), bytes.as_ptr().cast(), bytes.len())
+        };
+    }
+
+    /// A server string, without a copy of ours.
+    pub(crate) fn reply_string(&self, string: *mut raw::RedisModuleString) {
+        // SAFETY: `string` is valid for this call; the server takes its own reference.
+        unsafe { api!(RedisModule_ReplyWithString)(self.raw(), string) };
+    }
+
+    /// An event id as `<ms>-<seq>`.
+    pub(crate) fn reply_id(&self, id: EventId) {
+        self.reply_bytes(IdText::new(id).bytes());
+    }
+
+    /// The start of an array of `length` elements.
+    pub(crate) fn reply_array(&self, length: usize) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithArray)(self.raw(), c_long_of(length)) };
+    }
+
+    /// The start of an array whose length [`Ctx::end_array`] tells.
+    pub(crate) fn reply_array_of_unknown_length(&self) -> UnknownLength {
+        // SAFETY: the context is valid for this call.
+        unsafe {
+            api!(RedisModule_ReplyWithArray)(self.raw(), raw::REDISMODULE_POSTPONED_LEN.into())
+        };
+        UnknownLength(())
+    }
+
+    /// Ends the array that was started last with an unknown length.
+    pub(crate) fn end_array(&self, _started: UnknownLength, length: u64) {
+        let length = c_long::try_from(length).unwrap_or(c_long::MAX);
+        // SAFETY: an array of unknown length was started, as the token shows.
+        unsafe { api!(RedisModule_ReplySetArrayLength)(self.raw(), length) };
+    }
+
+    /// The start of a map of `length` pairs.
+    pub(crate) fn reply_map(&self, length: usize) {
+        // SAFETY: the context is valid for this call.
+        unsafe { api!(RedisModule_ReplyWithMap)(self.raw(), c_long_of(length)) };
+    }
+}
+
+/// An array that was started and must be ended.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct UnknownLength(());
+
+fn c_long_of(length: usize) -> c_long {
+    c_long::try_from(length).unwrap_or(c_long::MAX)
+}
+
+/// An id in text form on the stack: two numbers of at most 20 digits and a dash.
+#[derive(Debug)]
+pub(crate) struct IdText {
+    buffer: [u8; 41],
+    length: usize,
+}
+
+/// The milliseconds of the last id that was formatted, most likely those of the next.
+#[derive(Clone, Copy)]
+struct Formatted {
+    ms: u64,
+    digits: [u8; 20],
+    length: usize,
+}
+
+thread_local! {
+    static LAST_MS: Cell<Formatted> =
+        const { Cell::new(Formatted { ms: 0, digits: [b'0'; 20], length: 1 }) };
+}
+
+impl IdText {
+    /// Formats `id` without allocating, because every event of every reply needs it.
+    pub(crate) fn new(id: EventId) -> Self {
+        let mut last = LAST_MS.get();
+        if last.ms != id.ms {
+            last = Formatted { ms: id.ms, digits: [b'0'; 20], length: length_of(id.ms) };
+            if let Some(places) = last.digits.get_mut(..last.length) {
+                write_digits(id.ms, places);
+            }
+            LAST_MS.set(last);
+        }
+        let mut text = Self { buffer: [0; 41], length: last.length };
+        if let Some(start) = text.buffer.first_chunk_mut() {
+            *start = last.digits;
+        }
+        text.push(b'-');
+        let (seq, length) = (id.seq, length_of(id.seq));
+        if let Some(places) = text.buffer.get_mut(text.length..text.length + length) {
+            write_digits(seq, places);
+            text.length += length;
+        }
+        text
+    }
+
+    /// The text.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.length).unwrap_or_default()
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.buffer.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+}
+
+/// How many digits a number has.
+fn length_of(value: u64) -> usize {
+    if value < 10 { 1 } else { value.checked_ilog10().unwrap_or(0) as usize + 1 }
+}
+
+/// Writes the digits of a number into as many places as it has.
+fn write_digits(mut value: u64, places: &mut [u8]) {
+    for place in places.iter_mut().rev() {
+        // A remainder of ten fits a byte.
+        *place = b'0' | (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+impl Ctx {
+    /// Replies with `value` as maps, arrays, integers, doubles and bulk strings.
+    pub(crate) fn reply_tree(&self, value: &Value) {
+        match value {
+            Value::Null => self.reply_null(),
+            Value::Bool(flag) => self.reply_integer(u64::from(*flag)),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(number), _) => self.reply_signed(number),
+                (None, Some(number)) => self.reply_integer(number),
+                (None, None) => self.reply_double(number.as_f64().unwrap_or_default()),
+            },
+            Value::String(text) => self.reply_bytes(text.as_bytes()),
+            Value::Array(items) => {
+                self.reply_array(items.len());
+                items.iter().for_each(|item| self.reply_tree(item));
+            }
+            Value::Object(pairs) => {
+                self.reply_map(pairs.len());
+                for (name, item) in pairs {
+                    self.reply_bytes(name.as_bytes());
+                    self.reply_tree(item);
+                }
+            }
+        }
+    }
+
+    /// Replies with `value` as one JSON document, or natively.
+    pub(crate) fn reply_described(&self, value: &Value, json: bool) {
+        if json {
+            self.reply_bytes(value.to_string().as_bytes());
+        } else {
+            self.reply_tree(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_written_as_it_is_displayed() {
+        let numbers = (0..64).flat_map(|n| [(1 << n) - 1, 1 << n]);
+        let tens = (0..20).flat_map(|n| [10u64.pow(n) - 1, 10u64.pow(n), 10u64.pow(n) + 1]);
+        let all: Vec<u64> = numbers.chain(tens).chain([u64::MAX]).collect();
+        for (n, ms) in all.iter().enumerate() {
+            let id = EventId { ms: *ms, seq: all[all.len() - 1 - n] };
+            assert_eq!(IdText::new(id).bytes(), id.to_string().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Fresh events, from the stream straight into the reply, where none has to be looked at before.
+//!
+//! Three ways lead there. Where many small ones are asked for, the server itself is asked for a range
+//! and its reply is passed on, see [`crate::server::delivery::xrange`]. Else entries are read one by one, a handful of
+//! them before the reply begins: a reply whose length is told when all of it is written is put together
+//! by the server from parts, and each word that goes into it costs more than one that goes straight into
+//! the client's buffer.
+
+use super::xrange;
+use super::xrange::Given;
+use crate::model::ids::EventId;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::key::Key;
+use crate::server::api::stream::{Entries, Field};
+use crate::server::api::text::Text;
+
+/// So many are read first at most: by then the client's buffer is about full.
+const HANDFUL: u64 = 64;
+
+/// What a reply of EVQ.CONSUME begins with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    /// The partition.
+    pub(crate) partition: u32,
+    /// The epoch of the lease.
+    pub(crate) epoch: u64,
+}
+
+/// What is to be given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Entries above this id.
+    pub(crate) after: EventId,
+    /// At most so many.
+    pub(crate) count: u64,
+    /// What an entry took lately, on average.
+    pub(crate) event_bytes: Option<u32>,
+}
+
+/// Entries in the order of the stream.
+#[derive(Debug)]
+struct Handful {
+    /// Their ids, and how many fields each has.
+    entries: Vec<(EventId, usize)>,
+    /// The names and values of all.
+    fields: Vec<(Field, Field)>,
+}
+
+impl Handful {
+    /// The next entries, at most `count`; none if there is none.
+    fn read(from: &mut Entries<'_>, count: u64) -> Option<Self> {
+        let mut entry = from.next_entry()?;
+        let count = usize::try_from(count).unwrap_or_default();
+        // Most events have two fields.
+        let mut read =
+            Self { entries: Vec::with_capacity(count), fields: Vec::with_capacity(2 * count) };
+        loop {
+            let (id, fields) = entry;
+            let before = read.fields.len();
+            read.fields.extend((0..fields).map_while(|_| from.next_field()));
+            read.entries.push((id, read.fields.len() - before));
+            if read.entries.len() == count {
+                return Some(read);
+            }
+            match from.next_entry() {
+                Some(next) => entry = next,
+                None => return Some(read),
+            }
+        }
+    }
+}
+
+impl Ctx {
+    /// Replies `[partition, epoch, events]` with the entries of the stream `name`, which is open as
+    /// `stream`. None, without a reply, if there is none. Whether there is more is looked at if that
+    /// is asked.
+    pub(crate) fn give_fresh(
+        &self,
+        name: &Text,
+        stream: &Key,
+        head: Head,
+        wanted: Wanted,
+        and_more: bool,
+    ) -> Option<Given> {
+        let Wanted { after, count, event_bytes } = wanted;
+        if xrange::pays(count, event_bytes)
+            && let Some(range) = self.range(name, after, count)
+        {
+            let given = range.given?;
+            self.reply_head(head);
+            self.reply_range(&range);
+            return Some(given);
+        }
+        let mut entries = Entries::after(stream, after);
+        let given = if (2..=HANDFUL).contains(&count) {
+            self.give_handful(&mut entries, head, count)
+        } else {
+            self.give_each(&mut entries, head, count)
+        };
+        given.map(|given| Given {
+            more: and_more && given.count == count && entries.next_entry().is_some(),
+            ..given
+        })
+    }
+
+    /// Replies a handful of entries.
+    fn give_handful(&self, from: &mut Entries<'_>, head: Head, count: u64) -> Option<Given> {
+        let read = Handful::read(from, count)?;
+        let ((first, _), (last, _)) = (read.entries.first()?, read.entries.last()?);
+        self.reply_head(head);
+        self.reply_array(read.entries.len());
+        let mut bytes = 0;
+        let mut fields = read.fields.iter();
+        for (id, count) in &read.entries {
+            self.reply_event_start(*id, *count);
+            for (name, value) in fields.by_ref().take(*count) {
+                bytes += self.reply_field(name, value);
+            }
+        }
+        let count = read.entries.len() as u64;
+        Some(Given { first: *first, last: *last, count, bytes, more: false })
+    }
+
+    /// Replies entries one by one.
+    fn give_each(&self, from: &mut Entries<'_>, head: Head, count: u64) -> Option<Given> {
+        let mut entry = from.next_entry()?;
+        let (first, _) = entry;
+        self.reply_head(head);
+        let events = if count == 1 {
+            self.reply_array(1);
+            None
+        } else {
+            Some(self.reply_array_of_unknown_length())
+        };
+        let (mut given, mut bytes) = (0, 0);
+        let last = loop {
+            let (id, fields) = entry;
+            self.reply_event_start(id, fields);
+            // The reply promises this many strings, so a field that cannot be read is a null.
+            for _ in 0..fields {
+                match from.next_field() {
+                    Some((name, value)) => bytes += self.reply_field(&name, &value),
+                    None => {
+                        self.reply_null();
+                        self.reply_null();
+                    }
+                }
+            }
+            given += 1;
+            if given == count {
+                break id;
+            }
+            match from.next_entry() {
+                Some(next) => entry = next,
+                None => break id,
+            }
+        };
+        if let Some(events) = events {
+            self.end_array(events, given);
+        }
+        Some(Given { first, last, count: given, bytes, more: false })
+    }
+
+    /// Replies a name and its value; gives how many bytes these are.
+    fn reply_field(&self, name: &Field, value: &Field) -> u64 {
+        let (name, value) = (name.bytes(), value.bytes());
+        self.reply_bytes(name);
+        self.reply_bytes(value);
+        (name.len() + value.len()) as u64
+    }
+
+    /// Replies what comes before the events.
+    pub(crate) fn reply_head(&self, head: Head) {
+        self.reply_array(3);
+        self.reply_integer(head.partition.into());
+        self.reply_integer(head.epoch);
+    }
+
+    /// Replies an event's id and the start of its fields.
+    pub(crate) fn reply_event_start(&self, id: EventId, fields: usize) {
+        self.reply_array(2);
+        self.reply_id(id);
+        self.reply_array(fields * 2);
+    }
+}

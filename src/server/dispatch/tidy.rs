@@ -1,0 +1,131 @@
+//! The life of a resize after its one instant: leaving partitions that nobody needs disappear, and
+//! what is of no concern any more is forgotten.
+//!
+//! Done now and then by the sweep, on primaries, for each ring that this server has seen. What has
+//! to be done is found by looking at the keys, so nothing is lost by a restart or a failover.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::name::Name;
+use crate::model::ring::history::End;
+use crate::model::saved::effect::Effect;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream::Entries;
+use crate::server::api::timer;
+use crate::server::api::xinfo::Info;
+use crate::server::delivery::letters::letters_name;
+use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::key_names::RingNames;
+use crate::server::keyspace::known_rings;
+use crate::server::keyspace::ring::RingView;
+use crate::server::waiting::release::dismiss_partition;
+
+/// How often rings that were resized are looked after.
+const TIDY_MS: u64 = 1000;
+
+thread_local! {
+    /// When to look after them next, if any ring may need it.
+    static NEXT_MS: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// A ring that was resized was seen: it is looked after soon.
+pub(crate) fn tidy_soon(ctx: &Ctx) {
+    NEXT_MS.set(Some(0));
+    timer::soon(ctx);
+}
+
+/// Looks after every ring that was resized, if it is time to. Answers when it is the next time.
+pub(crate) fn tidy(ctx: &Ctx, now_ms: u64) -> Option<u64> {
+    let next_ms = NEXT_MS.get()?;
+    if now_ms < next_ms {
+        return Some(next_ms);
+    }
+    let mut any = false;
+    for (db, ring) in known_rings::all() {
+        // What could not be done now may be later: a key of another type may go.
+        any |= ctx.select_db(db) && tidy_ring(ctx, &ring).unwrap_or(true);
+    }
+    NEXT_MS.set(any.then_some(now_ms + TIDY_MS));
+    NEXT_MS.get()
+}
+
+/// Answers whether the ring has to be looked after again.
+fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
+    let names = RingNames::of(name);
+    let mut gone = Vec::new();
+    let forgotten = {
+        let key = ctx.open_read(&names.ring);
+        let Some(value) = key.value::<RingValue>()? else { return Ok(false) };
+        if !value.ring.is_changing() {
+            return Ok(false);
+        }
+        for p in value.ring.leaving() {
+            let partition = names.partition(p);
+            // A key that holds something else keeps its partition, and no other.
+            let empty = |text| {
+                let stream = ctx.open_read(text).stream();
+                stream.is_ok_and(|stream| stream.is_none_or(|stream| stream.length() == 0))
+            };
+            if !empty(&partition.stream) || ctx.open_state(&partition).check().is_err() {
+                continue;
+            }
+            let groups = value.ring.groups().map(|(group, _)| group);
+            let letters: Vec<_> = groups.map(|group| letters_name(name, p, group)).collect();
+            if letters.iter().all(empty) {
+                gone.push((p, letters));
+            }
+        }
+        value.ring.forgettable(|p| first_of(ctx, &names, p))
+    };
+    for (p, letters) in gone {
+        let partition = names.partition(p);
+        let mut keys = vec![&partition.stream, &partition.groups];
+        keys.extend(&letters);
+        ctx.unlink(&keys)?;
+        ctx.change_ring(&names, Effect::Retired(p))?;
+        ctx.notify_module(c"evq.retire", &partition.stream);
+        dismiss_partition(ctx, name, p);
+    }
+    if forgotten > 0 {
+        ctx.change_ring(&names, Effect::Forgotten(forgotten))?;
+        // What waited for a barrier that nobody remembers goes on.
+        timer::soon(ctx);
+    }
+    let key = ctx.open_read(&names.ring);
+    Ok(key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()))
+}
+
+/// The first event of a partition. A key of another type holds none.
+fn first_of(ctx: &Ctx, names: &RingNames, p: u32) -> Option<EventId> {
+    let stream = ctx.open_read(&names.partition(p).stream).stream().ok()??;
+    Entries::first(&stream).next_entry().map(|(id, _)| id)
+}
+
+impl Ctx {
+    /// How many of a ring's past generations are of no concern any more.
+    ///
+    /// # Errors
+    /// As [`RingView::value`].
+    pub(crate) fn forgettable(&self, view: &RingView) -> Result<u32, Error> {
+        Ok(view.value()?.ring.forgettable(|p| first_of(self, &view.names, p)))
+    }
+
+    /// Where each partition of a ring ends at this moment, if it holds events.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn ends(&self, view: &RingView) -> Result<BTreeMap<u32, End>, Error> {
+        let mut ends = BTreeMap::new();
+        for p in view.partitions(None)? {
+            let names = view.names.partition(p);
+            let Some(stream) = self.open_read(&names.stream).stream()? else { continue };
+            let Some((last, _)) = Entries::last(&stream).next_entry() else { continue };
+            drop(stream);
+            ends.insert(p, End { last, added: Info::of(self, &names.stream)?.added });
+        }
+        Ok(ends)
+    }
+}

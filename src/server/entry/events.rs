@@ -1,0 +1,149 @@
+//! What the server tells the module: a connection closed, the role changed, databases were loaded,
+//! emptied or swapped, a key came to be, or got another name or database.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use crate::model::keys::parse_ring_key;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::ffi::{OK, raw};
+use crate::server::api::text::bytes_of;
+use crate::server::api::timer;
+use crate::server::dispatch::tidy;
+use crate::server::keyspace::known_rings;
+use crate::server::retention::idle_groups;
+use crate::server::waiting::{connections, lines};
+
+/// Subscribes; false if the server refuses.
+pub(crate) fn subscribe(ctx: &Ctx) -> bool {
+    subscribe_one(ctx, raw::REDISMODULE_EVENT_CLIENT_CHANGE, on_client_change)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, on_role_change)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_LOADING, on_loading)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_FLUSHDB, on_flush)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_SWAPDB, on_swap)
+        && subscribe_to_keys(ctx)
+}
+
+/// Of keyspace events only the generic class, so that appending events costs nothing more.
+fn subscribe_to_keys(ctx: &Ctx) -> bool {
+    // SAFETY: the callback has the signature that the server wants.
+    unsafe {
+        api!(RedisModule_SubscribeToKeyspaceEvents)(
+            ctx.raw(),
+            raw::REDISMODULE_NOTIFY_GENERIC,
+            Some(on_key_event),
+        ) == OK
+    }
+}
+
+type Callback =
+    unsafe extern "C" fn(*mut raw::RedisModuleCtx, raw::RedisModuleEvent, u64, *mut c_void);
+
+fn subscribe_one(ctx: &Ctx, id: u64, callback: Callback) -> bool {
+    // Version 1 of every event's data; these events have had only that one.
+    let event = raw::RedisModuleEvent { id, dataver: 1 };
+    // SAFETY: the callback has the signature that the server wants.
+    unsafe { api!(RedisModule_SubscribeToServerEvent)(ctx.raw(), event, Some(callback)) == OK }
+}
+
+unsafe extern "C" fn on_client_change(
+    ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    what: u64,
+    data: *mut c_void,
+) {
+    if what != raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED || data.is_null() {
+        return;
+    }
+    // SAFETY: this event's data is the client's info.
+    let client = unsafe { (*data.cast::<raw::RedisModuleClientInfo>()).id };
+    // Keys are not opened here: the server is in the middle of freeing the client.
+    let _ = std::panic::catch_unwind(|| {
+        if connections::connection_closed(client) {
+            timer::soon(&Ctx::new(ctx));
+        }
+    });
+}
+
+unsafe extern "C" fn on_role_change(
+    ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    _what: u64,
+    _data: *mut c_void,
+) {
+    let _ = std::panic::catch_unwind(|| {
+        lines::new_era();
+        begin_to_act(&Ctx::new(ctx));
+    });
+}
+
+unsafe extern "C" fn on_loading(
+    ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    what: u64,
+    _data: *mut c_void,
+) {
+    if what == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
+        let _ = std::panic::catch_unwind(|| begin_to_act(&Ctx::new(ctx)));
+    }
+}
+
+/// There are rings to look after that nobody has asked for yet.
+fn begin_to_act(ctx: &Ctx) {
+    let now = ctx.now();
+    idle_groups::begin_anew(now);
+    tidy::tidy_soon(ctx);
+}
+
+unsafe extern "C" fn on_flush(
+    _ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    what: u64,
+    data: *mut c_void,
+) {
+    if what == raw::REDISMODULE_SUBEVENT_FLUSHDB_END && !data.is_null() {
+        // SAFETY: this event's data is the flush's info.
+        let db = unsafe { (*data.cast::<raw::RedisModuleFlushInfo>()).dbnum };
+        let _ = std::panic::catch_unwind(|| known_rings::forget_all((db >= 0).then_some(db)));
+    }
+}
+
+unsafe extern "C" fn on_swap(
+    _ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    _what: u64,
+    data: *mut c_void,
+) {
+    if !data.is_null() {
+        // SAFETY: this event's data is the swap's info.
+        let swap = unsafe { &*data.cast::<raw::RedisModuleSwapDbInfo>() };
+        let (one, other) = (swap.dbnum_first, swap.dbnum_second);
+        let _ = std::panic::catch_unwind(|| {
+            known_rings::swap(one, other);
+            connections::swap(one, other);
+        });
+    }
+}
+
+/// RENAME and MOVE bring a ring under a name without any call to its type, RESTORE and COPY without
+/// anybody who could look after it.
+unsafe extern "C" fn on_key_event(
+    ctx: *mut raw::RedisModuleCtx,
+    _class: c_int,
+    event: *const c_char,
+    key: *mut raw::RedisModuleString,
+) -> c_int {
+    let _ = std::panic::catch_unwind(|| {
+        // SAFETY: the server passes text that ends with NUL.
+        let event = unsafe { CStr::from_ptr(event) };
+        if ![c"rename_to", c"move_to", c"restore", c"copy_to"].contains(&event) {
+            return;
+        }
+        // SAFETY: the key's name is valid for this call.
+        if let Some(ring) = parse_ring_key(unsafe { bytes_of(key) }) {
+            let ctx = Ctx::new(ctx);
+            known_rings::note(ctx.db(), &ring);
+            tidy::tidy_soon(&ctx);
+        }
+    });
+    OK
+}

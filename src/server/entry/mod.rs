@@ -1,0 +1,13 @@
+//! What the server calls: loading, commands and their documentation, events, INFO.
+//!
+//! Knows every other room.
+//! Kept out: decisions. Errors and panics end here.
+
+#[macro_use]
+pub(crate) mod load;
+
+pub(crate) mod command;
+pub(crate) mod events;
+pub(crate) mod info;
+pub(crate) mod registry;
+pub(crate) mod spec;

@@ -1,0 +1,193 @@
+//! Finding a ring, and making one.
+
+use std::rc::Rc;
+
+use super::datatype::RingValue;
+use super::key_names::{PartitionNames, RingNames};
+use super::known_rings;
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::name::{DEFAULT, Name};
+use crate::model::parse::Start;
+use crate::model::ring::group::Group;
+use crate::model::ring::{Ring, Shape};
+use crate::model::saved::effect::Effect;
+use crate::model::saved::snapshot::encode;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::ctx::Ctx;
+use crate::server::api::key::{Key, Kind};
+use crate::server::api::stream::Extent;
+use crate::server::api::timer;
+use crate::server::dispatch::tidy::tidy_soon;
+use crate::server::ops::config;
+
+/// A ring as a command sees it: one that exists, open for reading until this drops, or the default
+/// ring as its first use would make it.
+#[derive(Debug)]
+pub(crate) struct RingView {
+    found: Result<Key, Box<RingValue>>,
+    /// The names of its keys.
+    pub(crate) names: Rc<RingNames>,
+}
+
+impl RingView {
+    /// The ring and its continuum.
+    ///
+    /// # Errors
+    /// [`Error::NoRing`] if a command of our own has removed it meanwhile.
+    pub(crate) fn value(&self) -> Result<&RingValue, Error> {
+        match &self.found {
+            Ok(key) => key.value()?.ok_or(Error::NoRing),
+            Err(would_be) => Ok(would_be),
+        }
+    }
+
+    /// The same, to be changed in place; none for the default ring before its first use.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut RingValue> {
+        self.found.as_mut().ok()?.value_mut().ok()?
+    }
+
+    /// Whether it exists; if not, it is the default ring before its first use.
+    pub(crate) fn is_made(&self) -> bool {
+        self.found.is_ok()
+    }
+
+    /// The partition `only`, or all of them.
+    ///
+    /// # Errors
+    /// [`Error::NoPartition`]; as [`RingView::value`].
+    pub(crate) fn partitions(&self, only: Option<u32>) -> Result<Vec<u32>, Error> {
+        let ring = &self.value()?.ring;
+        match only {
+            None => Ok(ring.nodes().map(|node| node.partition).collect()),
+            Some(p) => ring.check_partition(p).map(|()| vec![p]),
+        }
+    }
+}
+
+impl Ctx {
+    /// The ring `name`, if the user may read its definition; the default ring also if it has yet
+    /// to be made, which [`Ctx::settle`] does.
+    ///
+    /// # Errors
+    /// [`Error::NoRing`], [`Error::NoPermission`], [`Error::WrongType`]. The default ring is not
+    /// made again while the events of its partition 0 exist: its definition was lost, and a new
+    /// one might route keys elsewhere.
+    // A result of this size that is handed over costs as much as what is done for it.
+    #[inline(always)]
+    pub(crate) fn ring(&self, user: &User, name: &Name) -> Result<RingView, Error> {
+        let names = RingNames::of(name);
+        user.check(&names.ring, Access::Read)?;
+        let key = self.open_read(&names.ring);
+        if key.value::<RingValue>()?.is_some() {
+            if names.keep() {
+                known_rings::note(self.db(), name);
+                if key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()) {
+                    tidy_soon(self);
+                }
+            }
+            return Ok(RingView { found: Ok(key), names });
+        }
+        drop(key);
+        self.would_be_ring(names)
+    }
+
+    #[cold]
+    fn would_be_ring(&self, names: Rc<RingNames>) -> Result<RingView, Error> {
+        let first = names.partition(0);
+        let taken = self.open_read(&first.stream).kind() != Kind::Empty;
+        if names.name.as_str() != DEFAULT || taken {
+            return Err(Error::NoRing);
+        }
+        let would_be = Box::new(RingValue::new(Ring::new(default_shape()?)));
+        Ok(RingView { found: Err(would_be), names })
+    }
+
+    /// Whether the ring `name` exists; the user may read its definition.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`], [`Error::WrongType`].
+    pub(crate) fn ring_exists(&self, user: &User, name: &Name) -> Result<bool, Error> {
+        match self.ring(user, name) {
+            Ok(view) => Ok(view.found.is_ok()),
+            Err(Error::NoRing) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the default ring if `view` has yet to be made: the first change of a command that
+    /// uses it, after everything that could refuse the command.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`]; nothing has changed then.
+    pub(crate) fn settle(&self, user: &User, view: &RingView) -> Result<(), Error> {
+        match &view.found {
+            Ok(_) => Ok(()),
+            Err(would_be) => self.make_ring(user, &view.names.name, would_be.ring.clone()),
+        }
+    }
+
+    /// Makes a ring that does not exist.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`], [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn make_ring(&self, user: &User, name: &Name, ring: Ring) -> Result<(), Error> {
+        let names = RingNames::of(name);
+        user.check(&names.ring, Access::Insert)?;
+        let effect = encode(&Effect::Ring(ring.clone()))?;
+        self.create_value(&names.ring, RingValue::new(ring))?;
+        self.replicate_effect(&names.ring, &effect);
+        known_rings::note(self.db(), name);
+        timer::arm(self, self.now().ms() + 1);
+        self.notify_module(c"evq.create", &names.ring);
+        Ok(())
+    }
+
+    /// Where a start lies in a partition at this moment.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn resolve_start(
+        &self,
+        names: &PartitionNames,
+        start: Start,
+    ) -> Result<EventId, Error> {
+        Ok(start.cursor(Extent::of(self, names)?.last.unwrap_or_default()))
+    }
+
+    /// Sets a group's settings; a new one must have room.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`]; nothing has changed then.
+    pub(crate) fn set_group(
+        &self,
+        user: &User,
+        names: &RingNames,
+        name: &Name,
+        group: Group,
+    ) -> Result<(), Error> {
+        user.check(&names.ring, Access::Update)?;
+        self.change_ring(names, Effect::GroupSet(name.clone(), group))
+    }
+
+    /// Applies an effect to a ring that exists and replicates it.
+    ///
+    /// # Errors
+    /// [`Error::NoRing`], [`Error::WrongType`]; nothing has changed then.
+    pub(crate) fn change_ring(&self, names: &RingNames, effect: Effect) -> Result<(), Error> {
+        let bytes = encode(&effect)?;
+        let mut key = self.open_read(&names.ring);
+        key.value_mut::<RingValue>()?.ok_or(Error::NoRing)?.apply(effect);
+        self.signal_modified(&names.ring);
+        self.replicate_effect(&names.ring, &bytes);
+        Ok(())
+    }
+}
+
+/// The shape the default ring gets when it is made, from the settings.
+///
+/// # Errors
+/// [`Error::Limit`], which the bounds of the settings rule out.
+pub(crate) fn default_shape() -> Result<Shape, Error> {
+    Shape::even(config::PARTITIONS.get_u32(), config::VNODES.get_u32())
+}

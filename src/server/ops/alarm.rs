@@ -1,0 +1,91 @@
+//! What the person on call should find in the log without having asked: leases that are lost one
+//! after the other, and bounds that are reached. Never more than one line of a kind in ten seconds.
+
+use std::cell::Cell;
+
+use super::counters;
+use crate::model::error::{Error, printable};
+use crate::model::limits::MAX_EXCEPTIONS;
+use crate::model::now::Now;
+use crate::model::saved::snapshot::Corrupt;
+use crate::model::throttle::{PERIOD_MS, Throttle};
+use crate::server::api::ctx::Ctx;
+use crate::server::api::log::{Level, line};
+use crate::server::keyspace::place::Place;
+
+/// One worker that dies is an ordinary day.
+const STORM: u64 = 10;
+
+thread_local! {
+    static LOST: Cell<Throttle> = const { Cell::new(Throttle::new(STORM)) };
+    static REFUSED: Cell<Throttle> = const { Cell::new(Throttle::new(1)) };
+    static UNREADABLE: Cell<Throttle> = const { Cell::new(Throttle::new(1)) };
+    static FULL: Cell<Throttle> = const { Cell::new(Throttle::new(1)) };
+}
+
+fn happened(throttle: &Cell<Throttle>, now: Now) -> Option<u64> {
+    let mut inner = throttle.get();
+    let times = inner.happened(now);
+    throttle.set(inner);
+    times
+}
+
+fn stream_of(place: &Place) -> String {
+    String::from_utf8_lossy(place.names.stream.bytes()).into_owned()
+}
+
+/// A lease ended that had something in flight, and not because its owner said so.
+pub(crate) fn lease_lost(ctx: &Ctx, place: &Place, worker: &str, now: Now) {
+    counters::LOST.add(1);
+    if let Some(times) = LOST.with(|throttle| happened(throttle, now)) {
+        let text = format!(
+            "{times} leases were lost with events in flight, {STORM} of them in the last {} s: \
+             workers die, or take longer than their lease; the last was {worker} in {} of {}",
+            PERIOD_MS / 1000,
+            place.line.group,
+            stream_of(place),
+        );
+        line(ctx.raw(), Level::Warning, &text);
+    }
+}
+
+/// A command is refused: worth a word if a bound of EVQ's is the reason.
+pub(crate) fn refused(ctx: &Ctx, error: &Error) {
+    if !matches!(error, Error::Limit(..)) {
+        return;
+    }
+    if let Some(times) = REFUSED.with(|throttle| happened(throttle, ctx.now())) {
+        let client = ctx.client_id();
+        let text = format!("refused a command of client {client}: {error} (times: {times})");
+        line(ctx.raw(), Level::Warning, &text);
+    }
+}
+
+/// An effect from the primary or the append-only file means nothing to this version. The server goes
+/// on without it unless `propagation-error-behavior` says otherwise, so somebody has to be told.
+pub(crate) fn unreadable(ctx: &Ctx, key: &[u8], corrupt: Corrupt) {
+    if let Some(times) = UNREADABLE.with(|throttle| happened(throttle, ctx.now())) {
+        let text = format!(
+            "could not apply an effect to {}: {corrupt} (times: {times}). This server no longer \
+             holds what its primary or its append-only file does",
+            printable(key),
+        );
+        line(ctx.raw(), Level::Warning, &text);
+    }
+}
+
+/// A worker got nothing from `place`: worth a word if that is because so much waits there already.
+pub(crate) fn nothing_given(ctx: &Ctx, place: &Place, exceptions: usize, now: Now) {
+    if exceptions < MAX_EXCEPTIONS {
+        return;
+    }
+    if let Some(times) = FULL.with(|throttle| happened(throttle, now)) {
+        let text = format!(
+            "{} hands out nothing to group {}: {exceptions} events wait for a retry, are held or \
+             are dead; see EVQ.PENDING and EVQ.DEAD (times: {times})",
+            stream_of(place),
+            place.line.group,
+        );
+        line(ctx.raw(), Level::Warning, &text);
+    }
+}

@@ -1,0 +1,198 @@
+//! One event on its way into a stream: its fields in the server's own strings, without copies.
+
+use std::ptr::null_mut;
+use std::rc::Rc;
+
+use super::travel::Travels;
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::ring::Payload;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::ffi::raw;
+use crate::server::api::key::{Key, Kind};
+use crate::server::api::stream::Added;
+use crate::server::api::text::Text;
+use crate::server::keyspace::key_names::PartitionNames;
+use crate::server::keyspace::ring::RingView;
+use crate::server::ops::counters;
+
+struct FieldNames {
+    key: Text,
+    payload: Text,
+    kind: Text,
+}
+
+thread_local! {
+    static FIELD_NAMES: FieldNames = FieldNames {
+        key: Text::new(b"key"),
+        payload: Text::new(b"payload"),
+        kind: Text::new(b"type"),
+    };
+}
+
+/// Fields, as names and values, of an event without headers at most.
+const FEW: usize = 6;
+
+/// The fields of one event, in the order of the contract: `key`, `payload`, `type`, `h:<name>`.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// Those of an event without headers: nothing is allocated for it.
+    few: [*mut raw::RedisModuleString; FEW],
+    used: usize,
+    /// All of them, if there are headers.
+    many: Vec<*mut raw::RedisModuleString>,
+    /// Header names, which carry a prefix and so have to be made.
+    _made: Vec<Text>,
+}
+
+impl Draft {
+    /// The event whose parts are these words of the command: key, payload, type, and headers as
+    /// name and value.
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if a word does not exist.
+    // A result of this size that is handed over costs as much as what is done for it.
+    #[inline(always)]
+    pub(crate) fn new(
+        args: &Args<'_>,
+        key: usize,
+        payload: usize,
+        kind: Option<usize>,
+        headers: &[(&[u8], usize)],
+    ) -> Result<Self, Error> {
+        let word = |index| args.string(index).ok_or(Error::Bug("a word that is not there"));
+        let (key, payload) = (word(key)?, word(payload)?);
+        let (mut few, mut used) = FIELD_NAMES.with(|names| {
+            let (kind, none) = (names.kind.raw(), null_mut());
+            ([names.key.raw(), key, names.payload.raw(), payload, kind, none], FEW - 2)
+        });
+        if let (Some(kind), Some(last)) = (kind, few.last_mut()) {
+            (*last, used) = (word(kind)?, FEW);
+        }
+        let (mut many, mut made) = (Vec::new(), Vec::new());
+        if !headers.is_empty() {
+            many.extend(few.iter().take(used));
+        }
+        for (name, value) in headers {
+            let name = Text::new(&[b"h:", *name].concat());
+            many.extend([name.raw(), word(*value)?]);
+            made.push(name);
+        }
+        Ok(Self { few, used, many, _made: made })
+    }
+
+    /// Names and values in turn, as the server takes them.
+    pub(crate) fn fields(&mut self) -> &mut [*mut raw::RedisModuleString] {
+        if self.many.is_empty() {
+            self.few.get_mut(..self.used).unwrap_or_default()
+        } else {
+            &mut self.many
+        }
+    }
+}
+
+/// Refuses a payload that the ring does not accept. O(length of the payload) for JSON rings.
+///
+/// # Errors
+/// [`Error::Payload`] with the place where the parser stopped, never the content.
+pub(crate) fn check_payload(accepts: Payload, payload: &[u8]) -> Result<(), Error> {
+    if accepts == Payload::Any {
+        return Ok(());
+    }
+    // The parser below skips over strings without looking at their bytes.
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        let good = payload.get(..error.valid_up_to()).unwrap_or_default();
+        let lines = good.split(|byte| *byte == b'\n');
+        let column = lines.clone().next_back().map_or(0, <[u8]>::len) + 1;
+        Error::Payload { line: lines.count(), column }
+    })?;
+    // IgnoredAny reads the whole document and builds nothing.
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map(drop)
+        .map_err(|error| Error::Payload { line: error.line(), column: error.column() })
+}
+
+/// A partition that events are about to be appended to: its stream, open for writing.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The partition.
+    pub(crate) p: u32,
+    /// Its keys.
+    pub(crate) names: Rc<PartitionNames>,
+    pub(crate) key: Key,
+    /// Whether the stream was there before.
+    pub(crate) exists: bool,
+}
+
+impl Ctx {
+    /// Opens a partition to append to it, with everything checked that can refuse: the user may
+    /// not, a key is of another type, or a stream that has yet to be made would have no id left.
+    /// O(1).
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`], [`Error::WrongType`], [`Error::Exhausted`].
+    #[inline(always)]
+    pub(crate) fn target(&self, user: &User, ring: &RingView, p: u32) -> Result<Target, Error> {
+        let names = ring.names.partition(p);
+        user.check(&names.stream, Access::Insert)?;
+        let key = self.open_write(&names.stream);
+        let exists = match key.kind() {
+            Kind::Stream => true,
+            Kind::Empty => {
+                self.floor(ring, p)?.next().ok_or(Error::Exhausted)?;
+                false
+            }
+            Kind::Module | Kind::Other => return Err(Error::WrongType),
+        };
+        Ok(Target { p, names, key, exists })
+    }
+
+    /// Appends the one event of this command, replicates it and lets parked workers see it. O(1).
+    ///
+    /// It travels as the command itself where its id follows from the stream and the ring's clock,
+    /// which shows `clock_ms`: a replica has the same and finds the same id (see [`crate::server::producing::replay`]).
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`]; nothing has changed then.
+    pub(crate) fn produce(
+        &self,
+        ring: &mut RingView,
+        clock_ms: u64,
+        target: &Target,
+        draft: &mut Draft,
+    ) -> Result<EventId, Error> {
+        let added = self.append_to(ring, target, draft)?;
+        match ring.travels(added, clock_ms, false) {
+            Travels::AsSent => self.replicate_verbatim(),
+            Travels::AfterTick(effect) => {
+                self.replicate_tick(ring, &effect);
+                self.replicate_verbatim();
+            }
+            Travels::AsXadd => {
+                self.replicate_event(&target.names.stream, added.id, draft.fields());
+            }
+        }
+        self.announce(ring, target);
+        Ok(added.id)
+    }
+
+    pub(crate) fn append_to(
+        &self,
+        ring: &RingView,
+        target: &Target,
+        draft: &mut Draft,
+    ) -> Result<Added, Error> {
+        let floor = || self.floor(ring, target.p);
+        let added = self.append(&target.key, &target.names.stream, draft.fields(), floor)?;
+        counters::TRIGGERED.add(1);
+        Ok(added)
+    }
+
+    /// Something was appended: WATCH, client tracking and parked workers learn of it.
+    pub(crate) fn announce(&self, ring: &RingView, target: &Target) {
+        self.signal_modified(&target.names.stream);
+        self.wake(&ring.names.name, target.p);
+    }
+}

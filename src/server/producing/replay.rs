@@ -1,0 +1,53 @@
+//! Events on a replica and out of the append-only file.
+//!
+//! EVQ.TRIGGER and EVQ.MTRIGGER travel as they were sent only where the id of each event follows from
+//! the last one that its stream gave out and from the ring's clock ([`crate::model::ring::clock`]). Here are
+//! the same stream and the same ring, so here is the same id: the last one is looked up in the stream
+//! each time and never remembered, because XADD, XDEL, XTRIM, XSETID, DEL, RENAME and a load all change
+//! it without asking. Nothing else is judged: no user, no limit, not this server's clock.
+
+use super::append::Draft;
+use crate::model::error::Error;
+use crate::model::ring::clock::next_id;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::key::Kind;
+use crate::server::api::stream::Entries;
+use crate::server::api::xinfo::Info;
+use crate::server::keyspace::ring::RingView;
+
+/// The answer to an event that this server's data does not fit: it is not what the primary has.
+const OTHER_DATA: Error = Error::Bug("replayed an event of a stream that is not here");
+
+impl Ctx {
+    /// Appends an event to partition `p` under the id that follows, as the primary did. O(1).
+    ///
+    /// # Errors
+    /// [`Error::Bug`] if the stream is not there; nothing has changed then.
+    pub(crate) fn replay_event(
+        &self,
+        ring: &RingView,
+        p: u32,
+        draft: &mut Draft,
+    ) -> Result<(), Error> {
+        let name = &ring.names.partition(p).stream;
+        let key = self.open_write(name);
+        if key.kind() != Kind::Stream {
+            return Err(OTHER_DATA);
+        }
+        let clock_ms = ring.value()?.ring.clock_ms();
+        let last = Entries::last(&key).next_entry().map(|(id, _)| id);
+        let next = next_id(last.unwrap_or_default(), clock_ms);
+        let mut added =
+            next.is_some_and(|id| self.add(&key, name, Some(id), draft.fields()).is_ok());
+        if !added {
+            // The last event was deleted, so that the stream alone knows what id it had.
+            let next = next_id(Info::of(self, name)?.last, clock_ms);
+            added = next.is_some_and(|id| self.add(&key, name, Some(id), draft.fields()).is_ok());
+        }
+        if !added {
+            return Err(OTHER_DATA);
+        }
+        self.signal_modified(name);
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! How an event that was appended travels to replicas and the append-only file: as the command that
+//! was sent, if its id follows from the stream and the ring's clock ([`crate::model::ring::clock`]), else as
+//! XADD with its id.
+//!
+//! Putting the clock right costs as much as an XADD, and MULTI and EXEC around it and the event. So the
+//! first event of a millisecond that does not follow travels as XADD, and the clock is put right when
+//! there is another one, in another partition. For all that come after it in this millisecond the
+//! command is enough.
+
+use crate::model::ring::clock::follows;
+use crate::model::saved::effect::Effect;
+use crate::model::saved::snapshot::encode;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream::Added;
+use crate::server::keyspace::ring::RingView;
+
+/// How an event travels.
+#[derive(Debug)]
+pub(crate) enum Travels {
+    /// As it was sent.
+    AsSent,
+    /// As it was sent, after this effect on the ring, which has been applied.
+    AfterTick(Vec<u8>),
+    /// As XADD with its id.
+    AsXadd,
+}
+
+impl RingView {
+    /// How the event `added` travels, where the ring's clock shows `clock_ms`. `several` is whether
+    /// the command may have appended to other partitions too. O(1).
+    #[inline(always)]
+    pub(crate) fn travels(&mut self, added: Added, clock_ms: u64, several: bool) -> Travels {
+        if !added.existed {
+            Travels::AsXadd
+        } else if follows(added.id, clock_ms) {
+            Travels::AsSent
+        } else {
+            self.tick(added.id.ms, several)
+        }
+    }
+
+    fn tick(&mut self, ms: u64, several: bool) -> Travels {
+        let Some(value) = self.value_mut() else { return Travels::AsXadd };
+        let effect = Effect::Tick(ms);
+        let worth_it = several || value.begun_ms == ms;
+        value.begun_ms = ms;
+        match encode(&effect) {
+            Ok(bytes) if worth_it => {
+                value.apply(effect);
+                Travels::AfterTick(bytes)
+            }
+            _ => Travels::AsXadd,
+        }
+    }
+}
+
+impl Ctx {
+    /// Leaves the ring's clock as it was before a command that now fails, replicated.
+    pub(crate) fn put_clock_back(&self, ring: &mut RingView, clock_ms: u64) {
+        let effect = Effect::Tick(clock_ms);
+        let Ok(bytes) = encode(&effect) else { return };
+        if let Some(value) = ring.value_mut().filter(|value| value.ring.clock_ms() != clock_ms) {
+            value.apply(effect);
+            self.replicate_tick(ring, &bytes);
+        }
+    }
+
+    /// Replicates what [`Travels::AfterTick`] has: nobody watches a ring for its clock, so nothing
+    /// else is told.
+    pub(crate) fn replicate_tick(&self, ring: &RingView, effect: &[u8]) {
+        self.replicate_effect(&ring.names.ring, effect);
+    }
+}

@@ -1,0 +1,357 @@
+//! Retention in the background: each partition is looked at when its oldest entry may have to go,
+//! and trimmed in bounded steps, by the one timer and on primaries only.
+//!
+//! The rules are in [`crate::model::ring::retention`]. A sweep works for [`SLICE`] at most and then lets
+//! clients go on for [`REST_MS`], however much there is to do. What there is to look at follows
+//! from [`crate::server::keyspace::known_rings`]; every look opens the keys and checks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::front::FromFront;
+use super::schedule::{Schedule, Spot};
+use super::{front, idle_groups};
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::name::Name;
+use crate::model::now::Now;
+use crate::model::ring::Ring;
+use crate::model::ring::group::Group;
+use crate::model::ring::retention::{Retention, Trim};
+use crate::model::rules::trim::{Cut, IDLE_MS, Look, Stop};
+use crate::server::api::ctx::Ctx;
+use crate::server::api::log::{Level, line};
+use crate::server::api::stream::Entries;
+use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::key_names::{PartitionNames, RingNames};
+use crate::server::keyspace::known_rings;
+use crate::server::ops::{config, counters};
+
+/// How long one sweep trims: the longest that clients wait for it, but for its last step.
+const SLICE: Duration = Duration::from_millis(1);
+/// How long it then rests.
+const REST_MS: u64 = 4;
+/// Entries that one step removes at most. It removes fewer where that takes long, as with large
+/// events: from [`FIRST_STEP`] on it grows and shrinks with the time that the last one took.
+const STEP: u64 = 1000;
+/// Entries that the first step removes.
+const FIRST_STEP: u64 = 100;
+/// How soon a ring's definition is looked at again: it may be another one.
+const RING_MS: u64 = 1000;
+
+/// Who has not finished an event that keeps others from going, or producers from going on.
+#[derive(Debug)]
+struct HeldUp {
+    group: Name,
+    settings: Arc<Group>,
+}
+
+/// What says when a ring's partitions have to be looked at: where it changes, at once.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    retention: Retention,
+    default_age_ms: u64,
+    partitions: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Background {
+    /// Entries that the next step removes at most.
+    step: u64,
+    schedule: Schedule,
+    /// The rings in the schedule, by database, as they were seen last.
+    rings: BTreeMap<(i32, Name), Seen>,
+    known_changes: Option<u64>,
+    held_up: BTreeMap<Spot, HeldUp>,
+    longest: Duration,
+}
+
+thread_local! {
+    static BACKGROUND: RefCell<Background> = RefCell::new(Background::new());
+    static COMPLAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Background {
+    fn new() -> Self {
+        Self {
+            step: FIRST_STEP,
+            schedule: Schedule::default(),
+            rings: BTreeMap::new(),
+            known_changes: None,
+            held_up: BTreeMap::new(),
+            longest: Duration::ZERO,
+        }
+    }
+
+    /// A whole step took so long.
+    fn pace(&mut self, took: Duration) {
+        if took < SLICE / 8 {
+            self.step = (self.step * 2).min(STEP);
+        } else if took > SLICE / 4 {
+            self.step = (self.step / 2).max(1);
+        }
+    }
+
+    /// Takes in which rings there are.
+    fn refresh(&mut self, now_ms: u64) {
+        if self.known_changes != Some(known_rings::changes()) {
+            self.known_changes = Some(known_rings::changes());
+            let all: BTreeSet<_> = known_rings::all().into_iter().collect();
+            let gone: Vec<_> =
+                self.rings.keys().filter(|ring| !all.contains(ring)).cloned().collect();
+            gone.iter().for_each(|(db, ring)| self.forget(*db, ring));
+            for (db, ring) in all {
+                let spot = Spot { db, ring, partition: None };
+                if !self.rings.contains_key(&(db, spot.ring.clone())) {
+                    self.schedule.put(spot, now_ms);
+                }
+            }
+        }
+    }
+
+    fn look_at_all(&mut self, db: i32, ring: &Name, all: &[u32], at_ms: u64) {
+        for p in all {
+            self.schedule.put(Spot { db, ring: ring.clone(), partition: Some(*p) }, at_ms);
+        }
+    }
+
+    /// A partition was not there when its time had come. One that comes back before the ring is looked
+    /// at again must be new then.
+    fn lose_sight_of(&mut self, spot: &Spot) {
+        self.held_up.remove(spot);
+        if let Some(seen) = self.rings.get_mut(&(spot.db, spot.ring.clone())) {
+            seen.partitions.retain(|p| Some(*p) != spot.partition);
+        }
+    }
+
+    fn forget(&mut self, db: i32, ring: &Name) {
+        let Some(seen) = self.rings.remove(&(db, ring.clone())) else { return };
+        for partition in seen.partitions.into_iter().map(Some).chain([None]) {
+            let spot = Spot { db, ring: ring.clone(), partition };
+            self.schedule.take(&spot);
+            self.held_up.remove(&spot);
+        }
+    }
+}
+
+/// Trims what is due, for a bounded time. Answers when to do so again.
+pub(crate) fn sweep(ctx: &Ctx) -> Option<u64> {
+    let begun = Instant::now();
+    let now_ms = ctx.now().ms();
+    BACKGROUND.with_borrow_mut(|all| all.refresh(now_ms));
+    let mut rests = false;
+    while let Some(spot) = BACKGROUND.with_borrow_mut(|all| all.schedule.next_due(ctx.now().ms())) {
+        let next_ms = look(ctx, &spot).unwrap_or_else(|error| {
+            complain(ctx, &error);
+            Some(now_ms + IDLE_MS)
+        });
+        if let Some(next_ms) = next_ms {
+            BACKGROUND.with_borrow_mut(|all| all.schedule.put(spot, next_ms));
+        }
+        rests = begun.elapsed() >= SLICE;
+        if rests {
+            break;
+        }
+    }
+    BACKGROUND.with_borrow_mut(|all| {
+        all.longest = all.longest.max(begun.elapsed());
+        let now_ms = ctx.now().ms();
+        let first_ms = all.schedule.first_ms()?;
+        Some(first_ms.max(now_ms + if rests { REST_MS } else { 1 }))
+    })
+}
+
+/// Says once if the server refuses to trim. A key of another type is nothing to trim.
+fn complain(ctx: &Ctx, error: &Error) {
+    if let Error::Bug(why) = error
+        && !COMPLAINED.replace(true)
+    {
+        let text = format!("events cannot be trimmed: {why}; is XTRIM renamed?");
+        line(ctx.raw(), Level::Warning, &text);
+    }
+}
+
+/// Looks at a spot; answers when to do so again, if ever.
+fn look(ctx: &Ctx, spot: &Spot) -> Result<Option<u64>, Error> {
+    match spot.partition {
+        None => Ok(look_at_ring(ctx, spot)),
+        Some(p) if ctx.select_db(spot.db) => retain(ctx, spot, p),
+        Some(_) => Ok(None),
+    }
+}
+
+/// Looks whether a ring is still there and what it is now, and at its groups.
+fn look_at_ring(ctx: &Ctx, spot: &Spot) -> Option<u64> {
+    let now = ctx.now();
+    let names = RingNames::of(&spot.ring);
+    let seen = ctx.select_db(spot.db).then(|| {
+        let key = ctx.open_read(&names.ring);
+        let value = key.value::<RingValue>().ok().flatten();
+        let default_age_ms = config::MAX_AGE_MS.get();
+        let of = |ring: &Ring| Seen {
+            retention: *ring.retention(),
+            default_age_ms,
+            partitions: ring.nodes().map(|node| node.partition).collect(),
+        };
+        value.map(|value| of(&value.ring))
+    });
+    let Some(seen) = seen.flatten() else {
+        BACKGROUND.with_borrow_mut(|all| all.forget(spot.db, &spot.ring));
+        known_rings::forget(spot.db, &spot.ring);
+        return None;
+    };
+    BACKGROUND.with_borrow_mut(|all| {
+        let at = (spot.db, spot.ring.clone());
+        if all.rings.get(&at) != Some(&seen) {
+            all.look_at_all(spot.db, &spot.ring, &seen.partitions, now.ms());
+            all.rings.insert(at, seen);
+        }
+    });
+    let idle_ms = idle_groups::expire(ctx, &names, now);
+    Some(idle_ms.clamp(now.ms() + 1, now.ms() + RING_MS))
+}
+
+/// Trims a partition by one step if it has to be; answers when to look again. Any partition: also
+/// one that takes no new events.
+fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
+    let (now, default_age_ms) = (ctx.now(), config::MAX_AGE_MS.get());
+    counters::TRIM_LOOKS.add(1);
+    let ring = RingNames::of(&spot.ring);
+    let names = ring.partition(p);
+    let (retention, cut, held_up) = {
+        let key = ctx.open_read(&ring.ring);
+        let value = key.value::<RingValue>()?;
+        let Some(value) = value.filter(|value| value.ring.check_partition(p).is_ok()) else {
+            BACKGROUND.with_borrow_mut(|all| all.lose_sight_of(spot));
+            return Ok(None);
+        };
+        let retention = value.ring.retention_of(p, default_age_ms);
+        let step = step_in(ctx, retention.trim, &names)?;
+        let (cut, by) = ctx.look(value, &names, p, now, step)?;
+        let held_up = by.and_then(|(group, _)| {
+            let settings = value.ring.group(&group).cloned()?;
+            Some(HeldUp { group, settings })
+        });
+        (retention, cut, held_up)
+    };
+    BACKGROUND.with_borrow_mut(|all| match held_up {
+        Some(held_up) => drop(all.held_up.insert(spot.clone(), held_up)),
+        None => drop(all.held_up.remove(spot)),
+    });
+    let begun = Instant::now();
+    let removed = ctx.trim(&names, &cut)?;
+    if cut.stop == Stop::Step {
+        BACKGROUND.with_borrow_mut(|all| all.pace(begun.elapsed()));
+    }
+    if removed > 0 && retention.trim == Trim::Any {
+        ctx.finish_removed(&ring, p, cut.last)?;
+    }
+    let idle = cut.stop == Stop::Step && removed == 0;
+    Ok(if idle {
+        Some(now.ms() + IDLE_MS)
+    } else {
+        retention.next_look_ms(default_age_ms, now, &cut)
+    })
+}
+
+/// How many entries one step may remove. Each that failed in a group and is removed unfinished is a
+/// change to replicate, so where several groups have such there are fewer entries.
+fn step_in(ctx: &Ctx, trim: Trim, names: &PartitionNames) -> Result<u64, Error> {
+    let step = BACKGROUND.with_borrow(|all| all.step);
+    if trim == Trim::Finished {
+        return Ok(step);
+    }
+    let state = ctx.open_state(names);
+    let groups = state.saved()?.map_or(0, |saved| {
+        saved.iter().filter(|(_, progress)| !progress.exceptions().is_empty()).count() as u64
+    });
+    Ok((step / groups.max(1)).max(1))
+}
+
+/// A group, and an event that it has not finished.
+type Unfinished = (Name, EventId);
+
+impl Ctx {
+    /// What has to go from the front of a partition now, at most `step` entries, and what keeps others
+    /// from going, or producers from going on.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    fn look(
+        &self,
+        value: &RingValue,
+        names: &PartitionNames,
+        p: u32,
+        now: Now,
+        step: u64,
+    ) -> Result<(Cut, Option<Unfinished>), Error> {
+        let default_age_ms = config::MAX_AGE_MS.get();
+        let rules = value.ring.retention_of(p, default_age_ms).rules(default_age_ms, now);
+        let Some(stream) = self.open_read(&names.stream).stream()? else {
+            return Ok((Cut::nothing(), None));
+        };
+        let length = stream.length();
+        let Some((first, _)) = Entries::first(&stream).next_entry() else {
+            return Ok((Cut::nothing(), None));
+        };
+        if !rules.concern(first, length) {
+            return Ok((Cut { stop: Stop::Keeps(first), ..Cut::nothing() }, None));
+        }
+        let state = self.open_state(names);
+        let needs = front::needs(value, p, &state, &stream)?;
+        let Look { cut, held_up } = rules.look(&mut FromFront::of(&stream), length, &needs, step);
+        Ok((cut, held_up.map(|(name, id)| (name.clone(), id))))
+    }
+
+    /// The event of a partition that should be removed by now, or before producers may go on, and
+    /// cannot be, because a group has not finished it: the group and the event.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn held_up(
+        &self,
+        value: &RingValue,
+        names: &PartitionNames,
+        p: u32,
+        now: Now,
+    ) -> Result<Option<Unfinished>, Error> {
+        Ok(self.look(value, names, p, now, STEP)?.1)
+    }
+}
+
+/// What INFO tells of retention.
+#[derive(Debug, Default)]
+pub(crate) struct Overview {
+    /// Partitions in which an unfinished event keeps others that should go.
+    pub(crate) held_up: u64,
+    /// Of the groups that have not finished those, the one without workers for the longest time,
+    /// as `db/ring/group`, and for how long in ms.
+    pub(crate) idlest: Option<(String, u64)>,
+    /// The longest that one sweep has trimmed, in microseconds.
+    pub(crate) longest_us: u64,
+}
+
+/// How retention stands, as of the last looks.
+pub(crate) fn overview(now: Now) -> Overview {
+    BACKGROUND.with_borrow(|all| {
+        // A group may hold up many partitions.
+        let groups = all
+            .held_up
+            .iter()
+            .map(|(spot, held)| ((spot.db, &spot.ring, &held.group), &held.settings));
+        let groups: BTreeMap<_, _> = groups.collect();
+        let idle = groups.into_iter().map(|((db, ring, group), settings)| {
+            (idle_groups::idle_ms(db, ring, group, settings, now), db, ring, group)
+        });
+        let idlest = idle.max_by_key(|(ms, ..)| *ms).map(|(ms, db, ring, group)| {
+            (format!("{db}/{}/{}", ring.as_str(), group.as_str()), ms)
+        });
+        Overview {
+            held_up: all.held_up.len() as u64,
+            idlest,
+            longest_us: u64::try_from(all.longest.as_micros()).unwrap_or(u64::MAX),
+        }
+    })
+}

@@ -1,0 +1,85 @@
+//! Removing the front of a partition's stream: as XTRIM does it, by XTRIM, so that XINFO, the
+//! keyspace event and what replicas get are those of the native command.
+//!
+//! Of the delivery state nothing saved changes, so that a WATCH on it does not see a trim. Only
+//! where TRIM any removes what failed or was held, that is over: a removed event is finished.
+
+use crate::model::error::Error;
+use crate::model::ids::EventId;
+use crate::model::name::Name;
+use crate::model::progress::exceptions::State;
+use crate::model::rules::trim::Cut;
+use crate::model::saved::effect::Change;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::stream::Entries;
+use crate::server::api::text::Text;
+use crate::server::api::xinfo::Info;
+use crate::server::keyspace::key_names::{PartitionNames, RingNames};
+use crate::server::keyspace::line::Line;
+use crate::server::ops::counters;
+use crate::server::waiting::release::look_again;
+
+impl Ctx {
+    /// Removes what `cut` says, replicated; how many entries that were. The counts from which lags
+    /// follow go on. O(entries removed).
+    ///
+    /// # Errors
+    /// [`Error::WrongType`]; [`Error::Bug`] if the server refuses.
+    pub(crate) fn trim(&self, names: &PartitionNames, cut: &Cut) -> Result<u64, Error> {
+        if cut.entries == 0 {
+            return Ok(0);
+        }
+        let counts = self
+            .open_state(names)
+            .saved()?
+            .is_some_and(|saved| saved.iter().any(|(_, progress)| progress.counted().is_some()));
+        let before = if counts { Some(Info::of(self, &names.stream)?.stamp()) } else { None };
+        let below = Text::new(cut.below().to_string().as_bytes());
+        let removed = self.trim_stream(&names.stream, &below)?;
+        counters::TRIMMED.add(removed);
+        if let Some(before) = before {
+            let stream = self.open_read(&names.stream).stream()?;
+            let first = stream.and_then(|stream| Entries::first(&stream).next_entry());
+            let after = (before.0 + removed, first.map_or(EventId::ZERO, |(id, _)| id));
+            if let Some(partition) = self.open_state(names).partition()? {
+                partition
+                    .each_volatile(|progress| progress.trimmed(cut.last, removed, before, after));
+            }
+        }
+        Ok(removed)
+    }
+
+    /// What was removed up to `last` though it was not finished counts as finished: what failed or
+    /// was held there is over, and what is held behind it goes on.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub(crate) fn finish_removed(
+        &self,
+        ring: &RingNames,
+        p: u32,
+        last: EventId,
+    ) -> Result<(), Error> {
+        let names = ring.partition(p);
+        let over: Vec<(Name, Vec<EventId>)> = {
+            let state = self.open_state(&names);
+            let Some(saved) = state.saved()? else { return Ok(()) };
+            let removed = saved.iter().map(|(group, progress)| {
+                let passed = progress.exceptions().iter().take_while(|(id, _)| *id <= last);
+                let open = passed.filter(|(_, exception)| exception.state != State::Finished);
+                (group.clone(), open.map(|(id, _)| id).collect::<Vec<_>>())
+            });
+            removed.filter(|(_, ids)| !ids.is_empty()).collect()
+        };
+        for (group, ids) in over {
+            let line = Line { db: self.db(), ring: ring.name.clone(), partition: p, group };
+            // Progress of a group that the ring does not have concerns nobody.
+            let Some(place) = self.place_in(&line) else { continue };
+            for id in ids {
+                self.change(&place, Change::Dropped(id))?;
+            }
+            look_again(self, &line);
+        }
+        Ok(())
+    }
+}
