@@ -10,8 +10,11 @@ use crate::model::progress::lease::Caller;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
+use crate::server::delivery::{hand_out, leases};
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::{place, replicate};
 
 pub(super) struct Ack;
 
@@ -53,22 +56,22 @@ impl Command for Ack {
         let user = User::of(ctx);
         if ctx.is_replay() {
             // The primary has judged it; it travels as it was sent.
-            ctx.replay_acknowledgement(&ring, p, &claim.group(), id)?;
-            ctx.replicate_verbatim();
-            ctx.reply_integer(1);
+            leases::replay_acknowledgement(ctx, &ring, p, &claim.group(), id)?;
+            replicate::verbatim(ctx);
+            reply::integer(ctx, 1);
             return Ok(());
         }
         let caller = Caller::of(&claim, ctx.connection())?;
-        let place = ctx.group_place(&user, &ring, p, &claim.group())?;
+        let place = place::find(ctx, &user, &ring, p, &claim.group())?;
         let now = ctx.now();
-        let answered = ctx.acknowledge(&place, &caller, id, now)?;
+        let answered = leases::acknowledge(ctx, &place, &caller, id, now)?;
         if answered.finishes {
-            ctx.replicate_verbatim();
+            replicate::verbatim(ctx);
         }
         if answered.shared {
-            ctx.share(&place, now)?;
+            hand_out::share(ctx, &place, now)?;
         }
-        ctx.reply_integer(answered.finishes.into());
+        reply::integer(ctx, answered.finishes.into());
         Ok(())
     }
 }

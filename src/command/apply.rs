@@ -9,7 +9,9 @@ use crate::model::saved::effect::Effect;
 use crate::model::saved::snapshot::decode;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::api::text::Text;
+use crate::server::delivery::state;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::ops::alarm::unreadable;
@@ -39,8 +41,8 @@ impl Command for Apply {
             unreadable(ctx, key.bytes(), corrupt);
             Error::Usage("an effect this version cannot read")
         })?;
-        ctx.apply(&key, effect, bytes)?;
-        ctx.reply_ok();
+        state::apply(ctx, &key, effect, bytes)?;
+        reply::ok(ctx);
         Ok(())
     }
 }

@@ -22,12 +22,16 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream_end::{Seen, Stand};
+use crate::server::api::{key, reply};
 use crate::server::delivery::hand_out::Ready;
+use crate::server::delivery::{barriers, hand_out, leases, state};
+use crate::server::dispatch::block;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::line::{ANY, Line};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::{place, replicate, ring};
 use crate::server::ops::config;
 use crate::server::waiting::any_lines;
 use crate::server::waiting::connections::note_owner;
@@ -120,7 +124,7 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit, woken: Woken) -> Result<(), E
     }
     let caller = Caller::of_consumer(&request.claim, ctx.connection())?;
     let user = User::of(ctx);
-    let view = ctx.ring(&user, &request.ring)?;
+    let view = ring::find(ctx, &user, &request.ring)?;
     let places = places(ctx, &user, &view, &request, called)?;
     join(ctx, &user, &view, &request)?;
     let now = ctx.now();
@@ -134,7 +138,13 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit, woken: Woken) -> Result<(), E
     for place in in_turn(places.all(), &request) {
         if take(ctx, place, &caller, &request, now, visit)? {
             owns = true;
-            if ctx.deliver(place, request.count, now, stand(&request, visit, seen.take()))? {
+            if hand_out::deliver(
+                ctx,
+                place,
+                request.count,
+                now,
+                stand(&request, visit, seen.take()),
+            )? {
                 if request.partition.is_none() {
                     any_lines::end(&any_line(place), place.line.partition);
                 }
@@ -152,7 +162,7 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit, woken: Woken) -> Result<(), E
             wait(ctx, place, owns, caller, &request, block_ms)
         }
         _ => {
-            ctx.reply_null_array();
+            reply::null_array(ctx);
             Ok(())
         }
     }
@@ -162,10 +172,10 @@ fn serve(ctx: &Ctx, args: &Args<'_>, visit: Visit, woken: Woken) -> Result<(), E
 /// is left to do. What it took or gave out came by itself.
 fn replay(ctx: &Ctx, request: &Request) -> Result<(), Error> {
     if let Some((p, id)) = request.ack {
-        ctx.replay_acknowledgement(&request.ring, p, &request.claim.group(), id)?;
-        ctx.replicate_verbatim();
+        leases::replay_acknowledgement(ctx, &request.ring, p, &request.claim.group(), id)?;
+        replicate::verbatim(ctx);
     }
-    ctx.reply_null_array();
+    reply::null_array(ctx);
     Ok(())
 }
 
@@ -216,10 +226,10 @@ fn places(
         }
     };
     let checked = |p| {
-        let place = ctx.place(user, Access::ReadUpdate, view, p, &name, Arc::clone(&group))?;
+        let place = place::of(ctx, user, Access::ReadUpdate, view, p, &name, Arc::clone(&group))?;
         user.check(&place.names.stream, Access::Read)?;
-        ctx.open_read(&place.names.stream).stream()?;
-        ctx.open_state(&place.names).check()?;
+        key::open_read(ctx, &place.names.stream).stream()?;
+        state::open(ctx, &place.names).check()?;
         Ok(place)
     };
     let called = called.filter(|p| ring.check_partition(*p).is_ok());
@@ -237,8 +247,8 @@ fn places(
 fn join(ctx: &Ctx, user: &User, view: &RingView, request: &Request) -> Result<(), Error> {
     let name = request.claim.group();
     if view.value()?.ring.group(&name).is_none() {
-        ctx.settle(user, view)?;
-        ctx.set_group(user, &view.names, &name, Group::default())?;
+        ring::settle(ctx, user, view)?;
+        ring::set_group(ctx, user, &view.names, &name, Group::default())?;
     }
     Ok(())
 }
@@ -253,13 +263,13 @@ fn acknowledge(
 ) -> Result<(), Error> {
     let Some((p, id)) = request.ack else { return Ok(()) };
     let place = places.iter().find(|place| place.line.partition == p).ok_or(Error::NoPartition)?;
-    let answered = ctx.acknowledge(place, caller, id, now)?;
+    let answered = leases::acknowledge(ctx, place, caller, id, now)?;
     if answered.finishes {
         // What else this command does travels by itself.
-        ctx.replicate_verbatim();
+        replicate::verbatim(ctx);
     }
     if answered.shared {
-        ctx.share(place, now)?;
+        hand_out::share(ctx, place, now)?;
     }
     Ok(())
 }
@@ -294,18 +304,18 @@ fn take(
 ) -> Result<bool, Error> {
     let any = request.partition.is_none();
     let turn = match visit {
-        Visit::Again if !any => ctx.next_turn(place, caller, now)?,
-        Visit::Again | Visit::First => ctx.turn(place, caller, now)?,
+        Visit::Again if !any => leases::next_turn(ctx, place, caller, now)?,
+        Visit::Again | Visit::First => leases::turn(ctx, place, caller, now)?,
     };
     match turn {
         Turn::Wait => return Ok(false),
-        Turn::Grant(_) if any && ctx.prepare(place, now, false)? != Ready::Work => {
+        Turn::Grant(_) if any && hand_out::prepare(ctx, place, now, false)? != Ready::Work => {
             return Ok(false);
         }
-        Turn::Grant(epoch) => ctx.grant(place, caller, epoch, now, request.lease_ms)?,
+        Turn::Grant(epoch) => leases::grant(ctx, place, caller, epoch, now, request.lease_ms)?,
         Turn::Continue => move_wait(ctx, &place.line, caller.connection),
     }
-    ctx.open_state(&place.names).volatile(&place.line.group, |progress| {
+    state::open(ctx, &place.names).volatile(&place.line.group, |progress| {
         progress.continue_lease(caller.connection, now, request.lease_ms);
         progress.share_lease(any);
     })?;
@@ -321,8 +331,8 @@ fn wait(
     request: &Request,
     block_ms: u64,
 ) -> Result<(), Error> {
-    let open = ctx.barriers(&place)?.is_none_or(|barriers| barriers.are_open());
-    let state = ctx.open_state(&place.names);
+    let open = barriers::of(ctx, &place)?.is_none_or(|barriers| barriers.are_open());
+    let state = state::open(ctx, &place.names);
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
     let line = if request.partition.is_none() { any_line(&place) } else { place.line.clone() };
@@ -339,11 +349,11 @@ fn wait(
         resume,
     };
     if owns && request.partition.is_some() {
-        ctx.block_on_stream(wait, block_ms);
+        block::on_stream_key(ctx, wait, block_ms);
     } else if request.partition.is_none() {
-        ctx.park(wait, block_ms, None);
+        block::park(ctx, wait, block_ms, None);
     } else {
-        ctx.park(wait, block_ms, Some(progress));
+        block::park(ctx, wait, block_ms, Some(progress));
     }
     Ok(())
 }

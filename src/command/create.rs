@@ -12,8 +12,10 @@ use crate::model::ring::{Payload, Ring, Shape};
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::ring;
 use crate::server::ops::config;
 
 pub(super) struct Create;
@@ -112,8 +114,8 @@ impl Command for Create {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let (user, name) = (User::of(ctx), request.name.clone());
-        if ctx.ring_exists(&user, &name)? {
-            let view = ctx.ring(&user, &name)?;
+        if ring::exists(ctx, &user, &name)? {
+            let view = ring::find(ctx, &user, &name)?;
             let ring = &view.value()?.ring;
             // The setting may have changed since the same call made it.
             if *ring.shape() != request.shape(ring.vnodes())? {
@@ -121,9 +123,9 @@ impl Command for Create {
             }
         } else {
             let shape = request.shape(config::VNODES.get_u32())?;
-            ctx.make_ring(&user, &name, Ring::new(shape))?;
+            ring::make(ctx, &user, &name, Ring::new(shape))?;
         }
-        ctx.reply_ok();
+        reply::ok(ctx);
         Ok(())
     }
 }

@@ -18,9 +18,12 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::Event;
+use crate::server::api::{key, reply};
+use crate::server::delivery::{letters, state};
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
+use crate::server::keyspace::{place, ring};
 use crate::server::waiting::release::look_again;
 
 pub(super) struct Dead;
@@ -82,18 +85,18 @@ fn list(ctx: &Ctx, places: &[Place], count: usize) -> Result<(), Error> {
     let mut letters = Vec::new();
     for place in places {
         let room = count - letters.len();
-        let of_place = ctx.letters(place, room, |_| true)?;
+        let of_place = letters::read(ctx, place, room, |_| true)?;
         letters.extend(of_place.into_iter().map(|letter| (place.line.partition, letter)));
     }
-    ctx.reply_array(letters.len());
+    reply::array(ctx, letters.len());
     for (partition, letter) in letters {
-        ctx.reply_array(3);
-        ctx.reply_integer(partition.into());
-        ctx.reply_id(letter.id);
-        ctx.reply_array(letter.fields.len() * 2);
+        reply::array(ctx, 3);
+        reply::integer(ctx, partition.into());
+        reply::id(ctx, letter.id);
+        reply::array(ctx, letter.fields.len() * 2);
         for (name, value) in &letter.fields {
-            ctx.reply_string(name.raw());
-            ctx.reply_string(value.raw());
+            reply::string(ctx, name.raw());
+            reply::string(ctx, value.raw());
         }
     }
     Ok(())
@@ -108,11 +111,12 @@ fn dead_events(
 ) -> Result<Vec<(EventId, Option<EventId>)>, Error> {
     let meant = |id: &EventId| only.is_none_or(|only| only == *id);
     let event_of = |letter: &Event| EventId::parse(letter.value(b"id"));
-    let letters =
-        ctx.letters(place, usize::MAX, |letter| event_of(letter).as_ref().is_some_and(meant))?;
+    let letters = letters::read(ctx, place, usize::MAX, |letter| {
+        event_of(letter).as_ref().is_some_and(meant)
+    })?;
     let mut dead: Vec<_> =
         letters.iter().filter_map(|letter| Some((event_of(letter)?, Some(letter.id)))).collect();
-    let state = ctx.open_state(&place.names);
+    let state = state::open(ctx, &place.names);
     if let Some(progress) = state.progress(&place.line.group)? {
         for (id, exception) in progress.exceptions().iter() {
             let listed = dead.iter().any(|(other, _)| *other == id);
@@ -133,13 +137,13 @@ fn decide(
     id: EventId,
     retry: bool,
 ) -> Result<(bool, Option<Change>), Error> {
-    let state = ctx.open_state(&place.names);
+    let state = state::open(ctx, &place.names);
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
     if !retry {
         return Ok((true, progress.skip(id)));
     }
-    let stream = ctx.open_read(&place.names.stream).stream()?;
+    let stream = key::open_read(ctx, &place.names.stream).stream()?;
     match stream.as_ref().and_then(|stream| Event::read(stream, id)) {
         Some(event) => Ok((true, progress.retry(id, digest(event.key()))?)),
         // A dead event whose entry was deleted or trimmed cannot be handed out again.
@@ -161,10 +165,10 @@ fn resolve(ctx: &Ctx, places: &[Place], only: Option<EventId>, retry: bool) -> R
                 continue;
             }
             if let Some(change) = change {
-                ctx.change(place, change)?;
+                state::change(ctx, place, change)?;
             }
             if let Some(letter) = letter {
-                ctx.remove_letter(place, letter)?;
+                letters::remove(ctx, place, letter)?;
             }
             done += 1;
         }
@@ -202,21 +206,21 @@ impl Command for Dead {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let user = User::of(ctx);
-        let view = ctx.ring(&user, &request.ring)?;
+        let view = ring::find(ctx, &user, &request.ring)?;
         let (of_state, of_letters) = match request.action {
             Action::List(_) => (Access::Read, Access::Read),
             Action::Retry(_) | Action::Skip(_) => (Access::ReadUpdate, Access::Delete),
         };
         let mut places = Vec::new();
         for p in view.partitions(request.partition)? {
-            let place = ctx.place_of(&user, of_state, &view, p, &request.group)?;
+            let place = place::in_ring(ctx, &user, of_state, &view, p, &request.group)?;
             user.check(&place.letters(), of_letters)?;
             places.push(place);
         }
         match request.action {
             Action::List(count) => return list(ctx, &places, count),
-            Action::Retry(id) => ctx.reply_integer(resolve(ctx, &places, id, true)?),
-            Action::Skip(id) => ctx.reply_integer(resolve(ctx, &places, id, false)?),
+            Action::Retry(id) => reply::integer(ctx, resolve(ctx, &places, id, true)?),
+            Action::Skip(id) => reply::integer(ctx, resolve(ctx, &places, id, false)?),
         }
         Ok(())
     }

@@ -9,9 +9,12 @@ use crate::model::parse::{Words, only_ring};
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::delivery::letters::letters_name;
+use crate::server::delivery::remove_group;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::ring;
 
 pub(super) struct DeleteGroup;
 
@@ -32,7 +35,7 @@ impl Command for DeleteGroup {
         let group = Name::group(words.positional()?)?;
         let ring_name = only_ring(&mut words)?;
         let user = User::of(ctx);
-        let ring = ctx.ring(&user, &ring_name)?;
+        let ring = ring::find(ctx, &user, &ring_name)?;
         if ring.value()?.ring.group(&group).is_none() {
             return Err(Error::NoGroup);
         }
@@ -45,8 +48,8 @@ impl Command for DeleteGroup {
             user.check(&dead, Access::Delete)?;
             partitions.push(node.partition);
         }
-        ctx.remove_group(&ring.names, partitions, &group)?;
-        ctx.reply_ok();
+        remove_group::remove_group(ctx, &ring.names, partitions, &group)?;
+        reply::ok(ctx);
         Ok(())
     }
 }

@@ -9,10 +9,12 @@ use crate::model::parse::Words;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::{key, reply};
 use crate::server::delivery::letters::letters_name;
+use crate::server::delivery::state;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
-use crate::server::keyspace::known_rings;
+use crate::server::keyspace::{known_rings, ring};
 use crate::server::waiting::release::dismiss;
 
 pub(super) struct DropRing;
@@ -35,10 +37,10 @@ impl Command for DropRing {
         let name = Name::ring(words.positional()?)?;
         words.end()?;
         let user = User::of(ctx);
-        if !ctx.ring_exists(&user, &name)? {
+        if !ring::exists(ctx, &user, &name)? {
             return Err(Error::NoRing);
         }
-        let ring = ctx.ring(&user, &name)?;
+        let ring = ring::find(ctx, &user, &name)?;
         let names = ring.names.clone();
         let partitions: Vec<_> =
             ring.value()?.ring.nodes().map(|node| names.partition(node.partition)).collect();
@@ -46,7 +48,7 @@ impl Command for DropRing {
         for (group, _) in ring.value()?.ring.groups() {
             for node in ring.value()?.ring.nodes() {
                 let dead = letters_name(&name, node.partition, group);
-                if ctx.open_read(&dead).stream()?.is_some() {
+                if key::open_read(ctx, &dead).stream()?.is_some() {
                     letters.push(dead);
                 }
             }
@@ -60,13 +62,13 @@ impl Command for DropRing {
             user.check(key, Access::Delete)?;
         }
         for partition in &partitions {
-            ctx.open_read(&partition.stream).stream()?;
-            ctx.open_state(partition).check()?;
+            key::open_read(ctx, &partition.stream).stream()?;
+            state::open(ctx, partition).check()?;
         }
-        ctx.unlink(&keys)?;
+        key::unlink(ctx, &keys)?;
         known_rings::forget(ctx.db(), &name);
         dismiss(ctx, &name, None);
-        ctx.reply_ok();
+        reply::ok(ctx);
         Ok(())
     }
 }

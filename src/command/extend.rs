@@ -9,8 +9,11 @@ use crate::model::progress::lease::Caller;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
+use crate::server::delivery::state;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::place;
 use crate::server::ops::config;
 
 pub(super) struct Extend;
@@ -53,14 +56,14 @@ impl Command for Extend {
         let (partition, lease_ms, claim) = parse(args.words())?;
         let (ring, p) = partition.resolve(claim.ring.clone())?;
         let caller = Caller::of(&claim, ctx.connection())?;
-        let place = ctx.group_place(&User::of(ctx), &ring, p, &claim.group())?;
-        ctx.judge(&place, |progress, scene| progress.authorize(&caller, scene).map(drop))?;
+        let place = place::find(ctx, &User::of(ctx), &ring, p, &claim.group())?;
+        state::judge(ctx, &place, |progress, scene| progress.authorize(&caller, scene).map(drop))?;
         let lease_ms = lease_ms.unwrap_or_else(|| config::LEASE_MS.get());
         let now = ctx.now();
         place.group.activity.note(now);
-        ctx.open_state(&place.names)
+        state::open(ctx, &place.names)
             .volatile(&place.line.group, |progress| progress.extend(now, lease_ms))?;
-        ctx.reply_ok();
+        reply::ok(ctx);
         Ok(())
     }
 }

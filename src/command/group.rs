@@ -16,9 +16,11 @@ use crate::model::ring::group::{Group, OnDead};
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::line::Line;
+use crate::server::keyspace::ring;
 use crate::server::keyspace::ring::RingView;
 use crate::server::waiting::release::look_again;
 
@@ -82,21 +84,24 @@ fn starts(
     let start = |partition| {
         let names = ring.names.partition(partition);
         user.check(&names.stream, Access::Read)?;
-        Ok((partition, ctx.resolve_start(&names, from)?))
+        Ok((partition, ring::resolve_start(ctx, &names, from)?))
     };
     nodes.map(|node| start(node.partition)).collect()
 }
 
 fn describe(ctx: &Ctx, name: &Name, group: &Group) {
     let types: Vec<_> = group.types.iter().map(|kind| String::from_utf8_lossy(kind)).collect();
-    ctx.reply_tree(&json!({
-        "group": name.as_str(),
-        "types": types,
-        "max-attempts": group.max_attempts,
-        "backoff-min-ms": group.backoff_min_ms,
-        "backoff-max-ms": group.backoff_max_ms,
-        "on-dead": group.on_dead.as_str(),
-    }));
+    reply::tree(
+        ctx,
+        &json!({
+            "group": name.as_str(),
+            "types": types,
+            "max-attempts": group.max_attempts,
+            "backoff-min-ms": group.backoff_min_ms,
+            "backoff-max-ms": group.backoff_max_ms,
+            "on-dead": group.on_dead.as_str(),
+        }),
+    );
 }
 
 impl Command for SetGroup {
@@ -128,7 +133,7 @@ impl Command for SetGroup {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let (ring_name, name, options, describes) = parse(args.words())?;
         let user = User::of(ctx);
-        let ring = ctx.ring(&user, &ring_name)?;
+        let ring = ring::find(ctx, &user, &ring_name)?;
         let known = ring.value()?.ring.group(&name).cloned();
         if describes {
             describe(ctx, &name, &*known.ok_or(Error::NoGroup)?);
@@ -152,14 +157,14 @@ impl Command for SetGroup {
         group.on_dead = options.on_dead.unwrap_or(group.on_dead);
         group.check()?;
         user.check(&ring.names.ring, Access::Update)?;
-        ctx.settle(&user, &ring)?;
-        ctx.set_group(&user, &ring.names, &name, group)?;
+        ring::settle(ctx, &user, &ring)?;
+        ring::set_group(ctx, &user, &ring.names, &name, group)?;
         // Who waits may be waiting for another type now.
         for partition in ring.partitions(None)? {
             let (db, ring, group) = (ctx.db(), ring_name.clone(), name.clone());
             look_again(ctx, &Line { db, ring, partition, group });
         }
-        ctx.reply_ok();
+        reply::ok(ctx);
         Ok(())
     }
 }

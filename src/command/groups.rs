@@ -9,9 +9,12 @@ use crate::model::parse::{Words, only_ring};
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
+use crate::server::delivery::lag;
 use crate::server::delivery::lag::Budget;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Routing, Spec};
+use crate::server::keyspace::{place, ring};
 
 pub(super) struct ListGroups;
 
@@ -30,15 +33,15 @@ impl Command for ListGroups {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let name = only_ring(&mut Words::new("evq.groups", args.words()))?;
         let user = User::of(ctx);
-        let ring = ctx.ring(&user, &name)?;
+        let ring = ring::find(ctx, &user, &name)?;
         let value = ring.value()?;
         let (mut list, mut budget) = (Vec::new(), Budget::new());
         for (group, _) in value.ring.groups() {
             let (mut lag, mut exact) = (0, true);
             for node in value.ring.nodes() {
-                let place = ctx.place_of(&user, Access::Read, &ring, node.partition, group)?;
+                let place = place::in_ring(ctx, &user, Access::Read, &ring, node.partition, group)?;
                 user.check(&place.names.stream, Access::Read)?;
-                let of_partition = ctx.lag(&place, &mut budget)?;
+                let of_partition = lag::of(ctx, &place, &mut budget)?;
                 lag += of_partition.events;
                 exact &= of_partition.exact;
             }
@@ -46,7 +49,7 @@ impl Command for ListGroups {
                 "group": group.as_str(), "lag": lag, "lag-exact": u8::from(exact),
             }));
         }
-        ctx.reply_tree(&Value::Array(list));
+        reply::tree(ctx, &Value::Array(list));
         Ok(())
     }
 }

@@ -10,11 +10,15 @@ use crate::model::parse::{Words, count, is, once};
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::{replicate, ring};
 use crate::server::producing::append::{Draft, check_payload};
 use crate::server::producing::batch::Batch;
+use crate::server::producing::{batch, replay};
+use crate::server::retention::depth;
 
 pub(super) struct MultiTrigger;
 
@@ -72,10 +76,10 @@ fn replay(ctx: &Ctx, args: &Args<'_>, ring: &RingView, request: &Request<'_>) ->
     let continuum = &ring.value()?.continuum;
     for (n, (key, _)) in request.events().enumerate() {
         let mut draft = Draft::new(args, 2 * n + 1, 2 * n + 2, request.kind, &[])?;
-        ctx.replay_event(ring, continuum.route(key), &mut draft)?;
+        replay::event(ctx, ring, continuum.route(key), &mut draft)?;
     }
-    ctx.replicate_verbatim();
-    ctx.reply_ok();
+    replicate::verbatim(ctx);
+    reply::ok(ctx);
     Ok(())
 }
 
@@ -101,7 +105,7 @@ impl Command for MultiTrigger {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let user = User::of(ctx);
-        let mut ring = ctx.ring(&user, &request.ring)?;
+        let mut ring = ring::find(ctx, &user, &request.ring)?;
         if user.is_replay() {
             return replay(ctx, args, &ring, &request);
         }
@@ -113,15 +117,15 @@ impl Command for MultiTrigger {
             batch.push(ctx, &user, &ring, value.continuum.route(key))?;
         }
         let clock_ms = value.ring.clock_ms();
-        let room = ctx.find_room(&ring, value, batch.partitions())?;
-        ctx.settle(&user, &ring)?;
-        let done = ctx.produce_batch(&mut ring, clock_ms, batch)?;
-        ctx.make_room(&ring, &room);
-        ctx.reply_array(done.len());
+        let room = depth::find_room(ctx, &ring, value, batch.partitions())?;
+        ring::settle(ctx, &user, &ring)?;
+        let done = batch::produce(ctx, &mut ring, clock_ms, batch)?;
+        depth::make_room(ctx, &ring, &room);
+        reply::array(ctx, done.len());
         for (partition, id) in done {
-            ctx.reply_array(2);
-            ctx.reply_integer(partition.into());
-            ctx.reply_id(id);
+            reply::array(ctx, 2);
+            reply::integer(ctx, partition.into());
+            reply::id(ctx, id);
         }
         Ok(())
     }

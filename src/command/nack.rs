@@ -14,9 +14,12 @@ use crate::model::saved::effect::Fate;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::delivery::leases::worker_of;
+use crate::server::delivery::{hand_out, leases, state};
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::place;
 
 pub(super) struct Nack;
 
@@ -74,32 +77,34 @@ impl Command for Nack {
         let (ring, p) = request.partition.resolve(request.claim.ring.clone())?;
         let caller = Caller::of(&request.claim, ctx.connection())?;
         let user = User::of(ctx);
-        let place = ctx.group_place(&user, &ring, p, &request.claim.group())?;
+        let place = place::find(ctx, &user, &ring, p, &request.claim.group())?;
         user.check(&place.names.stream, Access::Read)?;
         let (id, now) = (request.id, ctx.now());
-        let worker = ctx.judge(&place, |progress, scene| {
+        let worker = state::judge(ctx, &place, |progress, scene| {
             let lease = progress.authorize(&caller, scene)?;
             // Before the stream is looked at, which may be gone.
             progress.check_in_flight(lease, id)?;
             Ok(worker_of(lease))
         })?;
         place.group.activity.note(now);
-        let Some((event, failure)) = ctx.failure(&place, id, request.delay_ms, now)? else {
+        let Some((event, failure)) = leases::failure(ctx, &place, id, request.delay_ms, now)?
+        else {
             // Deleted by hand while it was in flight, which finishes it.
-            ctx.drop_deleted(&place, id)?;
-            ctx.reply_array(0);
+            leases::drop_deleted(ctx, &place, id)?;
+            reply::array(ctx, 0);
             return Ok(());
         };
         if !matches!(failure.fate, Fate::Retry(_)) {
             user.check(&place.letters(), Access::Insert)?;
         }
         let held = failure.held.clone();
-        ctx.record_failure(&place, &event, failure, worker, request.reason, now)?;
-        ctx.open_state(&place.names).volatile(&place.line.group, |progress| progress.renew(now))?;
-        ctx.share(&place, now)?;
-        ctx.reply_array(held.len());
+        leases::record_failure(ctx, &place, &event, failure, worker, request.reason, now)?;
+        state::open(ctx, &place.names)
+            .volatile(&place.line.group, |progress| progress.renew(now))?;
+        hand_out::share(ctx, &place, now)?;
+        reply::array(ctx, held.len());
         for id in held {
-            ctx.reply_id(id);
+            reply::id(ctx, id);
         }
         Ok(())
     }

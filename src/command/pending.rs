@@ -16,10 +16,13 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::{Entries, Event};
+use crate::server::api::{key, reply};
 use crate::server::delivery::leases::worker_of;
+use crate::server::delivery::{barriers, state};
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
+use crate::server::keyspace::{place, ring};
 use crate::server::waiting::lines::scene;
 
 pub(super) struct Pending;
@@ -47,11 +50,13 @@ fn parse(all: &[&[u8]]) -> Result<(Name, u32, Name, usize), Error> {
 }
 
 fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
-    let Some(stream) = ctx.open_read(&place.names.stream).stream()? else { return Ok(Vec::new()) };
-    let barriers = ctx.barriers_as_seen(place)?;
+    let Some(stream) = key::open_read(ctx, &place.names.stream).stream()? else {
+        return Ok(Vec::new());
+    };
+    let barriers = barriers::as_seen(ctx, place)?;
     let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;
     let gate = gate.unwrap_or_default();
-    let state = ctx.open_state(&place.names);
+    let state = state::open(ctx, &place.names);
     let Some(progress) = state.progress(&place.line.group)? else { return Ok(Vec::new()) };
     let lease = progress.standing(scene(&place.line, Some(progress)));
     let worker = lease.map(worker_of);
@@ -136,10 +141,10 @@ impl Command for Pending {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let (ring, p, group, count) = parse(args.words())?;
         let user = User::of(ctx);
-        let view = ctx.ring(&user, &ring)?;
-        let place = ctx.place_of(&user, Access::Read, &view, p, &group)?;
+        let view = ring::find(ctx, &user, &ring)?;
+        let place = place::in_ring(ctx, &user, Access::Read, &view, p, &group)?;
         user.check(&place.names.stream, Access::Read)?;
-        ctx.reply_tree(&Value::Array(list(ctx, &place, count)?));
+        reply::tree(ctx, &Value::Array(list(ctx, &place, count)?));
         Ok(())
     }
 }

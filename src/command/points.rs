@@ -8,8 +8,10 @@ use crate::model::parse::{Words, only_ring};
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Routing, Spec};
+use crate::server::keyspace::ring;
 
 pub(super) struct Points;
 
@@ -27,13 +29,13 @@ impl Command for Points {
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let name = only_ring(&mut Words::new("evq.points", args.words()))?;
-        let ring = ctx.ring(&User::of(ctx), &name)?;
+        let ring = ring::find(ctx, &User::of(ctx), &name)?;
         let points = ring.value()?.continuum.points();
-        ctx.reply_array(points.len());
+        reply::array(ctx, points.len());
         for (point, partition) in points {
-            ctx.reply_array(2);
-            ctx.reply_signed(point.into());
-            ctx.reply_integer(partition.into());
+            reply::array(ctx, 2);
+            reply::signed(ctx, point.into());
+            reply::integer(ctx, partition.into());
         }
         Ok(())
     }

@@ -10,9 +10,12 @@ use crate::model::saved::effect::Change;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
+use crate::server::delivery::state;
 use crate::server::dispatch::hand_over::hand_over;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Routing, Spec};
+use crate::server::keyspace::place;
 use crate::server::waiting::release::{fence_owner, look_again};
 
 pub(super) struct Release;
@@ -45,19 +48,19 @@ impl Command for Release {
         let (partition, claim) = parse(args.words())?;
         let (ring, p) = partition.resolve(claim.ring.clone())?;
         let caller = Caller::of(&claim, ctx.connection())?;
-        let place = ctx.group_place(&User::of(ctx), &ring, p, &claim.group())?;
+        let place = place::find(ctx, &User::of(ctx), &ring, p, &claim.group())?;
         let now = ctx.now();
-        let epoch = ctx.judge(&place, |progress, scene| {
+        let epoch = state::judge(ctx, &place, |progress, scene| {
             progress.authorize(&caller, scene).map(|_| progress.next_epoch(now))
         })?;
         place.group.activity.note(now);
         let start = place.group.start(place.line.partition);
-        ctx.change(&place, Change::Epoch { epoch, start })?;
+        state::change(ctx, &place, Change::Epoch { epoch, start })?;
         fence_owner(ctx, &place.line, None);
         // The lease is given up, whoever gets it next and whatever the stream is like.
         let _ = hand_over(ctx, &place.line);
         look_again(ctx, &place.line);
-        ctx.reply_ok();
+        reply::ok(ctx);
         Ok(())
     }
 }

@@ -21,9 +21,12 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::Entries;
+use crate::server::api::{key, reply};
+use crate::server::dispatch::tidy;
 use crate::server::dispatch::tidy::tidy_soon;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::ring;
 use crate::server::keyspace::ring::RingView;
 use crate::server::waiting::release::watch_all;
 
@@ -66,7 +69,7 @@ fn foresee(ctx: &Ctx, view: &RingView, shape: Option<&Shape>) -> Result<Value, E
     let mut whole = true;
     let room = MAX_DRYRUN / partitions.len().max(1);
     for p in partitions {
-        let Some(stream) = ctx.open_read(&view.names.partition(p).stream).stream()? else {
+        let Some(stream) = key::open_read(ctx, &view.names.partition(p).stream).stream()? else {
             continue;
         };
         let mut entries = Entries::last(&stream);
@@ -129,34 +132,34 @@ impl Command for Resize {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let user = User::of(ctx);
-        let view = ctx.ring(&user, &request.ring)?;
+        let view = ring::find(ctx, &user, &request.ring)?;
         for p in view.partitions(None)? {
             user.check(&view.names.partition(p).stream, Access::Read)?;
         }
         let ring = &view.value()?.ring;
         let weights =
             request.weights.unwrap_or_else(|| ring.shape().weights_of(request.partitions));
-        let forgotten = ctx.forgettable(&view)?;
+        let forgotten = tidy::forgettable(ctx, &view)?;
         let decided = ring.resize(weights, forgotten)?;
         if request.dry_run {
-            ctx.reply_tree(&foresee(ctx, &view, decided.as_ref())?);
+            reply::tree(ctx, &foresee(ctx, &view, decided.as_ref())?);
             return Ok(());
         }
         user.check(&view.names.ring, Access::Update)?;
-        let ends = ctx.ends(&view)?;
-        ctx.settle(&user, &view)?;
+        let ends = tidy::ends(ctx, &view)?;
+        ring::settle(ctx, &user, &view)?;
         if let Some(shape) = decided {
             if forgotten > 0 {
-                ctx.change_ring(&view.names, Effect::Forgotten(forgotten))?;
+                ring::change(ctx, &view.names, Effect::Forgotten(forgotten))?;
             }
             let weights = shape.weights().to_vec();
-            ctx.change_ring(&view.names, Effect::Resized(weights, ends))?;
-            ctx.notify_module(c"evq.resize", &view.names.ring);
+            ring::change(ctx, &view.names, Effect::Resized(weights, ends))?;
+            key::notify_module(ctx, c"evq.resize", &view.names.ring);
             watch_all(ctx, &request.ring, None);
             tidy_soon(ctx);
         }
-        let ring = ctx.ring(&user, &request.ring)?;
-        ctx.reply_integer(ring.value()?.ring.generation());
+        let ring = ring::find(ctx, &user, &request.ring)?;
+        reply::integer(ctx, ring.value()?.ring.generation());
         Ok(())
     }
 }

@@ -12,10 +12,13 @@ use crate::model::parse::ring_and_format;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::api::stream::Extent;
+use crate::server::delivery::lag;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::{place, ring};
 use crate::server::ops::config;
 
 pub(super) struct DescribeRing;
@@ -74,11 +77,11 @@ fn resizing(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
                 continue;
             }
             // Who may not see how far a group is still sees the ring.
-            let Ok(place) = ctx.place_of(user, Access::Read, view, *partition, group) else {
+            let Ok(place) = place::in_ring(ctx, user, Access::Read, view, *partition, group) else {
                 shown = false;
                 break;
             };
-            let left = ctx.unfinished_until(&place, *end)?;
+            let left = lag::unfinished_until(ctx, &place, *end)?;
             if left.events > 0 {
                 draining.insert(*partition);
             }
@@ -111,8 +114,8 @@ impl Command for DescribeRing {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let (ring, json) = ring_and_format("evq.ring", args.words())?;
         let user = User::of(ctx);
-        let tree = describe(ctx, &user, &ctx.ring(&user, &ring)?)?;
-        ctx.reply_described(&tree, json);
+        let tree = describe(ctx, &user, &ring::find(ctx, &user, &ring)?)?;
+        reply::described(ctx, &tree, json);
         Ok(())
     }
 }

@@ -7,9 +7,10 @@ use crate::model::parse::Words;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Routing, Spec};
-use crate::server::keyspace::known_rings;
+use crate::server::keyspace::{known_rings, ring};
 
 pub(super) struct ListRings;
 
@@ -31,16 +32,16 @@ impl Command for ListRings {
         let db = ctx.db();
         let mut found = Vec::new();
         for name in known_rings::in_db(db) {
-            match ctx.ring_exists(&user, &name) {
+            match ring::exists(ctx, &user, &name) {
                 Ok(true) => found.push(name),
                 Ok(false) | Err(Error::WrongType) => known_rings::forget(db, &name),
                 // A ring that the user may not read is none of their business.
                 Err(_) => {}
             }
         }
-        ctx.reply_array(found.len());
+        reply::array(ctx, found.len());
         for name in found {
-            ctx.reply_bytes(name.as_str().as_bytes());
+            reply::bytes(ctx, name.as_str().as_bytes());
         }
         Ok(())
     }

@@ -7,8 +7,10 @@ use crate::model::parse::{Words, only_ring};
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::ring;
 
 pub(super) struct Route;
 
@@ -27,11 +29,11 @@ impl Command for Route {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let mut words = Words::new("evq.route", args.words());
         let key = words.positional()?;
-        let ring = ctx.ring(&User::of(ctx), &only_ring(&mut words)?)?;
+        let ring = ring::find(ctx, &User::of(ctx), &only_ring(&mut words)?)?;
         let partition = ring.value()?.continuum.route(key);
-        ctx.reply_array(2);
-        ctx.reply_integer(partition.into());
-        ctx.reply_bytes(ring.names.partition(partition).stream.bytes());
+        reply::array(ctx, 2);
+        reply::integer(ctx, partition.into());
+        reply::bytes(ctx, ring.names.partition(partition).stream.bytes());
         Ok(())
     }
 }

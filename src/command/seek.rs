@@ -11,9 +11,12 @@ use crate::model::saved::effect::Change;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
+use crate::server::delivery::state;
 use crate::server::dispatch::hand_over::hand_over;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::{place, ring};
 use crate::server::waiting::release::{fence_owner, look_again};
 
 pub(super) struct Seek;
@@ -40,23 +43,23 @@ impl Command for Seek {
         let ring = only_ring(&mut words)?;
         let (ring, partition) = partition_or_all(partition, given.then_some(ring))?;
         let user = User::of(ctx);
-        let view = ctx.ring(&user, &ring)?;
+        let view = ring::find(ctx, &user, &ring)?;
         let mut places = Vec::new();
         for p in view.partitions(partition)? {
-            let place = ctx.place_of(&user, Access::ReadUpdate, &view, p, &group)?;
+            let place = place::in_ring(ctx, &user, Access::ReadUpdate, &view, p, &group)?;
             user.check(&place.names.stream, Access::Read)?;
-            ctx.open_state(&place.names).check()?;
-            let cursor = ctx.resolve_start(&place.names, start)?;
+            state::open(ctx, &place.names).check()?;
+            let cursor = ring::resolve_start(ctx, &place.names, start)?;
             places.push((place, cursor));
         }
         let now = ctx.now();
         for (place, cursor) in &places {
             let epoch = {
-                let state = ctx.open_state(&place.names);
+                let state = state::open(ctx, &place.names);
                 let none = Progress::default();
                 state.progress(&group)?.unwrap_or(&none).next_epoch(now)
             };
-            ctx.change(place, Change::Sought { cursor: *cursor, epoch })?;
+            state::change(ctx, place, Change::Sought { cursor: *cursor, epoch })?;
             fence_owner(ctx, &place.line, None);
         }
         // What is next may have to wait for another of these partitions, so all are moved first.
@@ -65,7 +68,7 @@ impl Command for Seek {
             let _ = hand_over(ctx, &place.line);
             look_again(ctx, &place.line);
         }
-        ctx.reply_ok();
+        reply::ok(ctx);
         Ok(())
     }
 }

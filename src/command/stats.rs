@@ -13,13 +13,17 @@ use crate::model::progress::exceptions::State;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::api::stream::Extent;
 use crate::server::delivery::lag::Budget;
 use crate::server::delivery::leases::worker_of;
+use crate::server::delivery::{barriers, lag, letters, state};
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::{place, ring};
+use crate::server::retention::{background, idle_groups};
 use crate::server::waiting::lines::scene;
 
 pub(super) struct Stats;
@@ -30,13 +34,13 @@ fn of_group(
     idle_ms: Option<u64>,
     budget: &mut Budget,
 ) -> Result<Value, Error> {
-    let lag = ctx.lag(place, budget)?;
-    let oldest = ctx.oldest_unfinished(place, budget)?;
+    let lag = lag::of(ctx, place, budget)?;
+    let oldest = lag::oldest_unfinished(ctx, place, budget)?;
     let now = ctx.now();
-    let barriers = ctx.barriers_as_seen(place)?;
+    let barriers = barriers::as_seen(ctx, place)?;
     let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;
     let gate = gate.unwrap_or_default();
-    let state = ctx.open_state(&place.names);
+    let state = state::open(ctx, &place.names);
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
     let lease = progress.standing(scene(&place.line, Some(progress)));
@@ -62,7 +66,7 @@ fn of_group(
         "retrying": count(|state| matches!(state, State::Retry(_))) - held_elsewhere,
         "held": count(|state| *state == State::Held) + held_elsewhere,
         "dead-held": count(|state| *state == State::Dead),
-        "dead-letters": ctx.count_letters(place)?,
+        "dead-letters": letters::count(ctx, place)?,
         "waits-after": gate.closed_after().map(|id| id.to_string()),
         "deliveries": totals.deliveries,
         "retries": totals.retries,
@@ -74,10 +78,9 @@ fn of_group(
 
 fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     let value = view.value()?;
-    let idle = value
-        .ring
-        .groups()
-        .map(|(group, settings)| (group, ctx.idle_ms(&view.names.name, group, settings)));
+    let idle = value.ring.groups().map(|(group, settings)| {
+        (group, idle_groups::idle_ms(ctx, &view.names.name, group, settings))
+    });
     let idle: BTreeMap<_, _> = idle.collect();
     let (mut partitions, mut budget) = (Vec::new(), Budget::new());
     for node in value.ring.nodes() {
@@ -85,12 +88,12 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
         user.check(&names.stream, Access::Read)?;
         let mut groups = Vec::new();
         for (group, _) in value.ring.groups() {
-            let place = ctx.place_of(user, Access::Read, view, node.partition, group)?;
+            let place = place::in_ring(ctx, user, Access::Read, view, node.partition, group)?;
             user.check(&place.letters(), Access::Read)?;
             let idle_ms = idle.get(group).copied().flatten();
             groups.push(of_group(ctx, &place, idle_ms, &mut budget)?);
         }
-        let held_up = ctx.held_up(value, &names, node.partition, ctx.now())?;
+        let held_up = background::held_up(ctx, value, &names, node.partition, ctx.now())?;
         partitions.push(json!({
             "partition": node.partition,
             "key": String::from_utf8_lossy(names.stream.bytes()),
@@ -118,8 +121,8 @@ impl Command for Stats {
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let (ring, json) = ring_and_format("evq.stats", args.words())?;
         let user = User::of(ctx);
-        let tree = describe(ctx, &user, &ctx.ring(&user, &ring)?)?;
-        ctx.reply_described(&tree, json);
+        let tree = describe(ctx, &user, &ring::find(ctx, &user, &ring)?)?;
+        reply::described(ctx, &tree, json);
         Ok(())
     }
 }

@@ -9,10 +9,14 @@ use crate::model::parse::{Words, is, once};
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::{replicate, ring};
 use crate::server::producing::append::{Draft, check_payload};
+use crate::server::producing::{append, replay};
+use crate::server::retention::depth;
 
 pub(super) struct Trigger;
 
@@ -67,9 +71,9 @@ fn replay(ctx: &Ctx, ring: &RingView, key: &[u8], draft: &mut Draft) -> Result<(
     if !ring.is_made() {
         return Err(Error::NoRing);
     }
-    ctx.replay_event(ring, ring.value()?.continuum.route(key), draft)?;
-    ctx.replicate_verbatim();
-    ctx.reply_ok();
+    replay::event(ctx, ring, ring.value()?.continuum.route(key), draft)?;
+    replicate::verbatim(ctx);
+    reply::ok(ctx);
     Ok(())
 }
 
@@ -99,7 +103,7 @@ impl Command for Trigger {
         let request = parse(args.words())?;
         let mut draft = Draft::new(args, KEY, PAYLOAD, request.kind, &request.headers)?;
         let user = User::of(ctx);
-        let mut ring = ctx.ring(&user, &request.ring)?;
+        let mut ring = ring::find(ctx, &user, &request.ring)?;
         if user.is_replay() {
             return replay(ctx, &ring, request.key, &mut draft);
         }
@@ -107,16 +111,16 @@ impl Command for Trigger {
         let value = ring.value()?;
         check_payload(value.ring.payload(), request.payload)?;
         let (partition, clock_ms) = (value.continuum.route(request.key), value.ring.clock_ms());
-        let target = ctx.target(&user, &ring, partition)?;
-        let room = ctx.find_room(&ring, value, std::iter::once(partition))?;
-        ctx.settle(&user, &ring)?;
-        let id = ctx.produce(&mut ring, clock_ms, &target, &mut draft)?;
+        let target = append::target(ctx, &user, &ring, partition)?;
+        let room = depth::find_room(ctx, &ring, value, std::iter::once(partition))?;
+        ring::settle(ctx, &user, &ring)?;
+        let id = append::produce(ctx, &mut ring, clock_ms, &target, &mut draft)?;
         // No key may be open while its stream is trimmed.
         drop(target);
-        ctx.make_room(&ring, &room);
-        ctx.reply_array(2);
-        ctx.reply_integer(partition.into());
-        ctx.reply_id(id);
+        depth::make_room(ctx, &ring, &room);
+        reply::array(ctx, 2);
+        reply::integer(ctx, partition.into());
+        reply::id(ctx, id);
         Ok(())
     }
 }

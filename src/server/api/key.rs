@@ -5,7 +5,7 @@
 //! again and again and each time costs a look-up. What may put another value under a name, or
 //! remove it, comes through here and closes what is kept first.
 //!
-//! WATCH and client tracking learn of a change from [`Ctx::signal_modified`] alone: the module's
+//! WATCH and client tracking learn of a change from [`signal_modified`] alone: the module's
 //! options say that closing a key that was open for writing means nothing. So what is refused after
 //! that invalidates nobody. Values of our own types are changed in place, in keys open for reading;
 //! only what appends to a stream or creates a value opens for writing.
@@ -89,99 +89,97 @@ impl Drop for Key {
     }
 }
 
-impl Ctx {
-    fn open(&self, name: &Text, mode: u32) -> *mut raw::RedisModuleKey {
-        // SAFETY: the context and the name are valid; the key is closed by the guard.
-        unsafe { api!(RedisModule_OpenKey)(self.raw(), name.raw(), mode as c_int) }.cast()
-    }
+fn open(ctx: &Ctx, name: &Text, mode: u32) -> *mut raw::RedisModuleKey {
+    // SAFETY: the context and the name are valid; the key is closed by the guard.
+    unsafe { api!(RedisModule_OpenKey)(ctx.raw(), name.raw(), mode as c_int) }.cast()
+}
 
-    /// Opens a key for reading.
-    pub(crate) fn open_read(&self, name: &Text) -> Key {
-        let opened = Opened { ctx: self.raw(), db: self.db(), name: name.raw() };
-        let raw = take_kept(opened).unwrap_or_else(|| self.open(name, raw::REDISMODULE_READ));
-        Key { raw, opened: Some(opened) }
-    }
+/// Opens a key for reading.
+pub(crate) fn open_read(ctx: &Ctx, name: &Text) -> Key {
+    let opened = Opened { ctx: ctx.raw(), db: ctx.db(), name: name.raw() };
+    let raw = take_kept(opened).unwrap_or_else(|| open(ctx, name, raw::REDISMODULE_READ));
+    Key { raw, opened: Some(opened) }
+}
 
-    /// Opens a key for writing. Whoever then changes it calls [`Ctx::signal_modified`].
-    pub(crate) fn open_write(&self, name: &Text) -> Key {
-        close_kept();
-        Key { raw: self.open(name, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE), opened: None }
-    }
+/// Opens a key for writing. Whoever then changes it calls [`signal_modified`].
+pub(crate) fn open_write(ctx: &Ctx, name: &Text) -> Key {
+    close_kept();
+    Key { raw: open(ctx, name, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE), opened: None }
+}
 
-    /// Tells WATCH and client tracking that the value of `name` has changed in place.
-    pub(crate) fn signal_modified(&self, name: &Text) {
-        // SAFETY: the context and the name are valid.
-        unsafe { api!(RedisModule_SignalModifiedKey)(self.raw(), name.raw()) };
-    }
+/// Tells WATCH and client tracking that the value of `name` has changed in place.
+pub(crate) fn signal_modified(ctx: &Ctx, name: &Text) {
+    // SAFETY: the context and the name are valid.
+    unsafe { api!(RedisModule_SignalModifiedKey)(ctx.raw(), name.raw()) };
+}
 
-    /// Deletes keys as UNLINK does: with its keyspace events, and replicated as UNLINK.
-    ///
-    /// # Errors
-    /// [`Error::Bug`] if the server refuses.
-    pub(crate) fn unlink(&self, names: &[&Text]) -> Result<(), Error> {
-        let mut raw_names: Vec<_> = names.iter().map(|name| name.raw()).collect();
-        self.call_replicated(c"UNLINK", &mut raw_names).map(drop)
-    }
+/// Deletes keys as UNLINK does: with its keyspace events, and replicated as UNLINK.
+///
+/// # Errors
+/// [`Error::Bug`] if the server refuses.
+pub(crate) fn unlink(ctx: &Ctx, names: &[&Text]) -> Result<(), Error> {
+    let mut raw_names: Vec<_> = names.iter().map(|name| name.raw()).collect();
+    call_replicated(ctx, c"UNLINK", &mut raw_names).map(drop)
+}
 
-    /// Deletes one entry of a stream as XDEL does, replicated.
-    ///
-    /// # Errors
-    /// [`Error::Bug`] if the server refuses.
-    pub(crate) fn delete_entry(&self, stream: &Text, id: &Text) -> Result<(), Error> {
-        self.call_replicated(c"XDEL", &mut [stream.raw(), id.raw()]).map(drop)
-    }
+/// Deletes one entry of a stream as XDEL does, replicated.
+///
+/// # Errors
+/// [`Error::Bug`] if the server refuses.
+pub(crate) fn delete_entry(ctx: &Ctx, stream: &Text, id: &Text) -> Result<(), Error> {
+    call_replicated(ctx, c"XDEL", &mut [stream.raw(), id.raw()]).map(drop)
+}
 
-    /// Removes all entries of a stream below the id `below` as XTRIM does, replicated; how many.
-    ///
-    /// # Errors
-    /// [`Error::Bug`] if the server refuses.
-    pub(crate) fn trim_stream(&self, stream: &Text, below: &Text) -> Result<u64, Error> {
-        let (minid, exactly) = (Text::new(b"MINID"), Text::new(b"="));
-        let mut words = [stream.raw(), minid.raw(), exactly.raw(), below.raw()];
-        self.call_replicated(c"XTRIM", &mut words)
-    }
+/// Removes all entries of a stream below the id `below` as XTRIM does, replicated; how many.
+///
+/// # Errors
+/// [`Error::Bug`] if the server refuses.
+pub(crate) fn trim_stream(ctx: &Ctx, stream: &Text, below: &Text) -> Result<u64, Error> {
+    let (minid, exactly) = (Text::new(b"MINID"), Text::new(b"="));
+    let mut words = [stream.raw(), minid.raw(), exactly.raw(), below.raw()];
+    call_replicated(ctx, c"XTRIM", &mut words)
+}
 
-    fn call_replicated(
-        &self,
-        command: &std::ffi::CStr,
-        arguments: &mut [*mut raw::RedisModuleString],
-    ) -> Result<u64, Error> {
-        close_kept();
-        // SAFETY: "!" replicates, "v" takes an array of strings and its length; all are valid.
-        unsafe {
-            let reply = api!(RedisModule_Call)(
-                self.raw(),
-                command.as_ptr(),
-                c"!v".as_ptr(),
-                arguments.as_mut_ptr(),
-                arguments.len(),
-            );
-            if reply.is_null() {
-                return Err(Error::Bug("the server refused a command"));
-            }
-            let count = api!(RedisModule_CallReplyInteger)(reply);
-            api!(RedisModule_FreeCallReply)(reply);
-            Ok(count.try_into().unwrap_or(0))
+fn call_replicated(
+    ctx: &Ctx,
+    command: &std::ffi::CStr,
+    arguments: &mut [*mut raw::RedisModuleString],
+) -> Result<u64, Error> {
+    close_kept();
+    // SAFETY: "!" replicates, "v" takes an array of strings and its length; all are valid.
+    unsafe {
+        let reply = api!(RedisModule_Call)(
+            ctx.raw(),
+            command.as_ptr(),
+            c"!v".as_ptr(),
+            arguments.as_mut_ptr(),
+            arguments.len(),
+        );
+        if reply.is_null() {
+            return Err(Error::Bug("the server refused a command"));
         }
+        let count = api!(RedisModule_CallReplyInteger)(reply);
+        api!(RedisModule_FreeCallReply)(reply);
+        Ok(count.try_into().unwrap_or(0))
     }
+}
 
-    /// Publishes a keyspace event of a stream, as the native command would.
-    pub(crate) fn notify_stream(&self, event: &std::ffi::CStr, name: &Text) {
-        self.notify(raw::REDISMODULE_NOTIFY_STREAM, event, name);
-    }
+/// Publishes a keyspace event of a stream, as the native command would.
+pub(crate) fn notify_stream(ctx: &Ctx, event: &std::ffi::CStr, name: &Text) {
+    notify(ctx, raw::REDISMODULE_NOTIFY_STREAM, event, name);
+}
 
-    /// Publishes a keyspace event of EVQ's own values.
-    pub(crate) fn notify_module(&self, event: &std::ffi::CStr, name: &Text) {
-        self.notify(raw::REDISMODULE_NOTIFY_MODULE, event, name);
-    }
+/// Publishes a keyspace event of EVQ's own values.
+pub(crate) fn notify_module(ctx: &Ctx, event: &std::ffi::CStr, name: &Text) {
+    notify(ctx, raw::REDISMODULE_NOTIFY_MODULE, event, name);
+}
 
-    fn notify(&self, class: c_int, event: &std::ffi::CStr, name: &Text) {
-        // Another module that hears of it may do anything to any key.
-        close_kept();
-        // SAFETY: the event ends with NUL, the name is valid.
-        let sent = unsafe {
-            api!(RedisModule_NotifyKeyspaceEvent)(self.raw(), class, event.as_ptr(), name.raw())
-        };
-        debug_assert_eq!(sent, OK);
-    }
+fn notify(ctx: &Ctx, class: c_int, event: &std::ffi::CStr, name: &Text) {
+    // Another module that hears of it may do anything to any key.
+    close_kept();
+    // SAFETY: the event ends with NUL, the name is valid.
+    let sent = unsafe {
+        api!(RedisModule_NotifyKeyspaceEvent)(ctx.raw(), class, event.as_ptr(), name.raw())
+    };
+    debug_assert_eq!(sent, OK);
 }

@@ -12,98 +12,94 @@ use super::ffi::raw;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 
-impl Ctx {
-    /// An error, by its text.
-    pub(crate) fn reply_error(&self, error: &Error) {
-        // No error text has a NUL in it: client bytes are escaped.
-        let text = CString::new(error.to_string()).unwrap_or_default();
-        // SAFETY: the text ends with NUL and is copied.
-        unsafe { api!(RedisModule_ReplyWithError)(self.raw(), text.as_ptr()) };
-    }
+/// An error, by its text.
+pub(crate) fn error(ctx: &Ctx, error: &Error) {
+    // No error text has a NUL in it: client bytes are escaped.
+    let text = CString::new(error.to_string()).unwrap_or_default();
+    // SAFETY: the text ends with NUL and is copied.
+    unsafe { api!(RedisModule_ReplyWithError)(ctx.raw(), text.as_ptr()) };
+}
 
-    /// The null of a blocking command that got nothing, as BLPOP's: `*-1` in RESP2.
-    pub(crate) fn reply_null_array(&self) {
-        // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_ReplyWithNullArray)(self.raw()) };
-    }
+/// The null of a blocking command that got nothing, as BLPOP's: `*-1` in RESP2.
+pub(crate) fn null_array(ctx: &Ctx) {
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplyWithNullArray)(ctx.raw()) };
+}
 
-    /// A null in place of a value.
-    pub(crate) fn reply_null(&self) {
-        // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_ReplyWithNull)(self.raw()) };
-    }
+/// A null in place of a value.
+pub(crate) fn null(ctx: &Ctx) {
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplyWithNull)(ctx.raw()) };
+}
 
-    /// `OK`.
-    pub(crate) fn reply_ok(&self) {
-        // SAFETY: the text is static.
-        unsafe { api!(RedisModule_ReplyWithSimpleString)(self.raw(), c"OK".as_ptr()) };
-    }
+/// `OK`.
+pub(crate) fn ok(ctx: &Ctx) {
+    // SAFETY: the text is static.
+    unsafe { api!(RedisModule_ReplyWithSimpleString)(ctx.raw(), c"OK".as_ptr()) };
+}
 
-    /// An integer. What does not fit the protocol's signed 64 bits is given as its largest.
-    pub(crate) fn reply_integer(&self, value: u64) {
-        let value = i64::try_from(value).unwrap_or(i64::MAX);
-        // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_ReplyWithLongLong)(self.raw(), value) };
-    }
+/// An integer. What does not fit the protocol's signed 64 bits is given as its largest.
+pub(crate) fn integer(ctx: &Ctx, value: u64) {
+    let value = i64::try_from(value).unwrap_or(i64::MAX);
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplyWithLongLong)(ctx.raw(), value) };
+}
 
-    /// A signed integer.
-    pub(crate) fn reply_signed(&self, value: i64) {
-        // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_ReplyWithLongLong)(self.raw(), value) };
-    }
+/// A signed integer.
+pub(crate) fn signed(ctx: &Ctx, value: i64) {
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplyWithLongLong)(ctx.raw(), value) };
+}
 
-    /// A floating-point number.
-    pub(crate) fn reply_double(&self, value: f64) {
-        // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_ReplyWithDouble)(self.raw(), value) };
-    }
+/// A floating-point number.
+pub(crate) fn double(ctx: &Ctx, value: f64) {
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplyWithDouble)(ctx.raw(), value) };
+}
 
-    /// Any bytes.
-    pub(crate) fn reply_bytes(&self, bytes: &[u8]) {
-        // SAFETY: pointer and length describe `bytes`, which are copied.
-        unsafe {
-            api!(RedisModule_ReplyWithStringBuffer)(self.raw(), bytes.as_ptr().cast(), bytes.len())
-        };
-    }
+/// Any bytes.
+pub(crate) fn bytes(ctx: &Ctx, bytes: &[u8]) {
+    // SAFETY: pointer and length describe `bytes`, which are copied.
+    unsafe {
+        api!(RedisModule_ReplyWithStringBuffer)(ctx.raw(), bytes.as_ptr().cast(), bytes.len())
+    };
+}
 
-    /// A server string, without a copy of ours.
-    pub(crate) fn reply_string(&self, string: *mut raw::RedisModuleString) {
-        // SAFETY: `string` is valid for this call; the server takes its own reference.
-        unsafe { api!(RedisModule_ReplyWithString)(self.raw(), string) };
-    }
+/// A server string, without a copy of ours.
+pub(crate) fn string(ctx: &Ctx, string: *mut raw::RedisModuleString) {
+    // SAFETY: `string` is valid for this call; the server takes its own reference.
+    unsafe { api!(RedisModule_ReplyWithString)(ctx.raw(), string) };
+}
 
-    /// An event id as `<ms>-<seq>`.
-    pub(crate) fn reply_id(&self, id: EventId) {
-        self.reply_bytes(IdText::new(id).bytes());
-    }
+/// An event id as `<ms>-<seq>`.
+pub(crate) fn id(ctx: &Ctx, id: EventId) {
+    bytes(ctx, IdText::new(id).bytes());
+}
 
-    /// The start of an array of `length` elements.
-    pub(crate) fn reply_array(&self, length: usize) {
-        // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_ReplyWithArray)(self.raw(), c_long_of(length)) };
-    }
+/// The start of an array of `length` elements.
+pub(crate) fn array(ctx: &Ctx, length: usize) {
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplyWithArray)(ctx.raw(), c_long_of(length)) };
+}
 
-    /// The start of an array whose length [`Ctx::end_array`] tells.
-    pub(crate) fn reply_array_of_unknown_length(&self) -> UnknownLength {
-        // SAFETY: the context is valid for this call.
-        unsafe {
-            api!(RedisModule_ReplyWithArray)(self.raw(), raw::REDISMODULE_POSTPONED_LEN.into())
-        };
-        UnknownLength(())
-    }
+/// The start of an array whose length [`end_array`] tells.
+pub(crate) fn array_of_unknown_length(ctx: &Ctx) -> UnknownLength {
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplyWithArray)(ctx.raw(), raw::REDISMODULE_POSTPONED_LEN.into()) };
+    UnknownLength(())
+}
 
-    /// Ends the array that was started last with an unknown length.
-    pub(crate) fn end_array(&self, _started: UnknownLength, length: u64) {
-        let length = c_long::try_from(length).unwrap_or(c_long::MAX);
-        // SAFETY: an array of unknown length was started, as the token shows.
-        unsafe { api!(RedisModule_ReplySetArrayLength)(self.raw(), length) };
-    }
+/// Ends the array that was started last with an unknown length.
+pub(crate) fn end_array(ctx: &Ctx, _started: UnknownLength, length: u64) {
+    let length = c_long::try_from(length).unwrap_or(c_long::MAX);
+    // SAFETY: an array of unknown length was started, as the token shows.
+    unsafe { api!(RedisModule_ReplySetArrayLength)(ctx.raw(), length) };
+}
 
-    /// The start of a map of `length` pairs.
-    pub(crate) fn reply_map(&self, length: usize) {
-        // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_ReplyWithMap)(self.raw(), c_long_of(length)) };
-    }
+/// The start of a map of `length` pairs.
+pub(crate) fn map(ctx: &Ctx, length: usize) {
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplyWithMap)(ctx.raw(), c_long_of(length)) };
 }
 
 /// An array that was started and must be ended.
@@ -186,39 +182,37 @@ fn write_digits(mut value: u64, places: &mut [u8]) {
     }
 }
 
-impl Ctx {
-    /// Replies with `value` as maps, arrays, integers, doubles and bulk strings.
-    pub(crate) fn reply_tree(&self, value: &Value) {
-        match value {
-            Value::Null => self.reply_null(),
-            Value::Bool(flag) => self.reply_integer(u64::from(*flag)),
-            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-                (Some(number), _) => self.reply_signed(number),
-                (None, Some(number)) => self.reply_integer(number),
-                (None, None) => self.reply_double(number.as_f64().unwrap_or_default()),
-            },
-            Value::String(text) => self.reply_bytes(text.as_bytes()),
-            Value::Array(items) => {
-                self.reply_array(items.len());
-                items.iter().for_each(|item| self.reply_tree(item));
-            }
-            Value::Object(pairs) => {
-                self.reply_map(pairs.len());
-                for (name, item) in pairs {
-                    self.reply_bytes(name.as_bytes());
-                    self.reply_tree(item);
-                }
+/// Replies with `value` as maps, arrays, integers, doubles and bulk strings.
+pub(crate) fn tree(ctx: &Ctx, value: &Value) {
+    match value {
+        Value::Null => null(ctx),
+        Value::Bool(flag) => integer(ctx, u64::from(*flag)),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => signed(ctx, number),
+            (None, Some(number)) => integer(ctx, number),
+            (None, None) => double(ctx, number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => bytes(ctx, text.as_bytes()),
+        Value::Array(items) => {
+            array(ctx, items.len());
+            items.iter().for_each(|item| tree(ctx, item));
+        }
+        Value::Object(pairs) => {
+            map(ctx, pairs.len());
+            for (name, item) in pairs {
+                bytes(ctx, name.as_bytes());
+                tree(ctx, item);
             }
         }
     }
+}
 
-    /// Replies with `value` as one JSON document, or natively.
-    pub(crate) fn reply_described(&self, value: &Value, json: bool) {
-        if json {
-            self.reply_bytes(value.to_string().as_bytes());
-        } else {
-            self.reply_tree(value);
-        }
+/// Replies with `value` as one JSON document, or natively.
+pub(crate) fn described(ctx: &Ctx, value: &Value, json: bool) {
+    if json {
+        bytes(ctx, value.to_string().as_bytes());
+    } else {
+        tree(ctx, value);
     }
 }
 

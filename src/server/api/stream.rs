@@ -8,6 +8,7 @@ use std::ffi::{c_int, c_long};
 
 use super::ctx::Ctx;
 use super::ffi::{OK, raw};
+use super::key;
 use super::key::{Key, Kind};
 use super::text::{Text, bytes_of};
 use crate::model::error::Error;
@@ -22,72 +23,70 @@ fn to_raw(id: EventId) -> raw::RedisModuleStreamID {
     raw::RedisModuleStreamID { ms: id.ms, seq: id.seq }
 }
 
-impl Ctx {
-    /// Appends one event to the stream `name`, whose key `key` is open for writing, and publishes
-    /// `xadd`, but neither replicates nor signals it. `fields` are names and values in turn. `floor` is asked only
-    /// if the stream does not exist: the new one begins above it. O(1).
-    ///
-    /// # Errors
-    /// [`Error::WrongType`]; [`Error::Exhausted`] when the last possible id is used up. Nothing was
-    /// added then.
-    pub(crate) fn append(
-        &self,
-        key: &Key,
-        name: &Text,
-        fields: &mut [*mut raw::RedisModuleString],
-        floor: impl FnOnce() -> Result<EventId, Error>,
-    ) -> Result<Added, Error> {
-        let (existed, id) = match key.kind() {
-            Kind::Stream => (true, None),
-            Kind::Empty => {
-                // The server's own clock stands still during a command or a script and may be behind
-                // the one that is asked here, so it must not choose an id where there is a floor.
-                let above = match floor()? {
-                    EventId::ZERO => None,
-                    floor => {
-                        let clock = EventId { ms: self.now().ms(), seq: 0 };
-                        Some(floor.next().ok_or(Error::Exhausted)?.max(clock))
-                    }
-                };
-                (false, above)
-            }
-            Kind::Module | Kind::Other => return Err(Error::WrongType),
-        };
-        let id = self.add(key, name, id, fields)?;
-        Ok(Added { id, existed })
-    }
-
-    /// Appends one event under the given id, or under one of the server's.
-    ///
-    /// # Errors
-    /// [`Error::Exhausted`] if the stream has had this id or a greater one. Nothing was added then.
-    pub(crate) fn add(
-        &self,
-        key: &Key,
-        name: &Text,
-        id: Option<EventId>,
-        fields: &mut [*mut raw::RedisModuleString],
-    ) -> Result<EventId, Error> {
-        let mut raw_id = to_raw(id.unwrap_or_default());
-        let flags = if id.is_some() { 0 } else { raw::REDISMODULE_STREAM_ADD_AUTOID };
-        let pairs = i64::try_from(fields.len() / 2).unwrap_or(i64::MAX);
-        // SAFETY: the key is open for writing; `fields` holds that many pairs of valid strings.
-        let added = unsafe {
-            api!(RedisModule_StreamAdd)(
-                key.raw(),
-                flags as c_int,
-                &mut raw_id,
-                fields.as_mut_ptr(),
-                pairs,
-            )
-        };
-        if added != OK {
-            // The type was checked, the fields are pairs: what is left is an id beyond the last.
-            return Err(Error::Exhausted);
+/// Appends one event to the stream `name`, whose key `key` is open for writing, and publishes
+/// `xadd`, but neither replicates nor signals it. `fields` are names and values in turn. `floor` is asked only
+/// if the stream does not exist: the new one begins above it. O(1).
+///
+/// # Errors
+/// [`Error::WrongType`]; [`Error::Exhausted`] when the last possible id is used up. Nothing was
+/// added then.
+pub(crate) fn append(
+    ctx: &Ctx,
+    key: &Key,
+    name: &Text,
+    fields: &mut [*mut raw::RedisModuleString],
+    floor: impl FnOnce() -> Result<EventId, Error>,
+) -> Result<Added, Error> {
+    let (existed, id) = match key.kind() {
+        Kind::Stream => (true, None),
+        Kind::Empty => {
+            // The server's own clock stands still during a command or a script and may be behind
+            // the one that is asked here, so it must not choose an id where there is a floor.
+            let above = match floor()? {
+                EventId::ZERO => None,
+                floor => {
+                    let clock = EventId { ms: ctx.now().ms(), seq: 0 };
+                    Some(floor.next().ok_or(Error::Exhausted)?.max(clock))
+                }
+            };
+            (false, above)
         }
-        self.notify_stream(c"xadd", name);
-        Ok(EventId { ms: raw_id.ms, seq: raw_id.seq })
+        Kind::Module | Kind::Other => return Err(Error::WrongType),
+    };
+    let id = add(ctx, key, name, id, fields)?;
+    Ok(Added { id, existed })
+}
+
+/// Appends one event under the given id, or under one of the server's.
+///
+/// # Errors
+/// [`Error::Exhausted`] if the stream has had this id or a greater one. Nothing was added then.
+pub(crate) fn add(
+    ctx: &Ctx,
+    key: &Key,
+    name: &Text,
+    id: Option<EventId>,
+    fields: &mut [*mut raw::RedisModuleString],
+) -> Result<EventId, Error> {
+    let mut raw_id = to_raw(id.unwrap_or_default());
+    let flags = if id.is_some() { 0 } else { raw::REDISMODULE_STREAM_ADD_AUTOID };
+    let pairs = i64::try_from(fields.len() / 2).unwrap_or(i64::MAX);
+    // SAFETY: the key is open for writing; `fields` holds that many pairs of valid strings.
+    let added = unsafe {
+        api!(RedisModule_StreamAdd)(
+            key.raw(),
+            flags as c_int,
+            &mut raw_id,
+            fields.as_mut_ptr(),
+            pairs,
+        )
+    };
+    if added != OK {
+        // The type was checked, the fields are pairs: what is left is an id beyond the last.
+        return Err(Error::Exhausted);
     }
+    key::notify_stream(ctx, c"xadd", name);
+    Ok(EventId { ms: raw_id.ms, seq: raw_id.seq })
 }
 
 /// An event that was appended.
@@ -116,7 +115,7 @@ impl Extent {
     /// # Errors
     /// [`Error::WrongType`].
     pub(crate) fn of(ctx: &Ctx, names: &PartitionNames) -> Result<Self, Error> {
-        let Some(stream) = ctx.open_read(&names.stream).stream()? else {
+        let Some(stream) = key::open_read(ctx, &names.stream).stream()? else {
             return Ok(Self::default());
         };
         let first = Entries::first(&stream).next_entry().map(|(id, _)| id);

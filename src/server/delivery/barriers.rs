@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::state;
 use super::state::State;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
@@ -15,6 +16,7 @@ use crate::model::ring::history::{History, Upstream};
 use crate::model::rules::gate::{Drained, Gate, drained};
 use crate::model::saved::effect::Change;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::key;
 use crate::server::api::stream::Open;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::line::Line;
@@ -78,119 +80,117 @@ impl Place {
     }
 }
 
-impl Ctx {
-    /// The barriers in front of a place; none if its partition never gained keys by a resize that
-    /// is still of concern. O(partitions upstream), and more while one is closed.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`] if the delivery state of another partition is none.
-    pub(crate) fn barriers(&self, place: &Place) -> Result<Option<Barriers>, Error> {
-        self.look_at_barriers(place, MAX_PASSES)
-    }
+/// The barriers in front of a place; none if its partition never gained keys by a resize that
+/// is still of concern. O(partitions upstream), and more while one is closed.
+///
+/// # Errors
+/// [`Error::WrongType`] if the delivery state of another partition is none.
+pub(crate) fn of(ctx: &Ctx, place: &Place) -> Result<Option<Barriers>, Error> {
+    look(ctx, place, MAX_PASSES)
+}
 
-    /// The same for commands that only read: what would have to be saved on the way is taken for
-    /// unfinished.
-    ///
-    /// # Errors
-    /// As [`Ctx::barriers`].
-    pub(crate) fn barriers_as_seen(&self, place: &Place) -> Result<Option<Barriers>, Error> {
-        self.look_at_barriers(place, 0)
-    }
+/// The same for commands that only read: what would have to be saved on the way is taken for
+/// unfinished.
+///
+/// # Errors
+/// As [`of`].
+pub(crate) fn as_seen(ctx: &Ctx, place: &Place) -> Result<Option<Barriers>, Error> {
+    look(ctx, place, 0)
+}
 
-    fn look_at_barriers(&self, place: &Place, passes: usize) -> Result<Option<Barriers>, Error> {
-        let partition = place.line.partition;
-        let Some(history) = &place.history else { return Ok(None) };
-        let upstream = history.all_upstream(partition);
-        if upstream.is_empty() {
-            return Ok(None);
-        }
-        let ring = RingNames::of(&place.line.ring);
-        let (mut failed, mut passes) = (None, passes);
-        let closed_after = history.closed_after(partition, |upstream| {
-            self.is_drained(place, &ring, upstream, &mut passes).unwrap_or_else(|error| {
-                failed = Some(error);
-                false
-            })
-        });
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let (mut elsewhere, mut any_elsewhere) = (Vec::new(), false);
-        for other in upstream.iter().copied().filter(|other| *other != partition) {
-            let names = ring.partition(other);
-            let mut state = self.open_state(&names);
-            let saved = state.partition()?;
-            let Some(progress) = saved.and_then(|p| p.get_mut(&place.line.group)) else {
+fn look(ctx: &Ctx, place: &Place, passes: usize) -> Result<Option<Barriers>, Error> {
+    let partition = place.line.partition;
+    let Some(history) = &place.history else { return Ok(None) };
+    let upstream = history.all_upstream(partition);
+    if upstream.is_empty() {
+        return Ok(None);
+    }
+    let ring = RingNames::of(&place.line.ring);
+    let (mut failed, mut passes) = (None, passes);
+    let closed_after = history.closed_after(partition, |upstream| {
+        is_drained(ctx, place, &ring, upstream, &mut passes).unwrap_or_else(|error| {
+            failed = Some(error);
+            false
+        })
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let (mut elsewhere, mut any_elsewhere) = (Vec::new(), false);
+    for other in upstream.iter().copied().filter(|other| *other != partition) {
+        let names = ring.partition(other);
+        let mut state = state::open(ctx, &names);
+        let saved = state.partition()?;
+        let Some(progress) = saved.and_then(|p| p.get_mut(&place.line.group)) else {
+            continue;
+        };
+        // Where there are none now, they are remembered all the same: nothing is to be asked
+        // anew because the last one is gone, or the next one comes.
+        if !progress.exceptions().is_empty() {
+            // What failed and was deleted with its whole stream holds nobody.
+            let stream = key::open_read(ctx, &names.stream).stream().ok().flatten();
+            if stream.is_none_or(|stream| stream.length() == 0) {
                 continue;
-            };
-            // Where there are none now, they are remembered all the same: nothing is to be asked
-            // anew because the last one is gone, or the next one comes.
-            if !progress.exceptions().is_empty() {
-                // What failed and was deleted with its whole stream holds nobody.
-                let stream = self.open_read(&names.stream).stream().ok().flatten();
-                if stream.is_none_or(|stream| stream.length() == 0) {
-                    continue;
-                }
-                any_elsewhere = true;
             }
-            progress.keep_ends();
-            elsewhere.push((other, state));
+            any_elsewhere = true;
         }
-        let history = Arc::clone(history);
-        Ok(Some(Barriers { history, partition, closed_after, elsewhere, any_elsewhere }))
+        progress.keep_ends();
+        elsewhere.push((other, state));
     }
+    let history = Arc::clone(history);
+    Ok(Some(Barriers { history, partition, closed_after, elsewhere, any_elsewhere }))
+}
 
-    /// Whether the group of `place` has finished what comes first in another partition. A key of
-    /// another type holds no events.
-    fn is_drained(
-        &self,
-        place: &Place,
-        ring: &RingNames,
-        upstream: Upstream,
-        passes: &mut usize,
-    ) -> Result<bool, Error> {
-        let Upstream { partition, until } = upstream;
-        let names = ring.partition(partition);
-        loop {
-            let (passed, done) = {
-                let state = self.open_state(&names);
-                let progress = state.progress(&place.line.group)?;
-                if progress.is_some_and(|progress| progress.cursor() >= until) {
-                    return Ok(true);
-                }
-                let beginning = Progress::new(place.group.start(partition));
-                let Ok(Some(stream)) = self.open_read(&names.stream).stream() else {
-                    return Ok(true);
-                };
-                let progress = progress.unwrap_or(&beginning);
-                match drained(progress, &place.group, &Open(&stream), until) {
-                    Drained::Yes => return Ok(true),
-                    Drained::No(_) => return Ok(false),
-                    Drained::YesUpTo(id) => (id, true),
-                    Drained::SoFar(id) => (id, false),
-                }
-            };
-            let Some(left) = passes.checked_sub(1) else { return Ok(done) };
-            *passes = left;
-            // What the group does not take need not be looked at again.
-            let other = place.at(partition);
-            self.begin(&other)?;
-            self.change(&other, Change::Passed(passed))?;
-            if done {
+/// Whether the group of `place` has finished what comes first in another partition. A key of
+/// another type holds no events.
+fn is_drained(
+    ctx: &Ctx,
+    place: &Place,
+    ring: &RingNames,
+    upstream: Upstream,
+    passes: &mut usize,
+) -> Result<bool, Error> {
+    let Upstream { partition, until } = upstream;
+    let names = ring.partition(partition);
+    loop {
+        let (passed, done) = {
+            let state = state::open(ctx, &names);
+            let progress = state.progress(&place.line.group)?;
+            if progress.is_some_and(|progress| progress.cursor() >= until) {
                 return Ok(true);
             }
+            let beginning = Progress::new(place.group.start(partition));
+            let Ok(Some(stream)) = key::open_read(ctx, &names.stream).stream() else {
+                return Ok(true);
+            };
+            let progress = progress.unwrap_or(&beginning);
+            match drained(progress, &place.group, &Open(&stream), until) {
+                Drained::Yes => return Ok(true),
+                Drained::No(_) => return Ok(false),
+                Drained::YesUpTo(id) => (id, true),
+                Drained::SoFar(id) => (id, false),
+            }
+        };
+        let Some(left) = passes.checked_sub(1) else { return Ok(done) };
+        *passes = left;
+        // What the group does not take need not be looked at again.
+        let other = place.at(partition);
+        begin(ctx, &other)?;
+        state::change(ctx, &other, Change::Passed(passed))?;
+        if done {
+            return Ok(true);
         }
     }
+}
 
-    /// A group that has no progress in a place yet gets some, which can change. Epoch 0 is nobody's.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn begin(&self, place: &Place) -> Result<(), Error> {
-        if self.open_state(&place.names).progress(&place.line.group)?.is_some() {
-            return Ok(());
-        }
-        let start = place.group.start(place.line.partition);
-        self.change(place, Change::Epoch { epoch: 0, start })
+/// A group that has no progress in a place yet gets some, which can change. Epoch 0 is nobody's.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn begin(ctx: &Ctx, place: &Place) -> Result<(), Error> {
+    if state::open(ctx, &place.names).progress(&place.line.group)?.is_some() {
+        return Ok(());
     }
+    let start = place.group.start(place.line.partition);
+    state::change(ctx, place, Change::Epoch { epoch: 0, start })
 }

@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use super::state;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_SCAN;
@@ -20,8 +21,8 @@ use crate::model::rules::source::Entry;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Key;
 use crate::server::api::stream::Entries;
-use crate::server::api::timer;
 use crate::server::api::xinfo::Info;
+use crate::server::api::{key, timer};
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::place::Place;
 
@@ -64,87 +65,85 @@ impl Budget {
     }
 }
 
-impl Ctx {
-    /// The lag of a group in a partition.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn lag(&self, place: &Place, budget: &mut Budget) -> Result<Lag, Error> {
-        let Some(stream) = self.open_read(&place.names.stream).stream()? else {
-            return Ok(Lag { events: 0, exact: true });
-        };
-        let mut state = self.open_state(&place.names);
-        let beginning = place.beginning();
-        let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
-        let passed = unfinished_below(progress, &stream);
-        let exactly = |above: u64| Ok(Lag { events: above + passed, exact: true });
-        if let (Some(above), _) = count_above(place, progress, &stream, near(place)) {
-            return exactly(above);
-        }
-        // Entries of types that the group does not take are only told apart by reading them.
-        let typed = !place.group.types.is_empty();
-        let first = Entries::first(&stream).next_entry().map(|(id, _)| id);
-        let finished = finished_above(progress, first.unwrap_or(EventId::MAX));
-        if !typed && first.is_some_and(|first| progress.cursor() < first) {
-            return exactly(stream.length().saturating_sub(finished));
-        }
-        let info = Info::of(self, &place.names.stream)?;
-        let stamp = info.stamp();
-        let kept = progress
-            .counted()
-            .filter(|counted| counted.stamp == stamp && counted.cursor <= progress.cursor());
-        let above =
-            |counted: Counted| info.length.saturating_sub(counted.below).saturating_sub(finished);
-        if let Some(counted) = kept.filter(|counted| counted.cursor == progress.cursor())
-            && !typed
-        {
-            return exactly(above(counted));
-        }
-        let (found, entries) = count_above(place, progress, &stream, budget.allowed(place));
-        budget.spend(entries);
-        let (counted, done) = if found.is_some() {
-            let below = info.length.saturating_sub(entries);
-            (Counted { cursor: progress.cursor(), below, stamp }, true)
-        } else {
-            let start = kept.unwrap_or(Counted { cursor: EventId::ZERO, below: 0, stamp });
-            let step = count_below(progress, &stream, start, budget.allowed(place));
-            budget.spend(step.0.below - start.below);
-            step
-        };
-        let events = found.unwrap_or_else(|| above(counted)) + passed;
-        let exact = found.is_some() || (done && !typed);
-        state.volatile(&place.line.group, |progress| progress.set_counted(counted))?;
-        if !done {
-            count_on(self, place);
-        }
-        Ok(Lag { events, exact })
+/// The lag of a group in a partition.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn of(ctx: &Ctx, place: &Place, budget: &mut Budget) -> Result<Lag, Error> {
+    let Some(stream) = key::open_read(ctx, &place.names.stream).stream()? else {
+        return Ok(Lag { events: 0, exact: true });
+    };
+    let mut state = state::open(ctx, &place.names);
+    let beginning = place.beginning();
+    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+    let passed = unfinished_below(progress, &stream);
+    let exactly = |above: u64| Ok(Lag { events: above + passed, exact: true });
+    if let (Some(above), _) = count_above(place, progress, &stream, near(place)) {
+        return exactly(above);
     }
+    // Entries of types that the group does not take are only told apart by reading them.
+    let typed = !place.group.types.is_empty();
+    let first = Entries::first(&stream).next_entry().map(|(id, _)| id);
+    let finished = finished_above(progress, first.unwrap_or(EventId::MAX));
+    if !typed && first.is_some_and(|first| progress.cursor() < first) {
+        return exactly(stream.length().saturating_sub(finished));
+    }
+    let info = Info::of(ctx, &place.names.stream)?;
+    let stamp = info.stamp();
+    let kept = progress
+        .counted()
+        .filter(|counted| counted.stamp == stamp && counted.cursor <= progress.cursor());
+    let above =
+        |counted: Counted| info.length.saturating_sub(counted.below).saturating_sub(finished);
+    if let Some(counted) = kept.filter(|counted| counted.cursor == progress.cursor())
+        && !typed
+    {
+        return exactly(above(counted));
+    }
+    let (found, entries) = count_above(place, progress, &stream, budget.allowed(place));
+    budget.spend(entries);
+    let (counted, done) = if found.is_some() {
+        let below = info.length.saturating_sub(entries);
+        (Counted { cursor: progress.cursor(), below, stamp }, true)
+    } else {
+        let start = kept.unwrap_or(Counted { cursor: EventId::ZERO, below: 0, stamp });
+        let step = count_below(progress, &stream, start, budget.allowed(place));
+        budget.spend(step.0.below - start.below);
+        step
+    };
+    let events = found.unwrap_or_else(|| above(counted)) + passed;
+    let exact = found.is_some() || (done && !typed);
+    state.volatile(&place.line.group, |progress| progress.set_counted(counted))?;
+    if !done {
+        count_on(ctx, place);
+    }
+    Ok(Lag { events, exact })
+}
 
-    /// The oldest event that the group has not finished, if it is among those that may be looked at.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn oldest_unfinished(
-        &self,
-        place: &Place,
-        budget: &mut Budget,
-    ) -> Result<Option<EventId>, Error> {
-        let Some(stream) = self.open_read(&place.names.stream).stream()? else { return Ok(None) };
-        let state = self.open_state(&place.names);
-        let beginning = place.beginning();
-        let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
-        let exceptions = progress.exceptions();
-        let open = exceptions.iter().filter(|(_, exception)| exception.state != State::Finished);
-        let excepted = open.map(|(id, _)| id).find(|id| Entries::has(&stream, *id));
-        let allowed = usize::try_from(budget.allowed(place)).unwrap_or(usize::MAX);
-        let mut looked_at = 0;
-        let next = Above::of(place, progress, &stream)
-            .take(allowed)
-            .inspect(|_| looked_at += 1)
-            .find(|(id, taken)| *taken && exceptions.get(*id).is_none());
-        budget.spend(looked_at);
-        Ok(excepted.into_iter().chain(next.map(|(id, _)| id)).min())
-    }
+/// The oldest event that the group has not finished, if it is among those that may be looked at.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn oldest_unfinished(
+    ctx: &Ctx,
+    place: &Place,
+    budget: &mut Budget,
+) -> Result<Option<EventId>, Error> {
+    let Some(stream) = key::open_read(ctx, &place.names.stream).stream()? else { return Ok(None) };
+    let state = state::open(ctx, &place.names);
+    let beginning = place.beginning();
+    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+    let exceptions = progress.exceptions();
+    let open = exceptions.iter().filter(|(_, exception)| exception.state != State::Finished);
+    let excepted = open.map(|(id, _)| id).find(|id| Entries::has(&stream, *id));
+    let allowed = usize::try_from(budget.allowed(place)).unwrap_or(usize::MAX);
+    let mut looked_at = 0;
+    let next = Above::of(place, progress, &stream)
+        .take(allowed)
+        .inspect(|_| looked_at += 1)
+        .find(|(id, taken)| *taken && exceptions.get(*id).is_none());
+    budget.spend(looked_at);
+    Ok(excepted.into_iter().chain(next.map(|(id, _)| id)).min())
 }
 
 /// The entries above the cursor, and whether the group takes their types. Those of a group that takes
@@ -245,7 +244,7 @@ pub(crate) fn count_all(ctx: &Ctx) {
         if budget.is_spent() {
             count_on(ctx, &place);
         } else if ctx.select_db(place.line.db) {
-            let _ = ctx.lag(&place, &mut budget);
+            let _ = of(ctx, &place, &mut budget);
         }
     }
 }
@@ -264,43 +263,41 @@ pub(crate) fn count_on(ctx: &Ctx, place: &Place) {
 /// Entries that are counted one by one.
 const MAX_COUNTED: usize = 1000;
 
-impl Ctx {
-    /// How many events of a place up to `end` its group has not finished. For a group that is far
-    /// behind they are not counted one by one: then it is exact only where its lag was counted, and
-    /// else all that is left of before. O([`MAX_COUNTED`]).
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn unfinished_until(&self, place: &Place, end: End) -> Result<Lag, Error> {
-        let Some(stream) = self.open_read(&place.names.stream).stream()? else {
-            return Ok(Lag { events: 0, exact: true });
-        };
-        let (passed, above) = {
-            let state = self.open_state(&place.names);
-            let beginning = place.beginning();
-            let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
-            let exceptions = progress.exceptions().iter().filter(|(id, exception)| {
-                let passed = *id <= end.last && *id <= progress.cursor();
-                passed && exception.state != State::Finished && Entries::has(&stream, *id)
-            });
-            (exceptions.count() as u64, count_unfinished(place, progress, &stream, end))
-        };
-        if let Some(above) = above {
-            return Ok(Lag { events: passed + above, exact: true });
-        }
-        drop(stream);
-        let info = Info::of(self, &place.names.stream)?;
-        // What is left of before: EVQ.RING is asked often, and must not count it.
-        let before = info.length.saturating_sub(info.added.saturating_sub(end.added));
-        let state = self.open_state(&place.names);
-        let progress = state.progress(&place.line.group)?;
-        let counted = progress.and_then(|progress| {
-            progress.counted().filter(|c| c.stamp == info.stamp() && c.cursor == progress.cursor())
+/// How many events of a place up to `end` its group has not finished. For a group that is far
+/// behind they are not counted one by one: then it is exact only where its lag was counted, and
+/// else all that is left of before. O([`MAX_COUNTED`]).
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn unfinished_until(ctx: &Ctx, place: &Place, end: End) -> Result<Lag, Error> {
+    let Some(stream) = key::open_read(ctx, &place.names.stream).stream()? else {
+        return Ok(Lag { events: 0, exact: true });
+    };
+    let (passed, above) = {
+        let state = state::open(ctx, &place.names);
+        let beginning = place.beginning();
+        let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+        let exceptions = progress.exceptions().iter().filter(|(id, exception)| {
+            let passed = *id <= end.last && *id <= progress.cursor();
+            passed && exception.state != State::Finished && Entries::has(&stream, *id)
         });
-        let below = counted.map_or(0, |counted| counted.below);
-        let exact = counted.is_some() && place.group.types.is_empty();
-        Ok(Lag { events: before.saturating_sub(below) + passed, exact })
+        (exceptions.count() as u64, count_unfinished(place, progress, &stream, end))
+    };
+    if let Some(above) = above {
+        return Ok(Lag { events: passed + above, exact: true });
     }
+    drop(stream);
+    let info = Info::of(ctx, &place.names.stream)?;
+    // What is left of before: EVQ.RING is asked often, and must not count it.
+    let before = info.length.saturating_sub(info.added.saturating_sub(end.added));
+    let state = state::open(ctx, &place.names);
+    let progress = state.progress(&place.line.group)?;
+    let counted = progress.and_then(|progress| {
+        progress.counted().filter(|c| c.stamp == info.stamp() && c.cursor == progress.cursor())
+    });
+    let below = counted.map_or(0, |counted| counted.below);
+    let exact = counted.is_some() && place.group.types.is_empty();
+    Ok(Lag { events: before.saturating_sub(below) + passed, exact })
 }
 
 /// Entries above the cursor and up to `end` that are not finished, if there are few enough to look.

@@ -8,7 +8,9 @@ use crate::model::saved::effect::Failure;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::{Entries, Event};
 use crate::server::api::text::Text;
+use crate::server::api::{key, stream};
 use crate::server::keyspace::place::Place;
+use crate::server::keyspace::replicate;
 
 /// What is known of an event that failed for the last time.
 #[derive(Debug)]
@@ -37,70 +39,68 @@ impl Place {
     }
 }
 
-impl Ctx {
-    /// Appends a dead letter and replicates it.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`]; nothing has changed then.
-    pub(crate) fn write_letter(&self, place: &Place, letter: &Letter<'_>) -> Result<(), Error> {
-        let name = place.letters();
-        let key = self.open_write(&name);
-        let failure = letter.failure;
-        let before = pair("id", failure.id.to_string().as_bytes());
-        let after = [
-            pair("attempts", failure.attempts.to_string().as_bytes()),
-            pair("reason", letter.reason),
-            pair("worker", letter.worker.as_bytes()),
-            pair("first-ms", failure.first_ms.to_string().as_bytes()),
-            pair("last-ms", letter.last_ms.to_string().as_bytes()),
-        ];
-        let mut fields = vec![before.0.raw(), before.1.raw()];
-        for (field, value) in &letter.event.fields {
-            fields.extend([field.raw(), value.raw()]);
-        }
-        for (field, value) in &after {
-            fields.extend([field.raw(), value.raw()]);
-        }
-        let added = self.append(&key, &name, &mut fields, || Ok(EventId::ZERO))?;
-        self.signal_modified(&name);
-        self.replicate_event(&name, added.id, &mut fields);
-        Ok(())
+/// Appends a dead letter and replicates it.
+///
+/// # Errors
+/// [`Error::WrongType`]; nothing has changed then.
+pub(crate) fn write(ctx: &Ctx, place: &Place, letter: &Letter<'_>) -> Result<(), Error> {
+    let name = place.letters();
+    let key = key::open_write(ctx, &name);
+    let failure = letter.failure;
+    let before = pair("id", failure.id.to_string().as_bytes());
+    let after = [
+        pair("attempts", failure.attempts.to_string().as_bytes()),
+        pair("reason", letter.reason),
+        pair("worker", letter.worker.as_bytes()),
+        pair("first-ms", failure.first_ms.to_string().as_bytes()),
+        pair("last-ms", letter.last_ms.to_string().as_bytes()),
+    ];
+    let mut fields = vec![before.0.raw(), before.1.raw()];
+    for (field, value) in &letter.event.fields {
+        fields.extend([field.raw(), value.raw()]);
     }
+    for (field, value) in &after {
+        fields.extend([field.raw(), value.raw()]);
+    }
+    let added = stream::append(ctx, &key, &name, &mut fields, || Ok(EventId::ZERO))?;
+    key::signal_modified(ctx, &name);
+    replicate::event(ctx, &name, added.id, &mut fields);
+    Ok(())
+}
 
-    /// The dead letters of the events that `wanted` says, oldest first, as the letter's id and
-    /// its content.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn letters(
-        &self,
-        place: &Place,
-        limit: usize,
-        wanted: impl Fn(&Event) -> bool,
-    ) -> Result<Vec<Event>, Error> {
-        let Some(stream) = self.open_read(&place.letters()).stream()? else {
-            return Ok(Vec::new());
-        };
-        let mut entries = Entries::first(&stream);
-        let all = std::iter::from_fn(|| entries.next_event());
-        Ok(all.filter(|letter| wanted(letter)).take(limit).collect())
-    }
+/// The dead letters of the events that `wanted` says, oldest first, as the letter's id and
+/// its content.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn read(
+    ctx: &Ctx,
+    place: &Place,
+    limit: usize,
+    wanted: impl Fn(&Event) -> bool,
+) -> Result<Vec<Event>, Error> {
+    let Some(stream) = key::open_read(ctx, &place.letters()).stream()? else {
+        return Ok(Vec::new());
+    };
+    let mut entries = Entries::first(&stream);
+    let all = std::iter::from_fn(|| entries.next_event());
+    Ok(all.filter(|letter| wanted(letter)).take(limit).collect())
+}
 
-    /// Removes a dead letter, replicated.
-    ///
-    /// # Errors
-    /// [`Error::Bug`] if the server refuses.
-    pub(crate) fn remove_letter(&self, place: &Place, letter: EventId) -> Result<(), Error> {
-        self.delete_entry(&place.letters(), &Text::new(letter.to_string().as_bytes()))
-    }
+/// Removes a dead letter, replicated.
+///
+/// # Errors
+/// [`Error::Bug`] if the server refuses.
+pub(crate) fn remove(ctx: &Ctx, place: &Place, letter: EventId) -> Result<(), Error> {
+    key::delete_entry(ctx, &place.letters(), &Text::new(letter.to_string().as_bytes()))
+}
 
-    /// The number of dead letters.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn count_letters(&self, place: &Place) -> Result<u64, Error> {
-        Ok(self.open_read(&place.letters()).stream()?.map_or(0, |stream| stream.length()))
-    }
+/// The number of dead letters.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn count(ctx: &Ctx, place: &Place) -> Result<u64, Error> {
+    Ok(key::open_read(ctx, &place.letters()).stream()?.map_or(0, |stream| stream.length()))
 }
 
 fn pair(field: &str, value: &[u8]) -> (Text, Text) {

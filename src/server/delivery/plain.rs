@@ -11,6 +11,7 @@ use super::xrange::Given;
 use crate::model::ids::EventId;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Key;
+use crate::server::api::reply;
 use crate::server::api::stream::{Entries, Field};
 use crate::server::api::text::Text;
 
@@ -70,116 +71,114 @@ impl Handful {
     }
 }
 
-impl Ctx {
-    /// Replies `[partition, epoch, events]` with the entries of the stream `name`, which is open as
-    /// `stream`. None, without a reply, if there is none. Whether there is more is looked at if that
-    /// is asked.
-    pub(crate) fn give_fresh(
-        &self,
-        name: &Text,
-        stream: &Key,
-        head: Head,
-        wanted: Wanted,
-        and_more: bool,
-    ) -> Option<Given> {
-        let Wanted { after, count, event_bytes } = wanted;
-        if xrange::pays(count, event_bytes)
-            && let Some(range) = self.range(name, after, count)
-        {
-            let given = range.given?;
-            self.reply_head(head);
-            self.reply_range(&range);
-            return Some(given);
-        }
-        let mut entries = Entries::after(stream, after);
-        let given = if (2..=HANDFUL).contains(&count) {
-            self.give_handful(&mut entries, head, count)
-        } else {
-            self.give_each(&mut entries, head, count)
-        };
-        given.map(|given| Given {
-            more: and_more && given.count == count && entries.next_entry().is_some(),
-            ..given
-        })
+/// Replies `[partition, epoch, events]` with the entries of the stream `name`, which is open as
+/// `stream`. None, without a reply, if there is none. Whether there is more is looked at if that
+/// is asked.
+pub(crate) fn give(
+    ctx: &Ctx,
+    name: &Text,
+    stream: &Key,
+    head: Head,
+    wanted: Wanted,
+    and_more: bool,
+) -> Option<Given> {
+    let Wanted { after, count, event_bytes } = wanted;
+    if xrange::pays(count, event_bytes)
+        && let Some(range) = xrange::read(ctx, name, after, count)
+    {
+        let given = range.given?;
+        reply_head(ctx, head);
+        xrange::reply(ctx, &range);
+        return Some(given);
     }
+    let mut entries = Entries::after(stream, after);
+    let given = if (2..=HANDFUL).contains(&count) {
+        give_handful(ctx, &mut entries, head, count)
+    } else {
+        give_each(ctx, &mut entries, head, count)
+    };
+    given.map(|given| Given {
+        more: and_more && given.count == count && entries.next_entry().is_some(),
+        ..given
+    })
+}
 
-    /// Replies a handful of entries.
-    fn give_handful(&self, from: &mut Entries<'_>, head: Head, count: u64) -> Option<Given> {
-        let read = Handful::read(from, count)?;
-        let ((first, _), (last, _)) = (read.entries.first()?, read.entries.last()?);
-        self.reply_head(head);
-        self.reply_array(read.entries.len());
-        let mut bytes = 0;
-        let mut fields = read.fields.iter();
-        for (id, count) in &read.entries {
-            self.reply_event_start(*id, *count);
-            for (name, value) in fields.by_ref().take(*count) {
-                bytes += self.reply_field(name, value);
-            }
+/// Replies a handful of entries.
+fn give_handful(ctx: &Ctx, from: &mut Entries<'_>, head: Head, count: u64) -> Option<Given> {
+    let read = Handful::read(from, count)?;
+    let ((first, _), (last, _)) = (read.entries.first()?, read.entries.last()?);
+    reply_head(ctx, head);
+    reply::array(ctx, read.entries.len());
+    let mut bytes = 0;
+    let mut fields = read.fields.iter();
+    for (id, count) in &read.entries {
+        reply_event_start(ctx, *id, *count);
+        for (name, value) in fields.by_ref().take(*count) {
+            bytes += reply_field(ctx, name, value);
         }
-        let count = read.entries.len() as u64;
-        Some(Given { first: *first, last: *last, count, bytes, more: false })
     }
+    let count = read.entries.len() as u64;
+    Some(Given { first: *first, last: *last, count, bytes, more: false })
+}
 
-    /// Replies entries one by one.
-    fn give_each(&self, from: &mut Entries<'_>, head: Head, count: u64) -> Option<Given> {
-        let mut entry = from.next_entry()?;
-        let (first, _) = entry;
-        self.reply_head(head);
-        let events = if count == 1 {
-            self.reply_array(1);
-            None
-        } else {
-            Some(self.reply_array_of_unknown_length())
-        };
-        let (mut given, mut bytes) = (0, 0);
-        let last = loop {
-            let (id, fields) = entry;
-            self.reply_event_start(id, fields);
-            // The reply promises this many strings, so a field that cannot be read is a null.
-            for _ in 0..fields {
-                match from.next_field() {
-                    Some((name, value)) => bytes += self.reply_field(&name, &value),
-                    None => {
-                        self.reply_null();
-                        self.reply_null();
-                    }
+/// Replies entries one by one.
+fn give_each(ctx: &Ctx, from: &mut Entries<'_>, head: Head, count: u64) -> Option<Given> {
+    let mut entry = from.next_entry()?;
+    let (first, _) = entry;
+    reply_head(ctx, head);
+    let events = if count == 1 {
+        reply::array(ctx, 1);
+        None
+    } else {
+        Some(reply::array_of_unknown_length(ctx))
+    };
+    let (mut given, mut bytes) = (0, 0);
+    let last = loop {
+        let (id, fields) = entry;
+        reply_event_start(ctx, id, fields);
+        // The reply promises this many strings, so a field that cannot be read is a null.
+        for _ in 0..fields {
+            match from.next_field() {
+                Some((name, value)) => bytes += reply_field(ctx, &name, &value),
+                None => {
+                    reply::null(ctx);
+                    reply::null(ctx);
                 }
             }
-            given += 1;
-            if given == count {
-                break id;
-            }
-            match from.next_entry() {
-                Some(next) => entry = next,
-                None => break id,
-            }
-        };
-        if let Some(events) = events {
-            self.end_array(events, given);
         }
-        Some(Given { first, last, count: given, bytes, more: false })
+        given += 1;
+        if given == count {
+            break id;
+        }
+        match from.next_entry() {
+            Some(next) => entry = next,
+            None => break id,
+        }
+    };
+    if let Some(events) = events {
+        reply::end_array(ctx, events, given);
     }
+    Some(Given { first, last, count: given, bytes, more: false })
+}
 
-    /// Replies a name and its value; gives how many bytes these are.
-    fn reply_field(&self, name: &Field, value: &Field) -> u64 {
-        let (name, value) = (name.bytes(), value.bytes());
-        self.reply_bytes(name);
-        self.reply_bytes(value);
-        (name.len() + value.len()) as u64
-    }
+/// Replies a name and its value; gives how many bytes these are.
+fn reply_field(ctx: &Ctx, name: &Field, value: &Field) -> u64 {
+    let (name, value) = (name.bytes(), value.bytes());
+    reply::bytes(ctx, name);
+    reply::bytes(ctx, value);
+    (name.len() + value.len()) as u64
+}
 
-    /// Replies what comes before the events.
-    pub(crate) fn reply_head(&self, head: Head) {
-        self.reply_array(3);
-        self.reply_integer(head.partition.into());
-        self.reply_integer(head.epoch);
-    }
+/// Replies what comes before the events.
+pub(crate) fn reply_head(ctx: &Ctx, head: Head) {
+    reply::array(ctx, 3);
+    reply::integer(ctx, head.partition.into());
+    reply::integer(ctx, head.epoch);
+}
 
-    /// Replies an event's id and the start of its fields.
-    pub(crate) fn reply_event_start(&self, id: EventId, fields: usize) {
-        self.reply_array(2);
-        self.reply_id(id);
-        self.reply_array(fields * 2);
-    }
+/// Replies an event's id and the start of its fields.
+pub(crate) fn reply_event_start(ctx: &Ctx, id: EventId, fields: usize) {
+    reply::array(ctx, 2);
+    reply::id(ctx, id);
+    reply::array(ctx, fields * 2);
 }

@@ -66,46 +66,44 @@ pub(crate) fn pays(count: u64, event_bytes: Option<u32>) -> bool {
 /// What a reply is made before it is freed.
 const EMPTY: &[u8] = b"*0\r\n";
 
-impl Ctx {
-    /// The first entries of the stream `name` above `after`, at most `count`. None if the server does
-    /// not tell, as one whose XRANGE has another name. O(log(nodes of the stream) + entries).
-    pub(crate) fn range(&self, name: &Text, after: EventId, count: u64) -> Option<Range> {
-        let first = Text::new(IdText::new(after.next()?).bytes());
-        let most = Text::new(count.to_string().as_bytes());
-        let reply = WORDS.with(|words| {
-            let mut arguments =
-                [name.raw(), first.raw(), words.end.raw(), words.count.raw(), most.raw()];
-            // SAFETY: "v" takes an array of strings and its length.
-            unsafe {
-                api!(RedisModule_Call)(
-                    self.raw(),
-                    c"XRANGE".as_ptr(),
-                    c"v".as_ptr(),
-                    arguments.as_mut_ptr(),
-                    arguments.len(),
-                )
-            }
-        });
-        if reply.is_null() {
-            return None;
+/// The first entries of the stream `name` above `after`, at most `count`. None if the server does
+/// not tell, as one whose XRANGE has another name. O(log(nodes of the stream) + entries).
+pub(crate) fn read(ctx: &Ctx, name: &Text, after: EventId, count: u64) -> Option<Range> {
+    let first = Text::new(IdText::new(after.next()?).bytes());
+    let most = Text::new(count.to_string().as_bytes());
+    let reply = WORDS.with(|words| {
+        let mut arguments =
+            [name.raw(), first.raw(), words.end.raw(), words.count.raw(), most.raw()];
+        // SAFETY: "v" takes an array of strings and its length.
+        unsafe {
+            api!(RedisModule_Call)(
+                ctx.raw(),
+                c"XRANGE".as_ptr(),
+                c"v".as_ptr(),
+                arguments.as_mut_ptr(),
+                arguments.len(),
+            )
         }
-        let mut range = Range { reply, given: None };
-        let (text, length) = range.text();
-        // SAFETY: the reply is live, and its text as long as it is.
-        let found = (!text.is_null())
-            .then(|| unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) });
-        let (given, first, last) = found.and_then(look_through)?;
-        let bytes = length as u64;
-        range.given =
-            (given > 0).then_some(Given { first, last, count: given, bytes, more: given == count });
-        Some(range)
+    });
+    if reply.is_null() {
+        return None;
     }
+    let mut range = Range { reply, given: None };
+    let (text, length) = range.text();
+    // SAFETY: the reply is live, and its text as long as it is.
+    let found =
+        (!text.is_null()).then(|| unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) });
+    let (given, first, last) = found.and_then(look_through)?;
+    let bytes = length as u64;
+    range.given =
+        (given > 0).then_some(Given { first, last, count: given, bytes, more: given == count });
+    Some(range)
+}
 
-    /// Replies the entries, as an array.
-    pub(crate) fn reply_range(&self, range: &Range) {
-        // SAFETY: the reply is live; what it holds is copied.
-        unsafe { api!(RedisModule_ReplyWithCallReply)(self.raw(), range.reply) };
-    }
+/// Replies the entries, as an array.
+pub(crate) fn reply(ctx: &Ctx, range: &Range) {
+    // SAFETY: the reply is live; what it holds is copied.
+    unsafe { api!(RedisModule_ReplyWithCallReply)(ctx.raw(), range.reply) };
 }
 
 impl Range {

@@ -28,8 +28,9 @@ use crate::server::api::ffi::{ERR, OK, raw};
 use crate::server::api::key::Kind;
 use crate::server::api::stream::Entries;
 use crate::server::api::stream_end::Seen;
-use crate::server::api::timer;
 use crate::server::api::timer::RECHECK_MS;
+use crate::server::api::{key, reply, timer};
+use crate::server::delivery::state;
 use crate::server::keyspace::line::Line;
 use crate::server::ops::panics::reply_outcome;
 use crate::server::waiting::release::release;
@@ -39,80 +40,72 @@ use crate::server::waiting::{any_lines, lines};
 type RawCtx = *mut raw::RedisModuleCtx;
 type RawArgs = *mut *mut raw::RedisModuleString;
 
-impl Ctx {
-    /// Blocks the client as the owner of its line's lease until the stream has an entry beyond
-    /// `wait.position`, at most `timeout_ms` (0: for ever). The context must allow blocking.
-    pub(crate) fn block_on_stream(&self, wait: Wait, timeout_ms: u64) {
-        let mut keys = [wait.names.stream.raw()];
-        // SAFETY: the callbacks have the signatures that the server wants; the key is copied.
-        let handle = unsafe {
-            api!(RedisModule_BlockClientOnKeys)(
-                self.raw(),
-                Some(on_stream_ready),
-                Some(on_timeout),
-                None,
-                timeout_ms.cast_signed() as c_longlong,
-                keys.as_mut_ptr(),
-                1,
-                null_mut(),
-            )
-        };
-        if self.watch_disconnect(handle) {
-            let look_ms = wait.look_ms;
-            lines::wait_as_owner(self.client_id(), on_stream(wait, handle));
-            if let Some(look_ms) = look_ms {
-                timer::arm(self, look_ms);
+/// Blocks the client as the owner of its line's lease until the stream has an entry beyond
+/// `wait.position`, at most `timeout_ms` (0: for ever). The context must allow blocking.
+pub(crate) fn on_stream_key(ctx: &Ctx, wait: Wait, timeout_ms: u64) {
+    let mut keys = [wait.names.stream.raw()];
+    // SAFETY: the callbacks have the signatures that the server wants; the key is copied.
+    let handle = unsafe {
+        api!(RedisModule_BlockClientOnKeys)(
+            ctx.raw(),
+            Some(on_stream_ready),
+            Some(on_timeout),
+            None,
+            timeout_ms.cast_signed() as c_longlong,
+            keys.as_mut_ptr(),
+            1,
+            null_mut(),
+        )
+    };
+    if watch_disconnect(ctx, handle) {
+        let look_ms = wait.look_ms;
+        lines::wait_as_owner(ctx.client_id(), on_stream(wait, handle));
+        if let Some(look_ms) = look_ms {
+            timer::arm(ctx, look_ms);
+        }
+    }
+}
+
+/// Parks the client at the end of its line, behind the lease of `progress` if it is one
+/// partition's, at most `timeout_ms` (0: for ever). The context must allow blocking.
+pub(crate) fn park(ctx: &Ctx, wait: Wait, timeout_ms: u64, progress: Option<&Progress>) {
+    // SAFETY: the callbacks have the signatures that the server wants.
+    let handle = unsafe {
+        api!(RedisModule_BlockClient)(ctx.raw(), Some(on_parked_ready), Some(on_timeout), None, 0)
+    };
+    if watch_disconnect(ctx, handle) {
+        let ends_ms = (timeout_ms > 0).then(|| ctx.now().ms().saturating_add(timeout_ms));
+        let waiter = Waiter { on_stream: false, ends_ms, ..on_stream(wait, handle) };
+        lines::wait_in_line(ctx.client_id(), waiter);
+        watch(ctx, progress);
+    }
+}
+
+fn watch_disconnect(_ctx: &Ctx, handle: *mut raw::RedisModuleBlockedClient) -> bool {
+    if handle.is_null() {
+        // The server has replied an error by itself.
+        return false;
+    }
+    // SAFETY: the handle is fresh, the callback has the signature that the server wants.
+    unsafe { api!(RedisModule_SetDisconnectCallback)(handle, Some(on_disconnect)) };
+    true
+}
+
+/// Lets the parked workers of a partition see what was appended to it: its parked owners, and
+/// the workers that take any partition. Cheap if there are none.
+pub(crate) fn wake(ctx: &Ctx, ring: &Name, partition: u32) {
+    if lines::any_parked_owner() {
+        for client in lines::parked_owners(ctx.db(), ring, partition) {
+            if lines::wait_of(client).is_some_and(|wait| wait.plain) {
+                release(ctx, client, Outcome::Serve);
+            } else {
+                timer::soon(ctx);
             }
         }
     }
-
-    /// Parks the client at the end of its line, behind the lease of `progress` if it is one
-    /// partition's, at most `timeout_ms` (0: for ever). The context must allow blocking.
-    pub(crate) fn park(&self, wait: Wait, timeout_ms: u64, progress: Option<&Progress>) {
-        // SAFETY: the callbacks have the signatures that the server wants.
-        let handle = unsafe {
-            api!(RedisModule_BlockClient)(
-                self.raw(),
-                Some(on_parked_ready),
-                Some(on_timeout),
-                None,
-                0,
-            )
-        };
-        if self.watch_disconnect(handle) {
-            let ends_ms = (timeout_ms > 0).then(|| self.now().ms().saturating_add(timeout_ms));
-            let waiter = Waiter { on_stream: false, ends_ms, ..on_stream(wait, handle) };
-            lines::wait_in_line(self.client_id(), waiter);
-            watch(self, progress);
-        }
-    }
-
-    fn watch_disconnect(&self, handle: *mut raw::RedisModuleBlockedClient) -> bool {
-        if handle.is_null() {
-            // The server has replied an error by itself.
-            return false;
-        }
-        // SAFETY: the handle is fresh, the callback has the signature that the server wants.
-        unsafe { api!(RedisModule_SetDisconnectCallback)(handle, Some(on_disconnect)) };
-        true
-    }
-
-    /// Lets the parked workers of a partition see what was appended to it: its parked owners, and
-    /// the workers that take any partition. Cheap if there are none.
-    pub(crate) fn wake(&self, ring: &Name, partition: u32) {
-        if lines::any_parked_owner() {
-            for client in lines::parked_owners(self.db(), ring, partition) {
-                if lines::wait_of(client).is_some_and(|wait| wait.plain) {
-                    release(self, client, Outcome::Serve);
-                } else {
-                    timer::soon(self);
-                }
-            }
-        }
-        if any_lines::any_waited_in() {
-            for line in any_lines::to_look_for(self.db(), ring, partition) {
-                call::look_at(self, &line, partition);
-            }
+    if any_lines::any_waited_in() {
+        for line in any_lines::to_look_for(ctx.db(), ring, partition) {
+            call::look_at(ctx, &line, partition);
         }
     }
 }
@@ -136,7 +129,7 @@ unsafe extern "C" fn on_stream_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) ->
     let seen = catch_unwind(AssertUnwindSafe(|| {
         let client = ctx.client_id();
         let (names, position, plain) = lines::awaited(client)?;
-        let key = ctx.open_read(&names.stream);
+        let key = key::open_read(&ctx, &names.stream);
         if key.kind() != Kind::Stream {
             return None;
         }
@@ -233,10 +226,10 @@ fn leave(ctx: &Ctx) -> Result<(Waiter, bool), Error> {
 fn give_nothing(ctx: &Ctx, wait: &Wait, owner: bool) -> Result<(), Error> {
     if owner {
         let (client, now) = (ctx.client_id(), ctx.now());
-        let mut state = ctx.open_state(&wait.names);
+        let mut state = state::open(ctx, &wait.names);
         state.volatile(&wait.line.group, |progress| progress.renew_for(client, now))?;
     }
-    ctx.reply_null_array();
+    reply::null_array(ctx);
     Ok(())
 }
 

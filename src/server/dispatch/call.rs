@@ -16,11 +16,13 @@ use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::Turn;
 use crate::server::api::ctx::Ctx;
-use crate::server::api::timer;
+use crate::server::api::{key, timer};
 use crate::server::delivery::hand_out::Ready;
+use crate::server::delivery::{hand_out, leases, state};
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::line::Line;
+use crate::server::keyspace::place;
 use crate::server::keyspace::place::Place;
 use crate::server::waiting::release::release;
 use crate::server::waiting::waiter::{Outcome, Wait};
@@ -50,7 +52,7 @@ pub(crate) fn look_at(ctx: &Ctx, any: &Line, partition: u32) {
 
 fn has_work_for_any(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error> {
     let line = Line { partition, ..any.clone() };
-    match ctx.place_in(&line) {
+    match place::of_line(ctx, &line) {
         Some(place) => {
             let now = ctx.now();
             if is_free(ctx, &place, now)? {
@@ -64,7 +66,7 @@ fn has_work_for_any(ctx: &Ctx, any: &Line, partition: u32) -> Result<bool, Error
 }
 
 fn is_free(ctx: &Ctx, place: &Place, now: Now) -> Result<bool, Error> {
-    let state = ctx.open_state(&place.names);
+    let state = state::open(ctx, &place.names);
     let progress = state.progress(&place.line.group)?;
     let scene = lines::scene(&place.line, progress);
     Ok(!scene.queue && progress.is_none_or(|progress| progress.is_free(now, scene)))
@@ -74,7 +76,7 @@ fn is_free(ctx: &Ctx, place: &Place, now: Now) -> Result<bool, Error> {
 /// something is in flight, if there is more work for it there.
 fn holder_with_work(ctx: &Ctx, any: &Line, place: &Place, now: Now) -> Result<Option<u64>, Error> {
     let holder = {
-        let state = ctx.open_state(&place.names);
+        let state = state::open(ctx, &place.names);
         let progress = state.progress(&place.line.group)?;
         let scene = lines::scene(&place.line, progress);
         let lease = progress.and_then(|progress| progress.standing(scene));
@@ -83,13 +85,13 @@ fn holder_with_work(ctx: &Ctx, any: &Line, place: &Place, now: Now) -> Result<Op
     let Some(client) = holder.filter(|client| lines::stands_in(*client, any)) else {
         return Ok(None);
     };
-    Ok((ctx.prepare(place, now, true)? == Ready::Work).then_some(client))
+    Ok((hand_out::prepare(ctx, place, now, true)? == Ready::Work).then_some(client))
 }
 
 /// Whether a partition that is free has work for who gets its lease next; if it has none now, the
 /// sweep knows when to look again.
 fn has_work(ctx: &Ctx, place: &Place, now: Now) -> Result<bool, Error> {
-    let ready = ctx.prepare(place, now, false)?;
+    let ready = hand_out::prepare(ctx, place, now, false)?;
     if ready != Ready::Work {
         rearm(ctx, place, ready)?;
     }
@@ -105,7 +107,7 @@ pub(crate) fn call_all(ctx: &Ctx, any: &Line) -> Option<u64> {
     call_to_each(ctx, any, any_lines::take_offers(any));
     lines::first_standby(any)?;
     let mut partitions: Vec<u32> = {
-        let key = ctx.open_read(&RingNames::of(&any.ring).ring);
+        let key = key::open_read(ctx, &RingNames::of(&any.ring).ring);
         key.value::<RingValue>().ok()??.ring.nodes().map(|node| node.partition).collect()
     };
     let begin = any_lines::begins_at(any);
@@ -129,7 +131,7 @@ fn call_to_each(ctx: &Ctx, any: &Line, partitions: Vec<u32>) {
 /// Calls the first worker of the line `any` whom a partition has work for.
 fn call_to(ctx: &Ctx, any: &Line, partition: u32) -> Result<(), Error> {
     let line = Line { partition, ..any.clone() };
-    let Some(place) = ctx.place_in(&line) else {
+    let Some(place) = place::of_line(ctx, &line) else {
         if is_orphaned(ctx, &line)?
             && let Some(client) = lines::first_standby(any)
         {
@@ -141,7 +143,7 @@ fn call_to(ctx: &Ctx, any: &Line, partition: u32) -> Result<(), Error> {
     if !is_free(ctx, &place, now)? {
         if let Some(client) = holder_with_work(ctx, any, &place, now)?
             && let Some(wait) = lines::wait_of(client)
-            && ctx.turn(&place, &wait.caller, now)? == Turn::Continue
+            && leases::turn(ctx, &place, &wait.caller, now)? == Turn::Continue
         {
             call_owner(ctx, any, &place, client, &wait, now)?;
         }
@@ -149,8 +151,8 @@ fn call_to(ctx: &Ctx, any: &Line, partition: u32) -> Result<(), Error> {
     }
     for client in (0..).map_while(|n| lines::nth_standby(any, n)) {
         let Some(wait) = lines::wait_of(client) else { continue };
-        match ctx.turn(&place, &wait.caller, now)? {
-            Turn::Continue => match ctx.prepare(&place, now, true)? {
+        match leases::turn(ctx, &place, &wait.caller, now)? {
+            Turn::Continue => match hand_out::prepare(ctx, &place, now, true)? {
                 Ready::Work => {}
                 // It has lapsed with all there is in flight, which who has it is not given again.
                 _ if is_in_flight(ctx, &place)? => continue,
@@ -174,7 +176,7 @@ fn call_owner(
     now: Now,
 ) -> Result<(), Error> {
     let line = &place.line;
-    ctx.open_state(&place.names).volatile(&line.group, |progress| {
+    state::open(ctx, &place.names).volatile(&line.group, |progress| {
         progress.continue_lease(wait.caller.connection, now, lease_ms(wait));
         progress.call_owner();
     })?;
@@ -190,7 +192,7 @@ fn lease_ms(wait: &Wait) -> u64 {
 
 /// Whether anything was handed out under the lease of `place` that is not finished.
 fn is_in_flight(ctx: &Ctx, place: &Place) -> Result<bool, Error> {
-    let state = ctx.open_state(&place.names);
+    let state = state::open(ctx, &place.names);
     let progress = state.progress(&place.line.group)?;
     let busy = |progress: &Progress| {
         progress.lease().is_some_and(|lease| !lease.is_idle(progress.cursor()))
@@ -205,12 +207,12 @@ fn grant(ctx: &Ctx, place: &Place, wait: &Wait, epoch: u64, now: Now) -> Result<
         return Ok(false);
     }
     if is_in_flight(ctx, place)? {
-        ctx.lose_lease(place, now)?;
+        leases::lose(ctx, place, now)?;
         if !has_work(ctx, place, now)? {
             return Ok(false);
         }
     }
-    ctx.grant(place, &wait.caller, epoch, now, lease_ms(wait))?;
+    leases::grant(ctx, place, &wait.caller, epoch, now, lease_ms(wait))?;
     Ok(true)
 }
 
@@ -225,7 +227,7 @@ fn call(ctx: &Ctx, any: &Line, client: u64, partition: u32) {
 pub(crate) fn call_off(ctx: &Ctx, client: u64, line: &Line) {
     let names = RingNames::of(&line.ring).partition(line.partition);
     // A key that holds something else by now has no lease.
-    let _ = ctx.open_state(&names).volatile(&line.group, |progress| progress.call_off(client));
+    let _ = state::open(ctx, &names).volatile(&line.group, |progress| progress.call_off(client));
     timer::soon(ctx);
 }
 

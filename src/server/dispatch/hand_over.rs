@@ -4,11 +4,13 @@ use super::sweep::{CLOSED_MS, PARKED_MS};
 use crate::model::error::Error;
 use crate::model::progress::Progress;
 use crate::server::api::ctx::Ctx;
-use crate::server::api::timer;
+use crate::server::api::{key, timer};
 use crate::server::delivery::hand_out::Ready;
+use crate::server::delivery::{hand_out, leases, state};
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::line::Line;
+use crate::server::keyspace::place;
 use crate::server::keyspace::place::Place;
 use crate::server::waiting::release::release;
 use crate::server::waiting::waiter::Outcome;
@@ -16,15 +18,15 @@ use crate::server::waiting::{connections, lines};
 
 /// The connection of an owner closed: its lease is over, unless it has a name.
 pub(crate) fn end_lease_of(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
-    let Some(place) = ctx.place_in(line) else { return Ok(()) };
-    let mut state = ctx.open_state(&place.names);
+    let Some(place) = place::of_line(ctx, line) else { return Ok(()) };
+    let mut state = state::open(ctx, &place.names);
     let lease = state.progress(&line.group)?.and_then(Progress::lease);
     match lease.filter(|lease| lease.connection == Some(client)).map(|lease| &lease.worker) {
         None => Ok(()),
         Some(Some(_)) => state.volatile(&line.group, Progress::abandon_lease),
         Some(None) => {
             drop(state);
-            ctx.lose_lease(&place, ctx.now())
+            leases::lose(ctx, &place, ctx.now())
         }
     }
 }
@@ -38,14 +40,14 @@ pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<Option<u64>, Error> {
     let now = ctx.now();
     let Some(client) = lines::first_standby(line) else { return Ok(None) };
     let Some(wait) = lines::wait_of(client) else { return Ok(None) };
-    let Some(place) = ctx.place_in(line) else {
+    let Some(place) = place::of_line(ctx, line) else {
         if is_orphaned(ctx, line)? {
             release(ctx, client, Outcome::Serve);
         }
         return Ok(None);
     };
     let epoch = {
-        let state = ctx.open_state(&place.names);
+        let state = state::open(ctx, &place.names);
         let beginning = place.beginning();
         let progress = state.progress(&line.group)?.unwrap_or(&beginning);
         let scene = lines::scene(line, Some(progress));
@@ -54,7 +56,7 @@ pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<Option<u64>, Error> {
         }
         progress.next_epoch(now)
     };
-    ctx.grant(&place, &wait.caller, epoch, now, wait.lease_ms)?;
+    leases::grant(ctx, &place, &wait.caller, epoch, now, wait.lease_ms)?;
     connections::note_owner(line, &wait.caller);
     lines::promote(client);
     // It has the lease, whatever the stream is like.
@@ -68,30 +70,30 @@ pub(crate) fn hand_over(ctx: &Ctx, line: &Line) -> Result<Option<u64>, Error> {
 /// again, as every CONSUME would, now that there is something to give.
 pub(crate) fn is_orphaned(ctx: &Ctx, line: &Line) -> Result<bool, Error> {
     let names = RingNames::of(&line.ring);
-    let key = ctx.open_read(&names.ring);
+    let key = key::open_read(ctx, &names.ring);
     let Some(value) = key.value::<RingValue>()? else { return Ok(false) };
     let in_ring = value.ring.check_partition(line.partition).is_ok();
     if !in_ring || value.ring.group(&line.group).is_some() {
         return Ok(false);
     }
-    let stream = ctx.open_read(&names.partition(line.partition).stream).stream()?;
+    let stream = key::open_read(ctx, &names.partition(line.partition).stream).stream()?;
     Ok(stream.is_some_and(|stream| stream.length() > 0))
 }
 
 /// Unblocks the owner `client` of a line if there is something to give to it; if not, looks again
 /// when a retry is due.
 pub(crate) fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error> {
-    let Some(place) = ctx.place_in(line) else { return Ok(()) };
+    let Some(place) = place::of_line(ctx, line) else { return Ok(()) };
     let now = ctx.now();
     let plain = {
-        let state = ctx.open_state(&place.names);
+        let state = state::open(ctx, &place.names);
         state.progress(&line.group)?.is_none_or(|progress| progress.is_plain(&place.group))
     };
     if !plain {
         // Whatever it was when it began to wait: from now on an append alone does not serve it.
         lines::be_watchful(line);
     }
-    let ready = ctx.prepare(&place, now, true)?;
+    let ready = hand_out::prepare(ctx, &place, now, true)?;
     if ready == Ready::Work {
         release(ctx, client, Outcome::Serve);
         return Ok(());
@@ -103,7 +105,7 @@ pub(crate) fn look_for(ctx: &Ctx, client: u64, line: &Line) -> Result<(), Error>
 pub(crate) fn rearm(ctx: &Ctx, place: &Place, ready: Ready) -> Result<(), Error> {
     let now = ctx.now();
     let due_ms = {
-        let state = ctx.open_state(&place.names);
+        let state = state::open(ctx, &place.names);
         state.progress(&place.line.group)?.and_then(|progress| progress.next_due_ms(now))
     };
     match ready {

@@ -14,13 +14,14 @@ use crate::model::ring::history::End;
 use crate::model::saved::effect::Effect;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::Entries;
-use crate::server::api::timer;
 use crate::server::api::xinfo::Info;
+use crate::server::api::{key, timer};
 use crate::server::delivery::letters::letters_name;
+use crate::server::delivery::state;
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::RingNames;
-use crate::server::keyspace::known_rings;
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::{known_rings, ring};
 use crate::server::waiting::release::dismiss_partition;
 
 /// How often rings that were resized are looked after.
@@ -57,7 +58,7 @@ fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
     let names = RingNames::of(name);
     let mut gone = Vec::new();
     let forgotten = {
-        let key = ctx.open_read(&names.ring);
+        let key = key::open_read(ctx, &names.ring);
         let Some(value) = key.value::<RingValue>()? else { return Ok(false) };
         if !value.ring.is_changing() {
             return Ok(false);
@@ -66,10 +67,10 @@ fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
             let partition = names.partition(p);
             // A key that holds something else keeps its partition, and no other.
             let empty = |text| {
-                let stream = ctx.open_read(text).stream();
+                let stream = key::open_read(ctx, text).stream();
                 stream.is_ok_and(|stream| stream.is_none_or(|stream| stream.length() == 0))
             };
-            if !empty(&partition.stream) || ctx.open_state(&partition).check().is_err() {
+            if !empty(&partition.stream) || state::open(ctx, &partition).check().is_err() {
                 continue;
             }
             let groups = value.ring.groups().map(|(group, _)| group);
@@ -84,48 +85,46 @@ fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
         let partition = names.partition(p);
         let mut keys = vec![&partition.stream, &partition.groups];
         keys.extend(&letters);
-        ctx.unlink(&keys)?;
-        ctx.change_ring(&names, Effect::Retired(p))?;
-        ctx.notify_module(c"evq.retire", &partition.stream);
+        key::unlink(ctx, &keys)?;
+        ring::change(ctx, &names, Effect::Retired(p))?;
+        key::notify_module(ctx, c"evq.retire", &partition.stream);
         dismiss_partition(ctx, name, p);
     }
     if forgotten > 0 {
-        ctx.change_ring(&names, Effect::Forgotten(forgotten))?;
+        ring::change(ctx, &names, Effect::Forgotten(forgotten))?;
         // What waited for a barrier that nobody remembers goes on.
         timer::soon(ctx);
     }
-    let key = ctx.open_read(&names.ring);
+    let key = key::open_read(ctx, &names.ring);
     Ok(key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()))
 }
 
 /// The first event of a partition. A key of another type holds none.
 fn first_of(ctx: &Ctx, names: &RingNames, p: u32) -> Option<EventId> {
-    let stream = ctx.open_read(&names.partition(p).stream).stream().ok()??;
+    let stream = key::open_read(ctx, &names.partition(p).stream).stream().ok()??;
     Entries::first(&stream).next_entry().map(|(id, _)| id)
 }
 
-impl Ctx {
-    /// How many of a ring's past generations are of no concern any more.
-    ///
-    /// # Errors
-    /// As [`RingView::value`].
-    pub(crate) fn forgettable(&self, view: &RingView) -> Result<u32, Error> {
-        Ok(view.value()?.ring.forgettable(|p| first_of(self, &view.names, p)))
-    }
+/// How many of a ring's past generations are of no concern any more.
+///
+/// # Errors
+/// As [`RingView::value`].
+pub(crate) fn forgettable(ctx: &Ctx, view: &RingView) -> Result<u32, Error> {
+    Ok(view.value()?.ring.forgettable(|p| first_of(ctx, &view.names, p)))
+}
 
-    /// Where each partition of a ring ends at this moment, if it holds events.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn ends(&self, view: &RingView) -> Result<BTreeMap<u32, End>, Error> {
-        let mut ends = BTreeMap::new();
-        for p in view.partitions(None)? {
-            let names = view.names.partition(p);
-            let Some(stream) = self.open_read(&names.stream).stream()? else { continue };
-            let Some((last, _)) = Entries::last(&stream).next_entry() else { continue };
-            drop(stream);
-            ends.insert(p, End { last, added: Info::of(self, &names.stream)?.added });
-        }
-        Ok(ends)
+/// Where each partition of a ring ends at this moment, if it holds events.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn ends(ctx: &Ctx, view: &RingView) -> Result<BTreeMap<u32, End>, Error> {
+    let mut ends = BTreeMap::new();
+    for p in view.partitions(None)? {
+        let names = view.names.partition(p);
+        let Some(stream) = key::open_read(ctx, &names.stream).stream()? else { continue };
+        let Some((last, _)) = Entries::last(&stream).next_entry() else { continue };
+        drop(stream);
+        ends.insert(p, End { last, added: Info::of(ctx, &names.stream)?.added });
     }
+    Ok(ends)
 }

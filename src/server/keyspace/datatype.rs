@@ -21,6 +21,7 @@ use crate::model::saved::effect::Effect;
 use crate::model::saved::snapshot::{Corrupt, decode, encode};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
+use crate::server::api::key;
 use crate::server::api::key::{Key, Kind};
 use crate::server::api::log::{Level, line};
 use crate::server::api::text::{Text, bytes_of};
@@ -352,26 +353,24 @@ impl Key {
     }
 }
 
-impl Ctx {
-    /// Stores a new value under `name`, in place of nothing.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`] if the key holds something; [`Error::Bug`] if the server refuses.
-    pub(crate) fn create_value<T: Kept>(&self, name: &Text, value: T) -> Result<(), Error> {
-        if self.open_read(name).kind() != Kind::Empty {
-            return Err(Error::WrongType);
-        }
-        let key = self.open_write(name);
-        let value = Box::into_raw(Box::new(value));
-        // SAFETY: the key is open for writing; the server takes the value over if it answers OK.
-        unsafe {
-            let handle = T::handle().load(Ordering::Relaxed);
-            if api!(RedisModule_ModuleTypeSetValue)(key.raw(), handle, value.cast()) != OK {
-                drop(Box::from_raw(value));
-                return Err(Error::Bug("the server refused a value"));
-            }
-        }
-        self.signal_modified(name);
-        Ok(())
+/// Stores a new value under `name`, in place of nothing.
+///
+/// # Errors
+/// [`Error::WrongType`] if the key holds something; [`Error::Bug`] if the server refuses.
+pub(crate) fn create_value<T: Kept>(ctx: &Ctx, name: &Text, value: T) -> Result<(), Error> {
+    if key::open_read(ctx, name).kind() != Kind::Empty {
+        return Err(Error::WrongType);
     }
+    let key = key::open_write(ctx, name);
+    let value = Box::into_raw(Box::new(value));
+    // SAFETY: the key is open for writing; the server takes the value over if it answers OK.
+    unsafe {
+        let handle = T::handle().load(Ordering::Relaxed);
+        if api!(RedisModule_ModuleTypeSetValue)(key.raw(), handle, value.cast()) != OK {
+            drop(Box::from_raw(value));
+            return Err(Error::Bug("the server refused a value"));
+        }
+    }
+    key::signal_modified(ctx, name);
+    Ok(())
 }

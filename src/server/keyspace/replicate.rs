@@ -18,64 +18,62 @@ use crate::server::api::text::Text;
 /// The internal command that carries an encoded effect: `EVQ.APPLY key bytes`.
 pub(crate) const APPLY: &CStr = c"EVQ.APPLY";
 
-impl Ctx {
-    /// Replicates an encoded effect on the value under `key`.
-    pub(crate) fn replicate_effect(&self, key: &Text, effect: &[u8]) {
-        // SAFETY: "s" takes a string, "b" a pointer and a length.
-        unsafe {
-            api!(RedisModule_Replicate)(
-                self.raw(),
-                APPLY.as_ptr(),
-                c"sb".as_ptr(),
-                key.raw(),
-                effect.as_ptr(),
-                effect.len(),
-            );
-        }
+/// Replicates an encoded effect on the value under `key`.
+pub(crate) fn effect(ctx: &Ctx, key: &Text, effect: &[u8]) {
+    // SAFETY: "s" takes a string, "b" a pointer and a length.
+    unsafe {
+        api!(RedisModule_Replicate)(
+            ctx.raw(),
+            APPLY.as_ptr(),
+            c"sb".as_ptr(),
+            key.raw(),
+            effect.as_ptr(),
+            effect.len(),
+        );
     }
+}
 
-    /// Replicates an appended event.
-    pub(crate) fn replicate_event(
-        &self,
-        stream: &Text,
-        id: EventId,
-        fields: &mut [*mut raw::RedisModuleString],
-    ) {
-        let id = IdText::new(id);
-        let id = id.bytes();
-        // SAFETY: "s" a string, "b" a pointer and a length, "v" an array of strings and a length.
-        unsafe {
-            api!(RedisModule_Replicate)(
-                self.raw(),
-                c"XADD".as_ptr(),
-                c"sbv".as_ptr(),
-                stream.raw(),
-                id.as_ptr(),
-                id.len(),
-                fields.as_mut_ptr(),
-                fields.len(),
-            );
-        }
+/// Replicates an appended event.
+pub(crate) fn event(
+    ctx: &Ctx,
+    stream: &Text,
+    id: EventId,
+    fields: &mut [*mut raw::RedisModuleString],
+) {
+    let id = IdText::new(id);
+    let id = id.bytes();
+    // SAFETY: "s" a string, "b" a pointer and a length, "v" an array of strings and a length.
+    unsafe {
+        api!(RedisModule_Replicate)(
+            ctx.raw(),
+            c"XADD".as_ptr(),
+            c"sbv".as_ptr(),
+            stream.raw(),
+            id.as_ptr(),
+            id.len(),
+            fields.as_mut_ptr(),
+            fields.len(),
+        );
     }
+}
 
-    /// Replicates an EVQ.MTRIGGER of so many events; `words` are what follows their number.
-    pub(crate) fn replicate_batch(&self, events: usize, words: &mut [*mut raw::RedisModuleString]) {
-        // SAFETY: "l" takes a number, "v" an array of strings and a length.
-        unsafe {
-            api!(RedisModule_Replicate)(
-                self.raw(),
-                c"EVQ.MTRIGGER".as_ptr(),
-                c"lv".as_ptr(),
-                events as c_longlong,
-                words.as_mut_ptr(),
-                words.len(),
-            );
-        }
+/// Replicates an EVQ.MTRIGGER of so many events; `words` are what follows their number.
+pub(crate) fn batch(ctx: &Ctx, events: usize, words: &mut [*mut raw::RedisModuleString]) {
+    // SAFETY: "l" takes a number, "v" an array of strings and a length.
+    unsafe {
+        api!(RedisModule_Replicate)(
+            ctx.raw(),
+            c"EVQ.MTRIGGER".as_ptr(),
+            c"lv".as_ptr(),
+            events as c_longlong,
+            words.as_mut_ptr(),
+            words.len(),
+        );
     }
+}
 
-    /// Replicates the command as the client sent it.
-    pub(crate) fn replicate_verbatim(&self) {
-        // SAFETY: the context is valid for this call.
-        unsafe { api!(RedisModule_ReplicateVerbatim)(self.raw()) };
-    }
+/// Replicates the command as the client sent it.
+pub(crate) fn verbatim(ctx: &Ctx) {
+    // SAFETY: the context is valid for this call.
+    unsafe { api!(RedisModule_ReplicateVerbatim)(ctx.raw()) };
 }

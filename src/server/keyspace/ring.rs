@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::datatype::RingValue;
 use super::key_names::{PartitionNames, RingNames};
-use super::known_rings;
+use super::{datatype, known_rings, replicate};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::{DEFAULT, Name};
@@ -17,7 +17,7 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::{Key, Kind};
 use crate::server::api::stream::Extent;
-use crate::server::api::timer;
+use crate::server::api::{key, timer};
 use crate::server::dispatch::tidy::tidy_soon;
 use crate::server::ops::config;
 
@@ -65,123 +65,121 @@ impl RingView {
     }
 }
 
-impl Ctx {
-    /// The ring `name`, if the user may read its definition; the default ring also if it has yet
-    /// to be made, which [`Ctx::settle`] does.
-    ///
-    /// # Errors
-    /// [`Error::NoRing`], [`Error::NoPermission`], [`Error::WrongType`]. The default ring is not
-    /// made again while the events of its partition 0 exist: its definition was lost, and a new
-    /// one might route keys elsewhere.
-    // A result of this size that is handed over costs as much as what is done for it.
-    #[inline(always)]
-    pub(crate) fn ring(&self, user: &User, name: &Name) -> Result<RingView, Error> {
-        let names = RingNames::of(name);
-        user.check(&names.ring, Access::Read)?;
-        let key = self.open_read(&names.ring);
-        if key.value::<RingValue>()?.is_some() {
-            if names.keep() {
-                known_rings::note(self.db(), name);
-                if key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()) {
-                    tidy_soon(self);
-                }
+/// The ring `name`, if the user may read its definition; the default ring also if it has yet
+/// to be made, which [`settle`] does.
+///
+/// # Errors
+/// [`Error::NoRing`], [`Error::NoPermission`], [`Error::WrongType`]. The default ring is not
+/// made again while the events of its partition 0 exist: its definition was lost, and a new
+/// one might route keys elsewhere.
+// A result of this size that is handed over costs as much as what is done for it.
+#[inline(always)]
+pub(crate) fn find(ctx: &Ctx, user: &User, name: &Name) -> Result<RingView, Error> {
+    let names = RingNames::of(name);
+    user.check(&names.ring, Access::Read)?;
+    let key = key::open_read(ctx, &names.ring);
+    if key.value::<RingValue>()?.is_some() {
+        if names.keep() {
+            known_rings::note(ctx.db(), name);
+            if key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()) {
+                tidy_soon(ctx);
             }
-            return Ok(RingView { found: Ok(key), names });
         }
-        drop(key);
-        self.would_be_ring(names)
+        return Ok(RingView { found: Ok(key), names });
     }
+    drop(key);
+    would_be(ctx, names)
+}
 
-    #[cold]
-    fn would_be_ring(&self, names: Rc<RingNames>) -> Result<RingView, Error> {
-        let first = names.partition(0);
-        let taken = self.open_read(&first.stream).kind() != Kind::Empty;
-        if names.name.as_str() != DEFAULT || taken {
-            return Err(Error::NoRing);
-        }
-        let would_be = Box::new(RingValue::new(Ring::new(default_shape()?)));
-        Ok(RingView { found: Err(would_be), names })
+#[cold]
+fn would_be(ctx: &Ctx, names: Rc<RingNames>) -> Result<RingView, Error> {
+    let first = names.partition(0);
+    let taken = key::open_read(ctx, &first.stream).kind() != Kind::Empty;
+    if names.name.as_str() != DEFAULT || taken {
+        return Err(Error::NoRing);
     }
+    let would_be = Box::new(RingValue::new(Ring::new(default_shape()?)));
+    Ok(RingView { found: Err(would_be), names })
+}
 
-    /// Whether the ring `name` exists; the user may read its definition.
-    ///
-    /// # Errors
-    /// [`Error::NoPermission`], [`Error::WrongType`].
-    pub(crate) fn ring_exists(&self, user: &User, name: &Name) -> Result<bool, Error> {
-        match self.ring(user, name) {
-            Ok(view) => Ok(view.found.is_ok()),
-            Err(Error::NoRing) => Ok(false),
-            Err(error) => Err(error),
-        }
+/// Whether the ring `name` exists; the user may read its definition.
+///
+/// # Errors
+/// [`Error::NoPermission`], [`Error::WrongType`].
+pub(crate) fn exists(ctx: &Ctx, user: &User, name: &Name) -> Result<bool, Error> {
+    match find(ctx, user, name) {
+        Ok(view) => Ok(view.found.is_ok()),
+        Err(Error::NoRing) => Ok(false),
+        Err(error) => Err(error),
     }
+}
 
-    /// Makes the default ring if `view` has yet to be made: the first change of a command that
-    /// uses it, after everything that could refuse the command.
-    ///
-    /// # Errors
-    /// [`Error::NoPermission`]; nothing has changed then.
-    pub(crate) fn settle(&self, user: &User, view: &RingView) -> Result<(), Error> {
-        match &view.found {
-            Ok(_) => Ok(()),
-            Err(would_be) => self.make_ring(user, &view.names.name, would_be.ring.clone()),
-        }
+/// Makes the default ring if `view` has yet to be made: the first change of a command that
+/// uses it, after everything that could refuse the command.
+///
+/// # Errors
+/// [`Error::NoPermission`]; nothing has changed then.
+pub(crate) fn settle(ctx: &Ctx, user: &User, view: &RingView) -> Result<(), Error> {
+    match &view.found {
+        Ok(_) => Ok(()),
+        Err(would_be) => make(ctx, user, &view.names.name, would_be.ring.clone()),
     }
+}
 
-    /// Makes a ring that does not exist.
-    ///
-    /// # Errors
-    /// [`Error::NoPermission`], [`Error::WrongType`]; nothing has changed then.
-    pub(crate) fn make_ring(&self, user: &User, name: &Name, ring: Ring) -> Result<(), Error> {
-        let names = RingNames::of(name);
-        user.check(&names.ring, Access::Insert)?;
-        let effect = encode(&Effect::Ring(ring.clone()))?;
-        self.create_value(&names.ring, RingValue::new(ring))?;
-        self.replicate_effect(&names.ring, &effect);
-        known_rings::note(self.db(), name);
-        timer::arm(self, self.now().ms() + 1);
-        self.notify_module(c"evq.create", &names.ring);
-        Ok(())
-    }
+/// Makes a ring that does not exist.
+///
+/// # Errors
+/// [`Error::NoPermission`], [`Error::WrongType`]; nothing has changed then.
+pub(crate) fn make(ctx: &Ctx, user: &User, name: &Name, ring: Ring) -> Result<(), Error> {
+    let names = RingNames::of(name);
+    user.check(&names.ring, Access::Insert)?;
+    let effect = encode(&Effect::Ring(ring.clone()))?;
+    datatype::create_value(ctx, &names.ring, RingValue::new(ring))?;
+    replicate::effect(ctx, &names.ring, &effect);
+    known_rings::note(ctx.db(), name);
+    timer::arm(ctx, ctx.now().ms() + 1);
+    key::notify_module(ctx, c"evq.create", &names.ring);
+    Ok(())
+}
 
-    /// Where a start lies in a partition at this moment.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn resolve_start(
-        &self,
-        names: &PartitionNames,
-        start: Start,
-    ) -> Result<EventId, Error> {
-        Ok(start.cursor(Extent::of(self, names)?.last.unwrap_or_default()))
-    }
+/// Where a start lies in a partition at this moment.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn resolve_start(
+    ctx: &Ctx,
+    names: &PartitionNames,
+    start: Start,
+) -> Result<EventId, Error> {
+    Ok(start.cursor(Extent::of(ctx, names)?.last.unwrap_or_default()))
+}
 
-    /// Sets a group's settings; a new one must have room.
-    ///
-    /// # Errors
-    /// [`Error::NoPermission`]; nothing has changed then.
-    pub(crate) fn set_group(
-        &self,
-        user: &User,
-        names: &RingNames,
-        name: &Name,
-        group: Group,
-    ) -> Result<(), Error> {
-        user.check(&names.ring, Access::Update)?;
-        self.change_ring(names, Effect::GroupSet(name.clone(), group))
-    }
+/// Sets a group's settings; a new one must have room.
+///
+/// # Errors
+/// [`Error::NoPermission`]; nothing has changed then.
+pub(crate) fn set_group(
+    ctx: &Ctx,
+    user: &User,
+    names: &RingNames,
+    name: &Name,
+    group: Group,
+) -> Result<(), Error> {
+    user.check(&names.ring, Access::Update)?;
+    change(ctx, names, Effect::GroupSet(name.clone(), group))
+}
 
-    /// Applies an effect to a ring that exists and replicates it.
-    ///
-    /// # Errors
-    /// [`Error::NoRing`], [`Error::WrongType`]; nothing has changed then.
-    pub(crate) fn change_ring(&self, names: &RingNames, effect: Effect) -> Result<(), Error> {
-        let bytes = encode(&effect)?;
-        let mut key = self.open_read(&names.ring);
-        key.value_mut::<RingValue>()?.ok_or(Error::NoRing)?.apply(effect);
-        self.signal_modified(&names.ring);
-        self.replicate_effect(&names.ring, &bytes);
-        Ok(())
-    }
+/// Applies an effect to a ring that exists and replicates it.
+///
+/// # Errors
+/// [`Error::NoRing`], [`Error::WrongType`]; nothing has changed then.
+pub(crate) fn change(ctx: &Ctx, names: &RingNames, effect: Effect) -> Result<(), Error> {
+    let bytes = encode(&effect)?;
+    let mut key = key::open_read(ctx, &names.ring);
+    key.value_mut::<RingValue>()?.ok_or(Error::NoRing)?.apply(effect);
+    key::signal_modified(ctx, &names.ring);
+    replicate::effect(ctx, &names.ring, &bytes);
+    Ok(())
 }
 
 /// The shape the default ring gets when it is made, from the settings.

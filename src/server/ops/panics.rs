@@ -7,6 +7,7 @@ use super::alarm;
 use crate::model::error::Error;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::log::{Level, line};
+use crate::server::api::reply;
 
 /// Runs `body`; its error, or a panic in it, becomes the reply.
 pub(crate) fn reply_outcome(ctx: &Ctx, body: impl FnOnce() -> Result<(), Error>) {
@@ -14,9 +15,9 @@ pub(crate) fn reply_outcome(ctx: &Ctx, body: impl FnOnce() -> Result<(), Error>)
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             alarm::refused(ctx, &error);
-            ctx.reply_error(&error);
+            reply::error(ctx, &error);
         }
-        Err(_) => ctx.reply_error(&Error::Bug("a panic was caught; the server's log has it")),
+        Err(_) => reply::error(ctx, &Error::Bug("a panic was caught; the server's log has it")),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ptr::null_mut;
 use std::rc::Rc;
 
+use super::travel;
 use super::travel::Travels;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
@@ -14,7 +15,11 @@ use crate::server::api::ffi::raw;
 use crate::server::api::key::{Key, Kind};
 use crate::server::api::stream::Added;
 use crate::server::api::text::Text;
+use crate::server::api::{key, stream};
+use crate::server::delivery::state;
+use crate::server::dispatch::block;
 use crate::server::keyspace::key_names::PartitionNames;
+use crate::server::keyspace::replicate;
 use crate::server::keyspace::ring::RingView;
 use crate::server::ops::counters;
 
@@ -126,73 +131,71 @@ pub(crate) struct Target {
     pub(crate) exists: bool,
 }
 
-impl Ctx {
-    /// Opens a partition to append to it, with everything checked that can refuse: the user may
-    /// not, a key is of another type, or a stream that has yet to be made would have no id left.
-    /// O(1).
-    ///
-    /// # Errors
-    /// [`Error::NoPermission`], [`Error::WrongType`], [`Error::Exhausted`].
-    #[inline(always)]
-    pub(crate) fn target(&self, user: &User, ring: &RingView, p: u32) -> Result<Target, Error> {
-        let names = ring.names.partition(p);
-        user.check(&names.stream, Access::Insert)?;
-        let key = self.open_write(&names.stream);
-        let exists = match key.kind() {
-            Kind::Stream => true,
-            Kind::Empty => {
-                self.floor(ring, p)?.next().ok_or(Error::Exhausted)?;
-                false
-            }
-            Kind::Module | Kind::Other => return Err(Error::WrongType),
-        };
-        Ok(Target { p, names, key, exists })
-    }
-
-    /// Appends the one event of this command, replicates it and lets parked workers see it. O(1).
-    ///
-    /// It travels as the command itself where its id follows from the stream and the ring's clock,
-    /// which shows `clock_ms`: a replica has the same and finds the same id (see [`crate::server::producing::replay`]).
-    ///
-    /// # Errors
-    /// [`Error::Exhausted`]; nothing has changed then.
-    pub(crate) fn produce(
-        &self,
-        ring: &mut RingView,
-        clock_ms: u64,
-        target: &Target,
-        draft: &mut Draft,
-    ) -> Result<EventId, Error> {
-        let added = self.append_to(ring, target, draft)?;
-        match ring.travels(added, clock_ms, false) {
-            Travels::AsSent => self.replicate_verbatim(),
-            Travels::AfterTick(effect) => {
-                self.replicate_tick(ring, &effect);
-                self.replicate_verbatim();
-            }
-            Travels::AsXadd => {
-                self.replicate_event(&target.names.stream, added.id, draft.fields());
-            }
+/// Opens a partition to append to it, with everything checked that can refuse: the user may
+/// not, a key is of another type, or a stream that has yet to be made would have no id left.
+/// O(1).
+///
+/// # Errors
+/// [`Error::NoPermission`], [`Error::WrongType`], [`Error::Exhausted`].
+#[inline(always)]
+pub(crate) fn target(ctx: &Ctx, user: &User, ring: &RingView, p: u32) -> Result<Target, Error> {
+    let names = ring.names.partition(p);
+    user.check(&names.stream, Access::Insert)?;
+    let key = key::open_write(ctx, &names.stream);
+    let exists = match key.kind() {
+        Kind::Stream => true,
+        Kind::Empty => {
+            state::floor(ctx, ring, p)?.next().ok_or(Error::Exhausted)?;
+            false
         }
-        self.announce(ring, target);
-        Ok(added.id)
-    }
+        Kind::Module | Kind::Other => return Err(Error::WrongType),
+    };
+    Ok(Target { p, names, key, exists })
+}
 
-    pub(crate) fn append_to(
-        &self,
-        ring: &RingView,
-        target: &Target,
-        draft: &mut Draft,
-    ) -> Result<Added, Error> {
-        let floor = || self.floor(ring, target.p);
-        let added = self.append(&target.key, &target.names.stream, draft.fields(), floor)?;
-        counters::TRIGGERED.add(1);
-        Ok(added)
+/// Appends the one event of this command, replicates it and lets parked workers see it. O(1).
+///
+/// It travels as the command itself where its id follows from the stream and the ring's clock,
+/// which shows `clock_ms`: a replica has the same and finds the same id (see [`crate::server::producing::replay`]).
+///
+/// # Errors
+/// [`Error::Exhausted`]; nothing has changed then.
+pub(crate) fn produce(
+    ctx: &Ctx,
+    ring: &mut RingView,
+    clock_ms: u64,
+    target: &Target,
+    draft: &mut Draft,
+) -> Result<EventId, Error> {
+    let added = append_to(ctx, ring, target, draft)?;
+    match ring.travels(added, clock_ms, false) {
+        Travels::AsSent => replicate::verbatim(ctx),
+        Travels::AfterTick(effect) => {
+            travel::replicate_tick(ctx, ring, &effect);
+            replicate::verbatim(ctx);
+        }
+        Travels::AsXadd => {
+            replicate::event(ctx, &target.names.stream, added.id, draft.fields());
+        }
     }
+    announce(ctx, ring, target);
+    Ok(added.id)
+}
 
-    /// Something was appended: WATCH, client tracking and parked workers learn of it.
-    pub(crate) fn announce(&self, ring: &RingView, target: &Target) {
-        self.signal_modified(&target.names.stream);
-        self.wake(&ring.names.name, target.p);
-    }
+pub(crate) fn append_to(
+    ctx: &Ctx,
+    ring: &RingView,
+    target: &Target,
+    draft: &mut Draft,
+) -> Result<Added, Error> {
+    let floor = || state::floor(ctx, ring, target.p);
+    let added = stream::append(ctx, &target.key, &target.names.stream, draft.fields(), floor)?;
+    counters::TRIGGERED.add(1);
+    Ok(added)
+}
+
+/// Something was appended: WATCH, client tracking and parked workers learn of it.
+pub(crate) fn announce(ctx: &Ctx, ring: &RingView, target: &Target) {
+    key::signal_modified(ctx, &target.names.stream);
+    block::wake(ctx, &ring.names.name, target.p);
 }

@@ -9,13 +9,16 @@ use std::ptr::null_mut;
 
 use super::append::{Draft, Target};
 use super::travel::Travels;
+use super::{append, travel};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::raw;
+use crate::server::api::key;
 use crate::server::api::text::Text;
+use crate::server::keyspace::replicate;
 use crate::server::keyspace::ring::RingView;
 
 /// The words of an EVQ.MTRIGGER: where the key and the payload of event `n` stand.
@@ -53,11 +56,11 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The next event of the command goes to partition `p`, which is checked as [`Ctx::target`]
+    /// The next event of the command goes to partition `p`, which is checked as [`append::target`]
     /// does.
     ///
     /// # Errors
-    /// As [`Ctx::target`].
+    /// As [`append::target`].
     pub(crate) fn push(
         &mut self,
         ctx: &Ctx,
@@ -67,7 +70,7 @@ impl<'a> Batch<'a> {
     ) -> Result<(), Error> {
         let slot = self.opened.get_mut(p as usize).ok_or(Error::NoPartition)?;
         if *slot == 0 {
-            self.targets.push(ctx.target(user, ring, p)?);
+            self.targets.push(append::target(ctx, user, ring, p)?);
             *slot = self.targets.len();
         }
         self.events.push(*slot - 1);
@@ -98,95 +101,93 @@ impl<'a> Batch<'a> {
     }
 }
 
-impl Ctx {
-    /// Appends all events of a batch and replicates them; the ring's clock shows `clock_ms`. Replies
-    /// nothing; gives the partition and the id of each. O(events).
-    ///
-    /// # Errors
-    /// [`Error::Exhausted`]; nothing has changed then.
-    pub(crate) fn produce_batch(
-        &self,
-        ring: &mut RingView,
-        clock_ms: u64,
-        batch: Batch<'_>,
-    ) -> Result<Vec<(u32, EventId)>, Error> {
-        let mut done = Vec::with_capacity(batch.events.len());
-        let outcome = self.append_batch(ring, clock_ms, &batch, &mut done);
-        if let Err(error) = outcome {
-            // Only a stream that has used its last id still refuses here.
-            self.take_back(batch, &done)?;
-            self.put_clock_back(ring, clock_ms);
-            return Err(error);
-        }
-        for target in &batch.targets {
-            self.announce(ring, target);
-        }
-        Ok(done)
+/// Appends all events of a batch and replicates them; the ring's clock shows `clock_ms`. Replies
+/// nothing; gives the partition and the id of each. O(events).
+///
+/// # Errors
+/// [`Error::Exhausted`]; nothing has changed then.
+pub(crate) fn produce(
+    ctx: &Ctx,
+    ring: &mut RingView,
+    clock_ms: u64,
+    batch: Batch<'_>,
+) -> Result<Vec<(u32, EventId)>, Error> {
+    let mut done = Vec::with_capacity(batch.events.len());
+    let outcome = append_batch(ctx, ring, clock_ms, &batch, &mut done);
+    if let Err(error) = outcome {
+        // Only a stream that has used its last id still refuses here.
+        take_back(ctx, batch, &done)?;
+        travel::put_clock_back(ctx, ring, clock_ms);
+        return Err(error);
     }
+    for target in &batch.targets {
+        append::announce(ctx, ring, target);
+    }
+    Ok(done)
+}
 
-    /// What `done` says was appended has been replicated when this returns, whatever it returns.
-    fn append_batch(
-        &self,
-        ring: &mut RingView,
-        mut clock_ms: u64,
-        batch: &Batch<'_>,
-        done: &mut Vec<(u32, EventId)>,
-    ) -> Result<(), Error> {
-        // Events that travel together, and at which of them each partition was last seen.
-        let mut together: Vec<usize> = Vec::with_capacity(batch.events.len());
-        let mut outcome = Ok(());
-        for (n, at) in batch.events.iter().enumerate() {
-            let Some(target) = batch.targets.get(*at) else { continue };
-            let mut draft = batch.draft(n)?;
-            let added = match self.append_to(ring, target, &mut draft) {
-                Ok(added) => added,
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
+/// What `done` says was appended has been replicated when this returns, whatever it returns.
+fn append_batch(
+    ctx: &Ctx,
+    ring: &mut RingView,
+    mut clock_ms: u64,
+    batch: &Batch<'_>,
+    done: &mut Vec<(u32, EventId)>,
+) -> Result<(), Error> {
+    // Events that travel together, and at which of them each partition was last seen.
+    let mut together: Vec<usize> = Vec::with_capacity(batch.events.len());
+    let mut outcome = Ok(());
+    for (n, at) in batch.events.iter().enumerate() {
+        let Some(target) = batch.targets.get(*at) else { continue };
+        let mut draft = batch.draft(n)?;
+        let added = match append::append_to(ctx, ring, target, &mut draft) {
+            Ok(added) => added,
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        };
+        done.push((target.p, added.id));
+        match ring.travels(added, clock_ms, batch.targets.len() > 1) {
+            Travels::AsSent => together.push(n),
+            Travels::AfterTick(effect) => {
+                replicate_together(ctx, batch, &mut together);
+                travel::replicate_tick(ctx, ring, &effect);
+                clock_ms = added.id.ms;
+                together.push(n);
+            }
+            Travels::AsXadd => {
+                if together.iter().any(|n| batch.events.get(*n) == Some(at)) {
+                    replicate_together(ctx, batch, &mut together);
                 }
-            };
-            done.push((target.p, added.id));
-            match ring.travels(added, clock_ms, batch.targets.len() > 1) {
-                Travels::AsSent => together.push(n),
-                Travels::AfterTick(effect) => {
-                    self.replicate_together(batch, &mut together);
-                    self.replicate_tick(ring, &effect);
-                    clock_ms = added.id.ms;
-                    together.push(n);
-                }
-                Travels::AsXadd => {
-                    if together.iter().any(|n| batch.events.get(*n) == Some(at)) {
-                        self.replicate_together(batch, &mut together);
-                    }
-                    self.replicate_event(&target.names.stream, added.id, draft.fields());
-                }
+                replicate::event(ctx, &target.names.stream, added.id, draft.fields());
             }
         }
-        self.replicate_together(batch, &mut together);
-        outcome
     }
+    replicate_together(ctx, batch, &mut together);
+    outcome
+}
 
-    fn replicate_together(&self, batch: &Batch<'_>, events: &mut Vec<usize>) {
-        if events.len() == batch.events.len() {
-            self.replicate_verbatim();
-        } else if !events.is_empty() {
-            self.replicate_batch(events.len(), &mut batch.words(events));
-        }
-        events.clear();
+fn replicate_together(ctx: &Ctx, batch: &Batch<'_>, events: &mut Vec<usize>) {
+    if events.len() == batch.events.len() {
+        replicate::verbatim(ctx);
+    } else if !events.is_empty() {
+        replicate::batch(ctx, events.len(), &mut batch.words(events));
     }
+    events.clear();
+}
 
-    /// Takes back what was produced by a command that now fails, replicated.
-    fn take_back(&self, batch: Batch<'_>, done: &[(u32, EventId)]) -> Result<(), Error> {
-        let Batch { targets, events, .. } = batch;
-        // No key may be open while it is deleted.
-        let streams: Vec<_> = targets.into_iter().map(|t| (t.names, t.exists)).collect();
-        for ((_, id), at) in done.iter().zip(&events) {
-            if let Some((names, true)) = streams.get(*at) {
-                let id = Text::new(id.to_string().as_bytes());
-                self.delete_entry(&names.stream, &id)?;
-            }
+/// Takes back what was produced by a command that now fails, replicated.
+fn take_back(ctx: &Ctx, batch: Batch<'_>, done: &[(u32, EventId)]) -> Result<(), Error> {
+    let Batch { targets, events, .. } = batch;
+    // No key may be open while it is deleted.
+    let streams: Vec<_> = targets.into_iter().map(|t| (t.names, t.exists)).collect();
+    for ((_, id), at) in done.iter().zip(&events) {
+        if let Some((names, true)) = streams.get(*at) {
+            let id = Text::new(id.to_string().as_bytes());
+            key::delete_entry(ctx, &names.stream, &id)?;
         }
-        let mut made = streams.iter().filter(|(_, exists)| !exists);
-        made.try_for_each(|(names, _)| self.unlink(&[&names.stream]))
     }
+    let mut made = streams.iter().filter(|(_, exists)| !exists);
+    made.try_for_each(|(names, _)| key::unlink(ctx, &[&names.stream]))
 }

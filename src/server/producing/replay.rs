@@ -13,41 +13,36 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Kind;
 use crate::server::api::stream::Entries;
 use crate::server::api::xinfo::Info;
+use crate::server::api::{key, stream};
 use crate::server::keyspace::ring::RingView;
 
 /// The answer to an event that this server's data does not fit: it is not what the primary has.
 const OTHER_DATA: Error = Error::Bug("replayed an event of a stream that is not here");
 
-impl Ctx {
-    /// Appends an event to partition `p` under the id that follows, as the primary did. O(1).
-    ///
-    /// # Errors
-    /// [`Error::Bug`] if the stream is not there; nothing has changed then.
-    pub(crate) fn replay_event(
-        &self,
-        ring: &RingView,
-        p: u32,
-        draft: &mut Draft,
-    ) -> Result<(), Error> {
-        let name = &ring.names.partition(p).stream;
-        let key = self.open_write(name);
-        if key.kind() != Kind::Stream {
-            return Err(OTHER_DATA);
-        }
-        let clock_ms = ring.value()?.ring.clock_ms();
-        let last = Entries::last(&key).next_entry().map(|(id, _)| id);
-        let next = next_id(last.unwrap_or_default(), clock_ms);
-        let mut added =
-            next.is_some_and(|id| self.add(&key, name, Some(id), draft.fields()).is_ok());
-        if !added {
-            // The last event was deleted, so that the stream alone knows what id it had.
-            let next = next_id(Info::of(self, name)?.last, clock_ms);
-            added = next.is_some_and(|id| self.add(&key, name, Some(id), draft.fields()).is_ok());
-        }
-        if !added {
-            return Err(OTHER_DATA);
-        }
-        self.signal_modified(name);
-        Ok(())
+/// Appends an event to partition `p` under the id that follows, as the primary did. O(1).
+///
+/// # Errors
+/// [`Error::Bug`] if the stream is not there; nothing has changed then.
+pub(crate) fn event(ctx: &Ctx, ring: &RingView, p: u32, draft: &mut Draft) -> Result<(), Error> {
+    let name = &ring.names.partition(p).stream;
+    let key = key::open_write(ctx, name);
+    if key.kind() != Kind::Stream {
+        return Err(OTHER_DATA);
     }
+    let clock_ms = ring.value()?.ring.clock_ms();
+    let last = Entries::last(&key).next_entry().map(|(id, _)| id);
+    let next = next_id(last.unwrap_or_default(), clock_ms);
+    let mut added =
+        next.is_some_and(|id| stream::add(ctx, &key, name, Some(id), draft.fields()).is_ok());
+    if !added {
+        // The last event was deleted, so that the stream alone knows what id it had.
+        let next = next_id(Info::of(ctx, name)?.last, clock_ms);
+        added =
+            next.is_some_and(|id| stream::add(ctx, &key, name, Some(id), draft.fields()).is_ok());
+    }
+    if !added {
+        return Err(OTHER_DATA);
+    }
+    key::signal_modified(ctx, name);
+    Ok(())
 }

@@ -12,6 +12,7 @@ use crate::model::saved::effect::Effect;
 use crate::model::saved::snapshot::encode;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::Added;
+use crate::server::keyspace::replicate;
 use crate::server::keyspace::ring::RingView;
 
 /// How an event travels.
@@ -54,20 +55,18 @@ impl RingView {
     }
 }
 
-impl Ctx {
-    /// Leaves the ring's clock as it was before a command that now fails, replicated.
-    pub(crate) fn put_clock_back(&self, ring: &mut RingView, clock_ms: u64) {
-        let effect = Effect::Tick(clock_ms);
-        let Ok(bytes) = encode(&effect) else { return };
-        if let Some(value) = ring.value_mut().filter(|value| value.ring.clock_ms() != clock_ms) {
-            value.apply(effect);
-            self.replicate_tick(ring, &bytes);
-        }
+/// Leaves the ring's clock as it was before a command that now fails, replicated.
+pub(crate) fn put_clock_back(ctx: &Ctx, ring: &mut RingView, clock_ms: u64) {
+    let effect = Effect::Tick(clock_ms);
+    let Ok(bytes) = encode(&effect) else { return };
+    if let Some(value) = ring.value_mut().filter(|value| value.ring.clock_ms() != clock_ms) {
+        value.apply(effect);
+        replicate_tick(ctx, ring, &bytes);
     }
+}
 
-    /// Replicates what [`Travels::AfterTick`] has: nobody watches a ring for its clock, so nothing
-    /// else is told.
-    pub(crate) fn replicate_tick(&self, ring: &RingView, effect: &[u8]) {
-        self.replicate_effect(&ring.names.ring, effect);
-    }
+/// Replicates what [`Travels::AfterTick`] has: nobody watches a ring for its clock, so nothing
+/// else is told.
+pub(crate) fn replicate_tick(ctx: &Ctx, ring: &RingView, effect: &[u8]) {
+    replicate::effect(ctx, &ring.names.ring, effect);
 }

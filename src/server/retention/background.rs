@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::front::FromFront;
 use super::schedule::{Schedule, Spot};
-use super::{front, idle_groups};
+use super::{front, idle_groups, trim};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
@@ -22,8 +22,10 @@ use crate::model::ring::group::Group;
 use crate::model::ring::retention::{Retention, Trim};
 use crate::model::rules::trim::{Cut, IDLE_MS, Look, Stop};
 use crate::server::api::ctx::Ctx;
+use crate::server::api::key;
 use crate::server::api::log::{Level, line};
 use crate::server::api::stream::Entries;
+use crate::server::delivery::state;
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::known_rings;
@@ -187,7 +189,7 @@ fn look_at_ring(ctx: &Ctx, spot: &Spot) -> Option<u64> {
     let now = ctx.now();
     let names = RingNames::of(&spot.ring);
     let seen = ctx.select_db(spot.db).then(|| {
-        let key = ctx.open_read(&names.ring);
+        let key = key::open_read(ctx, &names.ring);
         let value = key.value::<RingValue>().ok().flatten();
         let default_age_ms = config::MAX_AGE_MS.get();
         let of = |ring: &Ring| Seen {
@@ -221,7 +223,7 @@ fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
     let ring = RingNames::of(&spot.ring);
     let names = ring.partition(p);
     let (retention, cut, held_up) = {
-        let key = ctx.open_read(&ring.ring);
+        let key = key::open_read(ctx, &ring.ring);
         let value = key.value::<RingValue>()?;
         let Some(value) = value.filter(|value| value.ring.check_partition(p).is_ok()) else {
             BACKGROUND.with_borrow_mut(|all| all.lose_sight_of(spot));
@@ -229,7 +231,7 @@ fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
         };
         let retention = value.ring.retention_of(p, default_age_ms);
         let step = step_in(ctx, retention.trim, &names)?;
-        let (cut, by) = ctx.look(value, &names, p, now, step)?;
+        let (cut, by) = cut_of(ctx, value, &names, p, now, step)?;
         let held_up = by.and_then(|(group, _)| {
             let settings = value.ring.group(&group).cloned()?;
             Some(HeldUp { group, settings })
@@ -241,12 +243,12 @@ fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
         None => drop(all.held_up.remove(spot)),
     });
     let begun = Instant::now();
-    let removed = ctx.trim(&names, &cut)?;
+    let removed = trim::trim(ctx, &names, &cut)?;
     if cut.stop == Stop::Step {
         BACKGROUND.with_borrow_mut(|all| all.pace(begun.elapsed()));
     }
     if removed > 0 && retention.trim == Trim::Any {
-        ctx.finish_removed(&ring, p, cut.last)?;
+        trim::finish_removed(ctx, &ring, p, cut.last)?;
     }
     let idle = cut.stop == Stop::Step && removed == 0;
     Ok(if idle {
@@ -263,7 +265,7 @@ fn step_in(ctx: &Ctx, trim: Trim, names: &PartitionNames) -> Result<u64, Error> 
     if trim == Trim::Finished {
         return Ok(step);
     }
-    let state = ctx.open_state(names);
+    let state = state::open(ctx, names);
     let groups = state.saved()?.map_or(0, |saved| {
         saved.iter().filter(|(_, progress)| !progress.exceptions().is_empty()).count() as u64
     });
@@ -273,52 +275,50 @@ fn step_in(ctx: &Ctx, trim: Trim, names: &PartitionNames) -> Result<u64, Error> 
 /// A group, and an event that it has not finished.
 type Unfinished = (Name, EventId);
 
-impl Ctx {
-    /// What has to go from the front of a partition now, at most `step` entries, and what keeps others
-    /// from going, or producers from going on.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    fn look(
-        &self,
-        value: &RingValue,
-        names: &PartitionNames,
-        p: u32,
-        now: Now,
-        step: u64,
-    ) -> Result<(Cut, Option<Unfinished>), Error> {
-        let default_age_ms = config::MAX_AGE_MS.get();
-        let rules = value.ring.retention_of(p, default_age_ms).rules(default_age_ms, now);
-        let Some(stream) = self.open_read(&names.stream).stream()? else {
-            return Ok((Cut::nothing(), None));
-        };
-        let length = stream.length();
-        let Some((first, _)) = Entries::first(&stream).next_entry() else {
-            return Ok((Cut::nothing(), None));
-        };
-        if !rules.concern(first, length) {
-            return Ok((Cut { stop: Stop::Keeps(first), ..Cut::nothing() }, None));
-        }
-        let state = self.open_state(names);
-        let needs = front::needs(value, p, &state, &stream)?;
-        let Look { cut, held_up } = rules.look(&mut FromFront::of(&stream), length, &needs, step);
-        Ok((cut, held_up.map(|(name, id)| (name.clone(), id))))
+/// What has to go from the front of a partition now, at most `step` entries, and what keeps others
+/// from going, or producers from going on.
+///
+/// # Errors
+/// [`Error::WrongType`].
+fn cut_of(
+    ctx: &Ctx,
+    value: &RingValue,
+    names: &PartitionNames,
+    p: u32,
+    now: Now,
+    step: u64,
+) -> Result<(Cut, Option<Unfinished>), Error> {
+    let default_age_ms = config::MAX_AGE_MS.get();
+    let rules = value.ring.retention_of(p, default_age_ms).rules(default_age_ms, now);
+    let Some(stream) = key::open_read(ctx, &names.stream).stream()? else {
+        return Ok((Cut::nothing(), None));
+    };
+    let length = stream.length();
+    let Some((first, _)) = Entries::first(&stream).next_entry() else {
+        return Ok((Cut::nothing(), None));
+    };
+    if !rules.concern(first, length) {
+        return Ok((Cut { stop: Stop::Keeps(first), ..Cut::nothing() }, None));
     }
+    let state = state::open(ctx, names);
+    let needs = front::needs(value, p, &state, &stream)?;
+    let Look { cut, held_up } = rules.look(&mut FromFront::of(&stream), length, &needs, step);
+    Ok((cut, held_up.map(|(name, id)| (name.clone(), id))))
+}
 
-    /// The event of a partition that should be removed by now, or before producers may go on, and
-    /// cannot be, because a group has not finished it: the group and the event.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn held_up(
-        &self,
-        value: &RingValue,
-        names: &PartitionNames,
-        p: u32,
-        now: Now,
-    ) -> Result<Option<Unfinished>, Error> {
-        Ok(self.look(value, names, p, now, STEP)?.1)
-    }
+/// The event of a partition that should be removed by now, or before producers may go on, and
+/// cannot be, because a group has not finished it: the group and the event.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn held_up(
+    ctx: &Ctx,
+    value: &RingValue,
+    names: &PartitionNames,
+    p: u32,
+    now: Now,
+) -> Result<Option<Unfinished>, Error> {
+    Ok(cut_of(ctx, value, names, p, now, STEP)?.1)
 }
 
 /// What INFO tells of retention.
@@ -343,7 +343,7 @@ pub(crate) fn overview(now: Now) -> Overview {
             .map(|(spot, held)| ((spot.db, &spot.ring, &held.group), &held.settings));
         let groups: BTreeMap<_, _> = groups.collect();
         let idle = groups.into_iter().map(|((db, ring, group), settings)| {
-            (idle_groups::idle_ms(db, ring, group, settings, now), db, ring, group)
+            (idle_groups::idle_ms_in(db, ring, group, settings, now), db, ring, group)
         });
         let idlest = idle.max_by_key(|(ms, ..)| *ms).map(|(ms, db, ring, group)| {
             (format!("{db}/{}/{}", ring.as_str(), group.as_str()), ms)

@@ -14,7 +14,9 @@ use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::ring::group::Group;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::key;
 use crate::server::api::log::{Level, line};
+use crate::server::delivery::{remove_group, state};
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::ops::{config, counters};
@@ -37,7 +39,7 @@ pub(crate) fn begin_anew(now: Now) {
 }
 
 /// For how long no worker of a group has asked, in ms.
-pub(crate) fn idle_ms(db: i32, ring: &Name, name: &Name, group: &Group, now: Now) -> u64 {
+pub(crate) fn idle_ms_in(db: i32, ring: &Name, name: &Name, group: &Group, now: Now) -> u64 {
     let idle_ms = group.activity.idle_ms(now, SINCE_MS.get());
     if idle_ms > 0 && !lines::waiters_of_ring(db, ring, Some(name)).is_empty() {
         group.activity.note(now);
@@ -46,11 +48,10 @@ pub(crate) fn idle_ms(db: i32, ring: &Name, name: &Name, group: &Group, now: Now
     idle_ms
 }
 
-impl Ctx {
-    /// The same for the selected database; none on a replica, which sees no workers.
-    pub(crate) fn idle_ms(&self, ring: &Name, name: &Name, group: &Group) -> Option<u64> {
-        self.may_act().then(|| idle_ms(self.db(), ring, name, group, self.now()))
-    }
+/// Milliseconds since a worker of a group last asked, in the selected database; none on a replica,
+/// which sees no workers.
+pub(crate) fn idle_ms(ctx: &Ctx, ring: &Name, name: &Name, group: &Group) -> Option<u64> {
+    ctx.may_act().then(|| idle_ms_in(ctx.db(), ring, name, group, ctx.now()))
 }
 
 fn watch_the_clock(now: Now) {
@@ -72,20 +73,14 @@ pub(crate) fn expire(ctx: &Ctx, names: &RingNames, now: Now) -> u64 {
     let mut next_ms = u64::MAX;
     let mut over = None;
     {
-        let key = ctx.open_read(&names.ring);
+        let key = key::open_read(ctx, &names.ring);
         let Ok(Some(value)) = key.value::<RingValue>() else { return next_ms };
         for (name, group) in value.ring.groups() {
             // Asked even where nothing expires: the time begins with the first question.
             let mut idle_ms = group.activity.idle_ms(now, SINCE_MS.get());
             if limit_ms > 0 && idle_ms >= limit_ms {
                 // Who waits is there, however long.
-                idle_ms = crate::server::retention::idle_groups::idle_ms(
-                    ctx.db(),
-                    &names.name,
-                    name,
-                    group,
-                    now,
-                );
+                idle_ms = idle_ms_in(ctx.db(), &names.name, name, group, now);
             }
             let left_ms = limit_ms.saturating_sub(idle_ms);
             if limit_ms > 0 && left_ms == 0 && !has_owner(ctx, value, names, name, now) {
@@ -106,7 +101,7 @@ pub(crate) fn expire(ctx: &Ctx, names: &RingNames, now: Now) -> u64 {
 
 fn end(ctx: &Ctx, names: &RingNames, name: &Name, idle_ms: u64, partitions: Vec<u32>) {
     let of = format!("group {} of ring {}", name.as_str(), names.name.as_str());
-    let text = match ctx.remove_group(names, partitions, name) {
+    let text = match remove_group::remove_group(ctx, names, partitions, name) {
         Ok(()) => {
             counters::EXPIRED_GROUPS.add(1);
             format!("{of} removed: no worker for {idle_ms} ms (evq.group-idle-ms)")
@@ -114,7 +109,7 @@ fn end(ctx: &Ctx, names: &RingNames, name: &Name, idle_ms: u64, partitions: Vec<
         Err(error) => format!("{of} has had no worker for {idle_ms} ms, but stays: {error}"),
     };
     line(ctx.raw(), Level::Warning, &text);
-    if let Ok(Some(value)) = ctx.open_read(&names.ring).value::<RingValue>()
+    if let Ok(Some(value)) = key::open_read(ctx, &names.ring).value::<RingValue>()
         && let Some(group) = value.ring.group(name)
     {
         // It could not be removed; not before long again.
@@ -125,7 +120,7 @@ fn end(ctx: &Ctx, names: &RingNames, name: &Name, idle_ms: u64, partitions: Vec<
 /// Whether a worker has a lease of the group that has not lapsed, though it has not been heard of.
 fn has_owner(ctx: &Ctx, value: &RingValue, names: &RingNames, group: &Name, now: Now) -> bool {
     let owned = |p| -> Result<bool, Error> {
-        let state = ctx.open_state(&names.partition(p));
+        let state = state::open(ctx, &names.partition(p));
         let lease = state.progress(group)?.and_then(Progress::lease);
         Ok(lease.is_some_and(|lease| lease.era == lines::era() && lease.deadline_ms > now.ms()))
     };

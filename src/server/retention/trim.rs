@@ -11,75 +11,74 @@ use crate::model::progress::exceptions::State;
 use crate::model::rules::trim::Cut;
 use crate::model::saved::effect::Change;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::key;
 use crate::server::api::stream::Entries;
 use crate::server::api::text::Text;
 use crate::server::api::xinfo::Info;
+use crate::server::delivery::state;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::line::Line;
+use crate::server::keyspace::place;
 use crate::server::ops::counters;
 use crate::server::waiting::release::look_again;
 
-impl Ctx {
-    /// Removes what `cut` says, replicated; how many entries that were. The counts from which lags
-    /// follow go on. O(entries removed).
-    ///
-    /// # Errors
-    /// [`Error::WrongType`]; [`Error::Bug`] if the server refuses.
-    pub(crate) fn trim(&self, names: &PartitionNames, cut: &Cut) -> Result<u64, Error> {
-        if cut.entries == 0 {
-            return Ok(0);
-        }
-        let counts = self
-            .open_state(names)
-            .saved()?
-            .is_some_and(|saved| saved.iter().any(|(_, progress)| progress.counted().is_some()));
-        let before = if counts { Some(Info::of(self, &names.stream)?.stamp()) } else { None };
-        let below = Text::new(cut.below().to_string().as_bytes());
-        let removed = self.trim_stream(&names.stream, &below)?;
-        counters::TRIMMED.add(removed);
-        if let Some(before) = before {
-            let stream = self.open_read(&names.stream).stream()?;
-            let first = stream.and_then(|stream| Entries::first(&stream).next_entry());
-            let after = (before.0 + removed, first.map_or(EventId::ZERO, |(id, _)| id));
-            if let Some(partition) = self.open_state(names).partition()? {
-                partition
-                    .each_volatile(|progress| progress.trimmed(cut.last, removed, before, after));
-            }
-        }
-        Ok(removed)
+/// Removes what `cut` says, replicated; how many entries that were. The counts from which lags
+/// follow go on. O(entries removed).
+///
+/// # Errors
+/// [`Error::WrongType`]; [`Error::Bug`] if the server refuses.
+pub(crate) fn trim(ctx: &Ctx, names: &PartitionNames, cut: &Cut) -> Result<u64, Error> {
+    if cut.entries == 0 {
+        return Ok(0);
     }
+    let counts = state::open(ctx, names)
+        .saved()?
+        .is_some_and(|saved| saved.iter().any(|(_, progress)| progress.counted().is_some()));
+    let before = if counts { Some(Info::of(ctx, &names.stream)?.stamp()) } else { None };
+    let below = Text::new(cut.below().to_string().as_bytes());
+    let removed = key::trim_stream(ctx, &names.stream, &below)?;
+    counters::TRIMMED.add(removed);
+    if let Some(before) = before {
+        let stream = key::open_read(ctx, &names.stream).stream()?;
+        let first = stream.and_then(|stream| Entries::first(&stream).next_entry());
+        let after = (before.0 + removed, first.map_or(EventId::ZERO, |(id, _)| id));
+        if let Some(partition) = state::open(ctx, names).partition()? {
+            partition.each_volatile(|progress| progress.trimmed(cut.last, removed, before, after));
+        }
+    }
+    Ok(removed)
+}
 
-    /// What was removed up to `last` though it was not finished counts as finished: what failed or
-    /// was held there is over, and what is held behind it goes on.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`].
-    pub(crate) fn finish_removed(
-        &self,
-        ring: &RingNames,
-        p: u32,
-        last: EventId,
-    ) -> Result<(), Error> {
-        let names = ring.partition(p);
-        let over: Vec<(Name, Vec<EventId>)> = {
-            let state = self.open_state(&names);
-            let Some(saved) = state.saved()? else { return Ok(()) };
-            let removed = saved.iter().map(|(group, progress)| {
-                let passed = progress.exceptions().iter().take_while(|(id, _)| *id <= last);
-                let open = passed.filter(|(_, exception)| exception.state != State::Finished);
-                (group.clone(), open.map(|(id, _)| id).collect::<Vec<_>>())
-            });
-            removed.filter(|(_, ids)| !ids.is_empty()).collect()
-        };
-        for (group, ids) in over {
-            let line = Line { db: self.db(), ring: ring.name.clone(), partition: p, group };
-            // Progress of a group that the ring does not have concerns nobody.
-            let Some(place) = self.place_in(&line) else { continue };
-            for id in ids {
-                self.change(&place, Change::Dropped(id))?;
-            }
-            look_again(self, &line);
+/// What was removed up to `last` though it was not finished counts as finished: what failed or
+/// was held there is over, and what is held behind it goes on.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn finish_removed(
+    ctx: &Ctx,
+    ring: &RingNames,
+    p: u32,
+    last: EventId,
+) -> Result<(), Error> {
+    let names = ring.partition(p);
+    let over: Vec<(Name, Vec<EventId>)> = {
+        let state = state::open(ctx, &names);
+        let Some(saved) = state.saved()? else { return Ok(()) };
+        let removed = saved.iter().map(|(group, progress)| {
+            let passed = progress.exceptions().iter().take_while(|(id, _)| *id <= last);
+            let open = passed.filter(|(_, exception)| exception.state != State::Finished);
+            (group.clone(), open.map(|(id, _)| id).collect::<Vec<_>>())
+        });
+        removed.filter(|(_, ids)| !ids.is_empty()).collect()
+    };
+    for (group, ids) in over {
+        let line = Line { db: ctx.db(), ring: ring.name.clone(), partition: p, group };
+        // Progress of a group that the ring does not have concerns nobody.
+        let Some(place) = place::of_line(ctx, &line) else { continue };
+        for id in ids {
+            state::change(ctx, &place, Change::Dropped(id))?;
         }
-        Ok(())
+        look_again(ctx, &line);
     }
+    Ok(())
 }
