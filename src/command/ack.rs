@@ -13,6 +13,7 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::delivery::{hand_out, leases};
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::{place, replicate};
 
@@ -41,12 +42,12 @@ impl Command for Ack {
         complexity: c"O(1)",
         routing: Routing::Word(1),
         args: &[
-            super::PARTITION,
+            PARTITION,
             Arg::string(c"id"),
-            super::RING,
-            super::GROUP,
-            super::WORKER,
-            super::EPOCH,
+            RING,
+            GROUP,
+            WORKER,
+            EPOCH,
         ],
     };
 

@@ -27,6 +27,7 @@ use crate::server::delivery::hand_out::Ready;
 use crate::server::delivery::{barriers, hand_out, leases, state};
 use crate::server::dispatch::block;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::line::{ANY, Line};
 use crate::server::keyspace::place::Place;
@@ -372,11 +373,11 @@ impl Command for Consume {
         complexity: c"O(log(S)+N), where S is the number of nodes of the stream and N the number of events given; with * also O(P), where P is the number of partitions.",
         routing: Routing::Word(1),
         args: &[
-            super::PARTITION,
-            super::RING,
-            super::GROUP,
-            super::WORKER,
-            super::EPOCH,
+            PARTITION,
+            RING,
+            GROUP,
+            WORKER,
+            EPOCH,
             Arg::number(c"count", c"COUNT"),
             Arg::one_of(
                 c"wait",
@@ -384,7 +385,7 @@ impl Command for Consume {
             )
             .optional(),
             Arg::number(c"lease-ms", c"LEASE"),
-            Arg::block(c"ack", &[super::PARTITION.optional(), Arg::string(c"id")])
+            Arg::block(c"ack", &[PARTITION.optional(), Arg::string(c"id")])
                 .after(c"ACK")
                 .optional(),
         ],

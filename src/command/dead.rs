@@ -21,6 +21,7 @@ use crate::server::api::stream::Event;
 use crate::server::api::{key, reply};
 use crate::server::delivery::{letters, state};
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::{PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::{place, ring};
@@ -196,10 +197,10 @@ impl Command for Dead {
                     Arg::flag(c"skip", c"SKIP"),
                 ],
             ),
-            super::PARTITION,
+            PARTITION,
             Arg::string(c"id").optional(),
             Arg::number(c"count", c"COUNT"),
-            super::RING,
+            RING,
         ],
     };
 

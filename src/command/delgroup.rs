@@ -13,6 +13,7 @@ use crate::server::api::reply;
 use crate::server::delivery::letters::letters_name;
 use crate::server::delivery::remove_group;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring;
 
@@ -27,7 +28,7 @@ impl Command for DeleteGroup {
         summary: c"Removes a group with its progress and its dead letters.",
         complexity: c"O(N), where N is the number of partitions.",
         routing: Routing::Word(1),
-        args: &[Arg::string(c"group"), super::RING],
+        args: &[Arg::string(c"group"), RING],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

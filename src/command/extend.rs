@@ -12,6 +12,7 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::delivery::state;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place;
 use crate::server::ops::config;
@@ -42,14 +43,7 @@ impl Command for Extend {
         summary: c"Renews the lease of a partition: a heartbeat during long work.",
         complexity: c"O(1)",
         routing: Routing::Word(1),
-        args: &[
-            super::PARTITION,
-            Arg::number(c"lease-ms", c"LEASE"),
-            super::RING,
-            super::GROUP,
-            super::WORKER,
-            super::EPOCH,
-        ],
+        args: &[PARTITION, Arg::number(c"lease-ms", c"LEASE"), RING, GROUP, WORKER, EPOCH],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

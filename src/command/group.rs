@@ -18,6 +18,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::ring;
@@ -115,7 +116,7 @@ impl Command for SetGroup {
         routing: Routing::Word(1),
         args: &[
             Arg::string(c"group"),
-            super::RING,
+            RING,
             Arg::option(c"start", c"FROM"),
             Arg::block(c"types", &[Arg::integer(c"count"), Arg::string(c"type").repeated()])
                 .after(c"TYPES")

@@ -13,6 +13,7 @@ use crate::server::api::reply;
 use crate::server::delivery::lag;
 use crate::server::delivery::lag::Budget;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Routing, Spec};
 use crate::server::keyspace::{place, ring};
 
@@ -27,7 +28,7 @@ impl Command for ListGroups {
         summary: c"Lists the groups of a ring with their lag.",
         complexity: c"O(N*G), where N is the number of partitions and G the number of groups; to count a lag it looks at a bounded number of entries.",
         routing: Routing::None,
-        args: &[super::RING],
+        args: &[RING],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

@@ -26,7 +26,6 @@ mod trigger;
 
 use crate::server::api::ctx::Ctx;
 use crate::server::entry::registry::register as one;
-use crate::server::entry::spec::Arg;
 
 /// Registers every command; false if the server refuses one.
 pub(crate) fn register(ctx: &Ctx) -> bool {
@@ -58,14 +57,3 @@ pub(crate) fn register(ctx: &Ctx) -> bool {
         // Internal: effects on their way to a replica or out of the append-only file.
         && one::<apply::Apply>(ctx)
 }
-
-/// The option `RING ring` for COMMAND DOCS.
-const RING: Arg = Arg::option(c"ring", c"RING");
-/// The option `GROUP group` for COMMAND DOCS.
-const GROUP: Arg = Arg::option(c"group", c"GROUP");
-/// The option `WORKER name` for COMMAND DOCS.
-const WORKER: Arg = Arg::option(c"worker", c"WORKER");
-/// The option `EPOCH epoch` for COMMAND DOCS.
-const EPOCH: Arg = Arg::number(c"epoch", c"EPOCH");
-/// The argument `partition`, a number or a stream key, for COMMAND DOCS.
-const PARTITION: Arg = Arg::string(c"partition");

@@ -12,6 +12,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{replicate, ring};
@@ -97,7 +98,7 @@ impl Command for MultiTrigger {
         args: &[
             Arg::integer(c"count"),
             Arg::block(c"event", &[Arg::string(c"key"), Arg::string(c"payload")]).repeated(),
-            super::RING,
+            RING,
             Arg::option(c"type", c"TYPE"),
         ],
     };

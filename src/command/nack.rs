@@ -18,6 +18,7 @@ use crate::server::api::reply;
 use crate::server::delivery::leases::worker_of;
 use crate::server::delivery::{hand_out, leases, state};
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place;
 
@@ -61,14 +62,14 @@ impl Command for Nack {
         complexity: c"O(N), where N is the number of events in flight.",
         routing: Routing::Word(1),
         args: &[
-            super::PARTITION,
+            PARTITION,
             Arg::string(c"id"),
             Arg::number(c"delay-ms", c"DELAY"),
             Arg::option(c"reason", c"REASON"),
-            super::RING,
-            super::GROUP,
-            super::WORKER,
-            super::EPOCH,
+            RING,
+            GROUP,
+            WORKER,
+            EPOCH,
         ],
     };
 

@@ -20,6 +20,7 @@ use crate::server::api::{key, reply};
 use crate::server::delivery::leases::worker_of;
 use crate::server::delivery::{barriers, state};
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::{GROUP, PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::{place, ring};
@@ -135,7 +136,7 @@ impl Command for Pending {
             c"Lists what a group has begun and not finished: in flight, to be retried, held or dead.",
         complexity: c"O(N), where N is the number of events shown.",
         routing: Routing::Word(1),
-        args: &[super::PARTITION, super::GROUP, super::RING, Arg::number(c"count", c"COUNT")],
+        args: &[PARTITION, GROUP, RING, Arg::number(c"count", c"COUNT")],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Routing, Spec};
 use crate::server::keyspace::ring;
 
@@ -24,7 +25,7 @@ impl Command for Points {
         summary: c"Lists the points of a ring with the partitions that own them.",
         complexity: c"O(P), where P is the number of points on the ring.",
         routing: Routing::None,
-        args: &[super::RING],
+        args: &[RING],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use crate::server::api::reply;
 use crate::server::delivery::state;
 use crate::server::dispatch::hand_over::hand_over;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Routing, Spec};
 use crate::server::keyspace::place;
 use crate::server::waiting::release::{fence_owner, look_again};
@@ -41,7 +42,7 @@ impl Command for Release {
         summary: c"Gives the lease of a partition up: the next worker has it at once.",
         complexity: c"O(1)",
         routing: Routing::Word(1),
-        args: &[super::PARTITION, super::RING, super::GROUP, super::WORKER, super::EPOCH],
+        args: &[PARTITION, RING, GROUP, WORKER, EPOCH],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

@@ -30,7 +30,7 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     for node in value.ring.nodes() {
         let names = view.names.partition(node.partition);
         user.check(&names.stream, Access::Read)?;
-        let extent = Extent::of(ctx, &names)?;
+        let extent = Extent::of(ctx, &names.stream)?;
         let share = shares.get(&node.partition).copied().unwrap_or(0);
         partitions.push(json!({
             "partition": node.partition,

@@ -9,6 +9,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring;
 
@@ -23,7 +24,7 @@ impl Command for Route {
         summary: c"Tells to which partition a key belongs.",
         complexity: c"O(log(P)), where P is the number of points on the ring.",
         routing: Routing::Word(1),
-        args: &[Arg::string(c"key"), super::RING],
+        args: &[Arg::string(c"key"), RING],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

@@ -15,6 +15,7 @@ use crate::server::api::reply;
 use crate::server::delivery::state;
 use crate::server::dispatch::hand_over::hand_over;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::{PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::{place, ring};
 use crate::server::waiting::release::{fence_owner, look_again};
@@ -31,7 +32,7 @@ impl Command for Seek {
             c"Moves a group back to replay, or ahead to leave out, in one partition or in all.",
         complexity: c"O(N), where N is the number of partitions.",
         routing: Routing::Word(2),
-        args: &[Arg::string(c"group"), super::PARTITION, Arg::string(c"start"), super::RING],
+        args: &[Arg::string(c"group"), PARTITION, Arg::string(c"start"), RING],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

@@ -97,7 +97,7 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
         partitions.push(json!({
             "partition": node.partition,
             "key": String::from_utf8_lossy(names.stream.bytes()),
-            "length": Extent::of(ctx, &names)?.length,
+            "length": Extent::of(ctx, &names.stream)?.length,
             "trim-held-up-by": held_up.as_ref().map(|(group, _)| group.as_str()),
             "trim-held-up-at": held_up.as_ref().map(|(_, id)| id.to_string()),
             "groups": groups,

@@ -11,6 +11,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{replicate, ring};
@@ -90,7 +91,7 @@ impl Command for Trigger {
         args: &[
             Arg::string(c"key"),
             Arg::string(c"payload"),
-            super::RING,
+            RING,
             Arg::option(c"type", c"TYPE"),
             Arg::block(c"header", &[Arg::string(c"name"), Arg::string(c"value")])
                 .after(c"HEADER")

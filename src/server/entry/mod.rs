@@ -10,4 +10,5 @@ pub(crate) mod command;
 pub(crate) mod events;
 pub(crate) mod info;
 pub(crate) mod registry;
+pub(crate) mod shared_args;
 pub(crate) mod spec;

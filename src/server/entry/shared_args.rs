@@ -1,0 +1,15 @@
+//! The arguments that many commands share, for COMMAND DOCS. How they are read is in
+//! [`crate::model::parse`].
+
+use super::spec::Arg;
+
+/// `partition`, a number or a stream key.
+pub(crate) const PARTITION: Arg = Arg::string(c"partition");
+/// `RING ring`.
+pub(crate) const RING: Arg = Arg::option(c"ring", c"RING");
+/// `GROUP group`.
+pub(crate) const GROUP: Arg = Arg::option(c"group", c"GROUP");
+/// `WORKER name`.
+pub(crate) const WORKER: Arg = Arg::option(c"worker", c"WORKER");
+/// `EPOCH epoch`.
+pub(crate) const EPOCH: Arg = Arg::number(c"epoch", c"EPOCH");
