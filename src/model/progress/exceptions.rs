@@ -10,10 +10,9 @@ use std::ops::Bound;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ended_keys::{Ends, Mark};
-use super::retries::Due;
+use super::retries::{Due, Marks};
 use crate::model::ids::EventId;
 use crate::model::memory::{Filled, tree};
-use crate::model::rules::gate::Gate;
 
 /// What an exception waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,8 +143,8 @@ impl Exceptions {
         }
     }
 
-    /// Volatile: what may have ended for who waits upstream is looked at, and what is due at `ms`.
-    pub(in crate::model) fn advance(&mut self, gate: &Gate<'_>, ms: u64) {
+    /// Volatile: sorts out what is due at `ms`.
+    pub(in crate::model) fn advance(&mut self, ms: u64) {
         if self.due.is_ahead_of(ms) {
             // The clock went back, and what was due may not be any more.
             self.due = Due::default();
@@ -156,12 +155,16 @@ impl Exceptions {
             }
         }
         self.due.advance(ms);
-        match self.due.marks().and_then(|marks| gate.ended_since(marks)) {
-            Some(keys) if keys.is_empty() => return,
+    }
+
+    /// Volatile: exceptions of these keys ended upstream since the marks that were known, or of any
+    /// key where none are given. What is still behind others rests on `marks` from now on.
+    pub(in crate::model) fn free_ended(&mut self, keys: Option<Vec<u128>>, marks: Marks) {
+        match keys {
             Some(keys) => keys.into_iter().for_each(|key| self.free(key)),
             None => self.due.free_all(),
         }
-        self.due.rest_on(gate.marks());
+        self.due.rest_on(marks);
     }
 
     /// Volatile: these were due, and something comes before each.

@@ -8,6 +8,7 @@ pub mod group;
 pub mod history;
 pub mod resizes;
 pub mod retention;
+pub mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,127 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::ids::EventId;
-use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_POINTS, MAX_RESIZES, MAX_VNODES, MAX_WEIGHT};
+use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_RESIZES};
 use super::memory::{Filled, block, tree};
 use super::name::Name;
 use crate::model::ring::continuum::{Continuum, Node};
 use crate::model::ring::group::Group;
 use crate::model::ring::history::{End, Past};
 use crate::model::ring::retention::Retention;
-
-/// What a ring accepts as payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Payload {
-    /// Any bytes.
-    #[default]
-    Any,
-    /// One JSON document.
-    Json,
-}
-
-impl Payload {
-    /// As EVQ.CREATE takes it and EVQ.RING shows it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Any => "any",
-            Self::Json => "json",
-        }
-    }
-}
-
-/// The shape of a ring as EVQ.CREATE gives it: two rings of equal shape are the same ring.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shape {
-    /// The weight of each partition, in the order of their numbers 0..N-1.
-    weights: Vec<u32>,
-    vnodes: u32,
-    payload: Payload,
-    retention: Retention,
-}
-
-impl Shape {
-    /// A shape within the documented limits.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] for more partitions, virtual nodes, weight or points than allowed;
-    /// [`Error::Usage`] for none.
-    pub fn new(weights: Vec<u32>, vnodes: u32, payload: Payload) -> Result<Self, Error> {
-        let shape = Self { weights, vnodes, payload, retention: Retention::default() };
-        shape.check()?;
-        Ok(shape)
-    }
-
-    /// The same shape with these settings about how long events are kept.
-    ///
-    /// # Errors
-    /// As [`Retention::check`].
-    pub fn with_retention(self, retention: Retention) -> Result<Self, Error> {
-        retention.check()?;
-        Ok(Self { retention, ..self })
-    }
-
-    /// `partitions` partitions of weight 1.
-    ///
-    /// # Errors
-    /// As [`Shape::new`].
-    pub fn even(partitions: u32, vnodes: u32) -> Result<Self, Error> {
-        if partitions > MAX_PARTITIONS {
-            return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
-        }
-        Self::new(vec![1; partitions as usize], vnodes, Payload::Any)
-    }
-
-    /// The same ring with other partitions.
-    ///
-    /// # Errors
-    /// As [`Shape::new`].
-    pub fn resized(&self, weights: Vec<u32>) -> Result<Self, Error> {
-        let shape = Self { weights, ..self.clone() };
-        shape.check()?;
-        Ok(shape)
-    }
-
-    /// The weights of so many partitions where nobody says otherwise: those that are there keep
-    /// theirs, new ones have 1.
-    #[must_use]
-    pub fn weights_of(&self, partitions: u32) -> Vec<u32> {
-        let new = std::iter::repeat(1);
-        self.weights.iter().copied().chain(new).take(partitions as usize).collect()
-    }
-
-    /// The weight of each partition, in the order of their numbers.
-    #[must_use]
-    pub fn weights(&self) -> &[u32] {
-        &self.weights
-    }
-
-    /// Lays out the continuum. O(points log points).
-    #[must_use]
-    pub fn continuum(&self) -> Continuum {
-        laid_out(&self.weights, self.vnodes)
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        if self.weights.is_empty() || self.vnodes == 0 || self.weights.contains(&0) {
-            return Err(Error::Usage("partitions, virtual nodes and weights are at least 1"));
-        }
-        if self.weights.len() > MAX_PARTITIONS as usize {
-            return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
-        }
-        if self.vnodes > MAX_VNODES {
-            return Err(Error::Limit("virtual nodes", MAX_VNODES.into()));
-        }
-        if self.weights.iter().any(|weight| *weight > MAX_WEIGHT) {
-            return Err(Error::Limit("weight of a partition", MAX_WEIGHT.into()));
-        }
-        let weight: u64 = self.weights.iter().map(|weight| u64::from(*weight)).sum();
-        if weight * u64::from(self.vnodes) > MAX_POINTS {
-            return Err(Error::Limit("points of a ring (weights x virtual nodes)", MAX_POINTS));
-        }
-        self.retention.check()
-    }
-}
+pub use crate::model::ring::shape::{Payload, Shape};
 
 /// A ring as it is saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,13 +51,6 @@ pub(in crate::model) fn check_ends(ends: &BTreeMap<u32, End>) -> Result<(), Erro
         }
         _ => Ok(()),
     }
-}
-
-/// The continuum of partitions with these weights. O(points log points).
-pub(in crate::model) fn laid_out(weights: &[u32], vnodes: u32) -> Continuum {
-    let nodes: Vec<Node> =
-        (0..).zip(weights).map(|(partition, weight)| Node { partition, weight: *weight }).collect();
-    Continuum::new(&nodes, vnodes)
 }
 
 impl Ring {
@@ -203,37 +84,45 @@ impl Ring {
     /// Virtual nodes per unit of weight.
     #[must_use]
     pub fn vnodes(&self) -> u32 {
-        self.shape.vnodes
+        self.shape.vnodes()
     }
 
     /// What the ring accepts as payload.
     #[must_use]
     pub fn payload(&self) -> Payload {
-        self.shape.payload
+        self.shape.payload()
     }
 
     /// How long the ring keeps events.
     #[must_use]
     pub fn retention(&self) -> &Retention {
-        &self.shape.retention
+        self.shape.retention()
+    }
+
+    /// How long events of a partition are kept, where the server's age is `default_age_ms`.
+    #[must_use]
+    pub fn retention_of(&self, partition: u32, default_age_ms: u64) -> Retention {
+        let leaves = partition >= self.len();
+        let all = *self.retention();
+        if leaves { all.of_leaving(default_age_ms) } else { all }
     }
 
     /// The number of partitions that take new events.
     #[must_use]
     pub fn len(&self) -> u32 {
         // The shape was checked against MAX_PARTITIONS, so this cannot saturate.
-        u32::try_from(self.shape.weights.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.shape.weights().len()).unwrap_or(u32::MAX)
     }
 
     /// Whether the ring has no partitions; no ring has.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.shape.weights.is_empty()
+        self.shape.weights().is_empty()
     }
 
     /// The partitions in the order of their numbers; those that are leaving have the weight 0.
     pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
-        let staying = (0..).zip(&self.shape.weights);
+        let staying = (0..).zip(self.shape.weights());
         let leaving = self.leaving.iter().map(|partition| (*partition, &0));
         staying.chain(leaving).map(|(partition, weight)| Node { partition, weight: *weight })
     }
@@ -345,7 +234,7 @@ impl Ring {
             block(past.weights.capacity() * size_of::<u32>())
                 + tree::<u32, End>(past.ends.len(), Filled::InOrder)
         };
-        block(self.shape.weights.capacity() * size_of::<u32>())
+        self.shape.heap_bytes()
             + self.past.iter().map(of_past).sum::<usize>()
             + tree::<u32, ()>(self.leaving.len(), Filled::InOrder)
             + tree::<Name, Arc<Group>>(self.groups.len(), Filled::InOrder)
@@ -356,23 +245,6 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shape_stays_within_its_limits() {
-        assert!(Shape::even(1, 1).is_ok());
-        assert!(Shape::even(1024, 160).is_ok());
-        assert!(Shape::even(1024, 256).is_ok());
-        assert_eq!(
-            Shape::even(1024, 257).unwrap_err().to_string().split(' ').next(),
-            Some("EVQLIMIT")
-        );
-        assert!(matches!(Shape::even(1025, 1), Err(Error::Limit(..))));
-        assert!(matches!(Shape::even(u32::MAX, 1), Err(Error::Limit(..))));
-        assert!(matches!(Shape::even(1, 4097), Err(Error::Limit(..))));
-        assert!(matches!(Shape::even(0, 160), Err(Error::Usage(_))));
-        assert!(matches!(Shape::new(vec![1, 0], 1, Payload::Any), Err(Error::Usage(_))));
-        assert!(matches!(Shape::new(vec![1001], 1, Payload::Any), Err(Error::Limit(..))));
-    }
 
     #[test]
     fn groups_are_bounded() {

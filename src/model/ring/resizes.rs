@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::continuum::Continuum;
 use super::history::{End, History, Past};
-use super::{Ring, Shape, check_ends, laid_out};
+use super::shape::{Shape, laid_out};
+use super::{Ring, check_ends};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_RESIZES;

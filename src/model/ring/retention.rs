@@ -10,7 +10,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Ring;
 use crate::model::error::Error;
 use crate::model::limits::{MAX_DURATION_MS, MAX_KEPT_EVENTS};
 
@@ -80,15 +79,5 @@ impl Retention {
     pub fn of_leaving(self, default_ms: u64) -> Self {
         let alone = self.max_len.is_some() && self.age_ms(default_ms).is_none();
         Self { max_depth: if alone { Some(0) } else { self.max_depth }, ..self }
-    }
-}
-
-impl Ring {
-    /// How long events of a partition are kept, where the server's age is `default_age_ms`.
-    #[must_use]
-    pub fn retention_of(&self, partition: u32, default_age_ms: u64) -> Retention {
-        let leaves = partition >= self.len();
-        let all = *self.retention();
-        if leaves { all.of_leaving(default_age_ms) } else { all }
     }
 }

@@ -104,12 +104,22 @@ impl Progress {
         if self.exceptions.is_empty() {
             return;
         }
-        self.exceptions.advance(gate, now.ms());
+        self.advance(gate, now);
         let in_flight =
             |id: &EventId| self.lease.as_ref().is_some_and(|l| l.redelivering.contains(id));
         let come = self.exceptions.due().come(self.reached(gate)).filter(|id| !in_flight(id));
         let behind = come.take_while(|id| !self.is_first(*id, gate)).collect();
         self.exceptions.block(behind);
+    }
+
+    /// Volatile: takes back what is due by now, and what may have gone on upstream since the last
+    /// look.
+    pub(in crate::model) fn advance(&mut self, gate: &Gate<'_>, now: Now) {
+        self.exceptions.advance(now.ms());
+        let ended = self.exceptions.due().marks().and_then(|marks| gate.ended_since(marks));
+        if ended.as_ref().is_none_or(|keys| !keys.is_empty()) {
+            self.exceptions.free_ended(ended, gate.marks());
+        }
     }
 
     /// Volatile: events of other partitions may wait for the exceptions of this one.

@@ -1,0 +1,178 @@
+//! The shape of a ring: how many partitions of which weights, how many virtual nodes, which
+//! payloads, and how long events are kept. EVQ.CREATE gives it, EVQ.RESIZE replaces it, and every
+//! bound on it is checked here.
+
+use serde::{Deserialize, Serialize};
+
+use super::continuum::{Continuum, Node};
+use super::retention::Retention;
+use crate::model::error::Error;
+use crate::model::limits::{MAX_PARTITIONS, MAX_POINTS, MAX_VNODES, MAX_WEIGHT};
+use crate::model::memory::block;
+
+/// What a ring accepts as payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// Any bytes.
+    #[default]
+    Any,
+    /// One JSON document.
+    Json,
+}
+
+impl Payload {
+    /// As EVQ.CREATE takes it and EVQ.RING shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The shape of a ring as EVQ.CREATE gives it: two rings of equal shape are the same ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The weight of each partition, in the order of their numbers 0..N-1.
+    weights: Vec<u32>,
+    vnodes: u32,
+    payload: Payload,
+    retention: Retention,
+}
+
+impl Shape {
+    /// A shape within the documented limits.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for more partitions, virtual nodes, weight or points than allowed;
+    /// [`Error::Usage`] for none.
+    pub fn new(weights: Vec<u32>, vnodes: u32, payload: Payload) -> Result<Self, Error> {
+        let shape = Self { weights, vnodes, payload, retention: Retention::default() };
+        shape.check()?;
+        Ok(shape)
+    }
+
+    /// The same shape with these settings about how long events are kept.
+    ///
+    /// # Errors
+    /// As [`Retention::check`].
+    pub fn with_retention(self, retention: Retention) -> Result<Self, Error> {
+        retention.check()?;
+        Ok(Self { retention, ..self })
+    }
+
+    /// `partitions` partitions of weight 1.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
+    pub fn even(partitions: u32, vnodes: u32) -> Result<Self, Error> {
+        if partitions > MAX_PARTITIONS {
+            return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
+        }
+        Self::new(vec![1; partitions as usize], vnodes, Payload::Any)
+    }
+
+    /// The same ring with other partitions.
+    ///
+    /// # Errors
+    /// As [`Shape::new`].
+    pub fn resized(&self, weights: Vec<u32>) -> Result<Self, Error> {
+        let shape = Self { weights, ..self.clone() };
+        shape.check()?;
+        Ok(shape)
+    }
+
+    /// The weights of so many partitions where nobody says otherwise: those that are there keep
+    /// theirs, new ones have 1.
+    #[must_use]
+    pub fn weights_of(&self, partitions: u32) -> Vec<u32> {
+        let new = std::iter::repeat(1);
+        self.weights.iter().copied().chain(new).take(partitions as usize).collect()
+    }
+
+    /// The weight of each partition, in the order of their numbers.
+    #[must_use]
+    pub fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+
+    /// Virtual nodes per unit of weight.
+    #[must_use]
+    pub fn vnodes(&self) -> u32 {
+        self.vnodes
+    }
+
+    /// What the ring accepts as payload.
+    #[must_use]
+    pub fn payload(&self) -> Payload {
+        self.payload
+    }
+
+    /// How long the ring keeps events.
+    #[must_use]
+    pub fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    /// Lays out the continuum. O(points log points).
+    #[must_use]
+    pub fn continuum(&self) -> Continuum {
+        laid_out(&self.weights, self.vnodes)
+    }
+
+    /// Refuses what no EVQ.CREATE could have made: a snapshot is hostile bytes.
+    pub(in crate::model) fn check(&self) -> Result<(), Error> {
+        if self.weights.is_empty() || self.vnodes == 0 || self.weights.contains(&0) {
+            return Err(Error::Usage("partitions, virtual nodes and weights are at least 1"));
+        }
+        if self.weights.len() > MAX_PARTITIONS as usize {
+            return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
+        }
+        if self.vnodes > MAX_VNODES {
+            return Err(Error::Limit("virtual nodes", MAX_VNODES.into()));
+        }
+        if self.weights.iter().any(|weight| *weight > MAX_WEIGHT) {
+            return Err(Error::Limit("weight of a partition", MAX_WEIGHT.into()));
+        }
+        let weight: u64 = self.weights.iter().map(|weight| u64::from(*weight)).sum();
+        if weight * u64::from(self.vnodes) > MAX_POINTS {
+            return Err(Error::Limit("points of a ring (weights x virtual nodes)", MAX_POINTS));
+        }
+        self.retention.check()
+    }
+
+    /// Heap bytes held.
+    pub(in crate::model) fn heap_bytes(&self) -> usize {
+        block(self.weights.capacity() * size_of::<u32>())
+    }
+}
+
+/// The continuum of partitions with these weights. O(points log points).
+pub(super) fn laid_out(weights: &[u32], vnodes: u32) -> Continuum {
+    let nodes: Vec<Node> =
+        (0..).zip(weights).map(|(partition, weight)| Node { partition, weight: *weight }).collect();
+    Continuum::new(&nodes, vnodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_stays_within_its_limits() {
+        assert!(Shape::even(1, 1).is_ok());
+        assert!(Shape::even(1024, 160).is_ok());
+        assert!(Shape::even(1024, 256).is_ok());
+        assert_eq!(
+            Shape::even(1024, 257).unwrap_err().to_string().split(' ').next(),
+            Some("EVQLIMIT")
+        );
+        assert!(matches!(Shape::even(1025, 1), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(u32::MAX, 1), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(1, 4097), Err(Error::Limit(..))));
+        assert!(matches!(Shape::even(0, 160), Err(Error::Usage(_))));
+        assert!(matches!(Shape::new(vec![1, 0], 1, Payload::Any), Err(Error::Usage(_))));
+        assert!(matches!(Shape::new(vec![1001], 1, Payload::Any), Err(Error::Limit(..))));
+    }
+}
