@@ -14,7 +14,6 @@ use super::text::{Text, bytes_of};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::rules::source::{Entry, Source};
-use crate::server::keyspace::key_names::PartitionNames;
 
 /// Where the field `type` stands among those of an event with a type, from 0.
 const TYPE_AT: usize = 2;
@@ -110,12 +109,12 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// The extent of a partition's stream; nothing if it does not exist.
+    /// The extent of the stream `name`; nothing if it does not exist.
     ///
     /// # Errors
     /// [`Error::WrongType`].
-    pub(crate) fn of(ctx: &Ctx, names: &PartitionNames) -> Result<Self, Error> {
-        let Some(stream) = key::open_read(ctx, &names.stream).stream()? else {
+    pub(crate) fn of(ctx: &Ctx, name: &Text) -> Result<Self, Error> {
+        let Some(stream) = key::open_read(ctx, name).stream()? else {
             return Ok(Self::default());
         };
         let first = Entries::first(&stream).next_entry().map(|(id, _)| id);

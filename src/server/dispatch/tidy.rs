@@ -34,12 +34,14 @@ thread_local! {
 
 /// A ring that was resized was seen: it is looked after soon.
 pub(crate) fn tidy_soon(ctx: &Ctx) {
-    NEXT_MS.set(Some(0));
-    timer::soon(ctx);
+    known_rings::note_resized(ctx);
 }
 
 /// Looks after every ring that was resized, if it is time to. Answers when it is the next time.
 pub(crate) fn tidy(ctx: &Ctx, now_ms: u64) -> Option<u64> {
+    if known_rings::take_resized() {
+        NEXT_MS.set(Some(0));
+    }
     let next_ms = NEXT_MS.get()?;
     if now_ms < next_ms {
         return Some(next_ms);

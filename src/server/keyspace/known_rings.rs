@@ -8,10 +8,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use crate::model::name::Name;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::timer;
 
 thread_local! {
     static KNOWN: RefCell<BTreeSet<(i32, Name)>> = const { RefCell::new(BTreeSet::new()) };
     static CHANGES: Cell<u64> = const { Cell::new(0) };
+    /// Whether a ring that was resized was seen since the sweep last asked.
+    static RESIZED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Grows whenever another set of rings is known.
@@ -39,6 +43,17 @@ pub(crate) fn forget(db: i32, ring: &Name) {
             changed();
         }
     });
+}
+
+/// A ring that was resized was seen: the next sweep looks after it.
+pub(crate) fn note_resized(ctx: &Ctx) {
+    RESIZED.set(true);
+    timer::soon(ctx);
+}
+
+/// Whether a ring that was resized was seen since the last call.
+pub(crate) fn take_resized() -> bool {
+    RESIZED.take()
 }
 
 /// A database was emptied; all of them for none.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::datatype::RingValue;
 use super::key_names::{PartitionNames, RingNames};
 use super::line::Line;
+use super::ring;
 use super::ring::RingView;
-use super::{place, ring};
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
@@ -16,6 +16,7 @@ use crate::model::ring::history::History;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
+use crate::server::ops::alarm::Subject;
 
 /// A partition and a group of it: checked to exist, and that the user may do what the command does.
 #[derive(Clone, Debug)]
@@ -34,6 +35,12 @@ impl Place {
     /// The group's progress where it has none yet.
     pub(crate) fn beginning(&self) -> Progress {
         Progress::new(self.group.start(self.line.partition))
+    }
+}
+
+impl<'a> From<&'a Place> for Subject<'a> {
+    fn from(place: &'a Place) -> Self {
+        Self { stream: &place.names.stream, group: &place.line.group }
     }
 }
 
@@ -82,7 +89,7 @@ pub(crate) fn in_ring(
 /// The same, with the ring looked up by name, for commands that change the group's progress.
 ///
 /// # Errors
-/// As [`place::in_ring`], and [`Error::NoRing`].
+/// As [`in_ring`], and [`Error::NoRing`].
 #[inline]
 pub(crate) fn find(
     ctx: &Ctx,

@@ -18,7 +18,6 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::key::{Key, Kind};
 use crate::server::api::stream::Extent;
 use crate::server::api::{key, timer};
-use crate::server::dispatch::tidy::tidy_soon;
 use crate::server::ops::config;
 
 /// A ring as a command sees it: one that exists, open for reading until this drops, or the default
@@ -82,7 +81,7 @@ pub(crate) fn find(ctx: &Ctx, user: &User, name: &Name) -> Result<RingView, Erro
         if names.keep() {
             known_rings::note(ctx.db(), name);
             if key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()) {
-                tidy_soon(ctx);
+                known_rings::note_resized(ctx);
             }
         }
         return Ok(RingView { found: Ok(key), names });
@@ -151,7 +150,7 @@ pub(crate) fn resolve_start(
     names: &PartitionNames,
     start: Start,
 ) -> Result<EventId, Error> {
-    Ok(start.cursor(Extent::of(ctx, names)?.last.unwrap_or_default()))
+    Ok(start.cursor(Extent::of(ctx, &names.stream)?.last.unwrap_or_default()))
 }
 
 /// Sets a group's settings; a new one must have room.

@@ -6,12 +6,13 @@ use std::cell::Cell;
 use super::counters;
 use crate::model::error::{Error, printable};
 use crate::model::limits::MAX_EXCEPTIONS;
+use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::saved::snapshot::Corrupt;
 use crate::model::throttle::{PERIOD_MS, Throttle};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::log::{Level, line};
-use crate::server::keyspace::place::Place;
+use crate::server::api::text::Text;
 
 /// One worker that dies is an ordinary day.
 const STORM: u64 = 10;
@@ -30,20 +31,32 @@ fn happened(throttle: &Cell<Throttle>, now: Now) -> Option<u64> {
     times
 }
 
-fn stream_of(place: &Place) -> String {
-    String::from_utf8_lossy(place.names.stream.bytes()).into_owned()
+/// What a line is about: a group in a partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    /// The partition's stream.
+    pub(crate) stream: &'a Text,
+    /// The group.
+    pub(crate) group: &'a Name,
+}
+
+impl Subject<'_> {
+    fn stream(&self) -> String {
+        String::from_utf8_lossy(self.stream.bytes()).into_owned()
+    }
 }
 
 /// A lease ended that had something in flight, and not because its owner said so.
-pub(crate) fn lease_lost(ctx: &Ctx, place: &Place, worker: &str, now: Now) {
+pub(crate) fn lease_lost<'a>(ctx: &Ctx, subject: impl Into<Subject<'a>>, worker: &str, now: Now) {
     counters::LOST.add(1);
+    let subject = subject.into();
     if let Some(times) = LOST.with(|throttle| happened(throttle, now)) {
         let text = format!(
             "{times} leases were lost with events in flight, {STORM} of them in the last {} s: \
              workers die, or take longer than their lease; the last was {worker} in {} of {}",
             PERIOD_MS / 1000,
-            place.line.group,
-            stream_of(place),
+            subject.group,
+            subject.stream(),
         );
         line(ctx.raw(), Level::Warning, &text);
     }
@@ -74,17 +87,23 @@ pub(crate) fn unreadable(ctx: &Ctx, key: &[u8], corrupt: Corrupt) {
     }
 }
 
-/// A worker got nothing from `place`: worth a word if that is because so much waits there already.
-pub(crate) fn nothing_given(ctx: &Ctx, place: &Place, exceptions: usize, now: Now) {
+/// A worker got nothing: worth a word if that is because so much waits there already.
+pub(crate) fn nothing_given<'a>(
+    ctx: &Ctx,
+    subject: impl Into<Subject<'a>>,
+    exceptions: usize,
+    now: Now,
+) {
     if exceptions < MAX_EXCEPTIONS {
         return;
     }
+    let subject = subject.into();
     if let Some(times) = FULL.with(|throttle| happened(throttle, now)) {
         let text = format!(
             "{} hands out nothing to group {}: {exceptions} events wait for a retry, are held or \
              are dead; see EVQ.PENDING and EVQ.DEAD (times: {times})",
-            stream_of(place),
-            place.line.group,
+            subject.stream(),
+            subject.group,
         );
         line(ctx.raw(), Level::Warning, &text);
     }
