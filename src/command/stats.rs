@@ -15,9 +15,9 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::stream::Extent;
-use crate::server::delivery::lag::Budget;
+use crate::server::delivery::backlog::Budget;
 use crate::server::delivery::leases::worker_of;
-use crate::server::delivery::{barriers, lag, letters, state};
+use crate::server::delivery::{backlog, barriers, lag, letters, state};
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
@@ -35,7 +35,7 @@ fn of_group(
     budget: &mut Budget,
 ) -> Result<Value, Error> {
     let lag = lag::of(ctx, place, budget)?;
-    let oldest = lag::oldest_unfinished(ctx, place, budget)?;
+    let oldest = backlog::oldest(ctx, place, budget)?;
     let now = ctx.now();
     let barriers = barriers::as_seen(ctx, place)?;
     let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;

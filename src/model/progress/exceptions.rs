@@ -40,6 +40,14 @@ pub struct Exception {
     pub state: State,
 }
 
+impl Exception {
+    /// Whether it is finished, and only waits for the cursor to pass it.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.state == State::Finished
+    }
+}
+
 /// All exceptions of a group in a partition, by id, with what is needed to find them by key and
 /// by due time. Only the map by id is saved.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +86,28 @@ impl Exceptions {
     /// Those above `id`, in the order of ids.
     pub fn above(&self, id: EventId) -> impl Iterator<Item = EventId> + '_ {
         self.by_id.range(id..).map(|(id, _)| *id).filter(move |other| *other > id)
+    }
+
+    /// Whether the event `id` is an exception that still has to be finished.
+    #[must_use]
+    pub fn is_unfinished(&self, id: EventId) -> bool {
+        self.get(id).is_some_and(|exception| !exception.is_finished())
+    }
+
+    /// Whether the event `id` is an exception that is finished, and only waits for the cursor.
+    #[must_use]
+    pub fn is_finished(&self, id: EventId) -> bool {
+        self.get(id).is_some_and(Exception::is_finished)
+    }
+
+    /// Those up to `until` that still have to be finished, in the order of ids.
+    pub fn unfinished(&self, until: EventId) -> impl Iterator<Item = EventId> + '_ {
+        self.by_id.range(..=until).filter(|(_, e)| !e.is_finished()).map(|(id, _)| *id)
+    }
+
+    /// Those from `first` on that are finished, in the order of ids.
+    pub fn finished_from(&self, first: EventId) -> impl Iterator<Item = EventId> + '_ {
+        self.by_id.range(first..).filter(|(_, e)| e.is_finished()).map(|(id, _)| *id)
     }
 
     /// The one with the highest id.
@@ -172,10 +202,6 @@ impl Exceptions {
         ids.into_iter().for_each(|id| self.due.block(id));
     }
 
-    fn is_unfinished(&self, id: EventId) -> bool {
-        self.get(id).is_some_and(|exception| exception.state != State::Finished)
-    }
-
     /// Adds an exception, or replaces the one with this id.
     pub(in crate::model) fn set(&mut self, id: EventId, exception: Exception) {
         self.forget(id);
@@ -235,7 +261,7 @@ impl Exceptions {
 
     /// The cursor has reached `cursor`: what was only waiting for that is forgotten.
     pub(in crate::model) fn pass(&mut self, cursor: EventId) {
-        let passed = self.by_id.range(..=cursor).filter(|(_, e)| e.state == State::Finished);
+        let passed = self.by_id.range(..=cursor).filter(|(_, e)| e.is_finished());
         let passed: Vec<EventId> = passed.map(|(id, _)| *id).collect();
         for id in passed {
             self.forget(id);

@@ -9,7 +9,7 @@
 use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
-use crate::model::progress::exceptions::{Exceptions, State};
+use crate::model::progress::exceptions::Exceptions;
 use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
 use crate::model::ring::group::Group;
@@ -52,7 +52,7 @@ enum Answer {
 impl Need<'_> {
     fn answer(&self, id: EventId) -> Answer {
         match self.exceptions.and_then(|all| all.get(id)) {
-            Some(exception) if exception.state == State::Finished => Answer::No,
+            Some(exception) if exception.is_finished() => Answer::No,
             None if !self.group.types.is_empty() => Answer::Type,
             Some(_) | None => Answer::Yes,
         }
@@ -97,9 +97,7 @@ impl Progress {
     /// The first event below the cursor that is not finished. `exists` tells of an exception whether
     /// its entry is still there, for one that was removed by hand counts as finished.
     fn open_below(&self, exists: impl Fn(EventId) -> bool) -> Option<EventId> {
-        let passed = self.exceptions().iter().take_while(|(id, _)| *id <= self.cursor());
-        let mut open = passed.filter(|(_, exception)| exception.state != State::Finished);
-        open.find(|(id, _)| exists(*id)).map(|(id, _)| id)
+        self.exceptions().unfinished(self.cursor()).find(|id| exists(*id))
     }
 }
 

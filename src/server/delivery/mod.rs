@@ -3,6 +3,7 @@
 //! Knows `api` to `waiting`; the rules are those of `model::rules`, the driver is theirs too.
 //! Kept out: which partition or worker is next; that is `dispatch`.
 
+pub(crate) mod backlog;
 pub(crate) mod barriers;
 pub(crate) mod hand_out;
 pub(crate) mod lag;

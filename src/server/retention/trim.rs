@@ -7,7 +7,6 @@
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
-use crate::model::progress::exceptions::State;
 use crate::model::rules::trim::Cut;
 use crate::model::saved::effect::Change;
 use crate::server::api::ctx::Ctx;
@@ -65,9 +64,7 @@ pub(crate) fn finish_removed(
         let state = state::open(ctx, &names);
         let Some(saved) = state.saved()? else { return Ok(()) };
         let removed = saved.iter().map(|(group, progress)| {
-            let passed = progress.exceptions().iter().take_while(|(id, _)| *id <= last);
-            let open = passed.filter(|(_, exception)| exception.state != State::Finished);
-            (group.clone(), open.map(|(id, _)| id).collect::<Vec<_>>())
+            (group.clone(), progress.exceptions().unfinished(last).collect::<Vec<_>>())
         });
         removed.filter(|(_, ids)| !ids.is_empty()).collect()
     };
