@@ -7,11 +7,14 @@
 use serde_json::{Value, json};
 
 use crate::model::error::Error;
+use crate::model::ids::EventId;
 use crate::model::limits::MAX_COUNT;
 use crate::model::name::Name;
 use crate::model::parse::{PartitionArg, Words, is, once};
-use crate::model::progress::exceptions::State;
+use crate::model::progress::Progress;
+use crate::model::progress::exceptions::Exception;
 use crate::model::rules::source::Entry;
+use crate::model::rules::unfinished::Unfinished;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
@@ -30,7 +33,14 @@ pub(super) struct Pending;
 
 const DEFAULT_COUNT: u64 = 100;
 
-fn parse(all: &[&[u8]]) -> Result<(Name, u32, Name, usize), Error> {
+struct Request {
+    ring: Name,
+    partition: u32,
+    group: Name,
+    count: usize,
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.pending", all);
     let partition = PartitionArg::parse(words.positional()?)?;
     let (mut ring, mut group, mut count) = (None, None, None);
@@ -45,9 +55,73 @@ fn parse(all: &[&[u8]]) -> Result<(Name, u32, Name, usize), Error> {
             return Err(Error::syntax(word));
         }
     }
-    let (ring, p) = partition.resolve(ring)?;
+    let (ring, partition) = partition.resolve(ring)?;
+    let group = group.unwrap_or_else(Name::default_name);
     let count = usize::try_from(count.unwrap_or(DEFAULT_COUNT)).unwrap_or(usize::MAX);
-    Ok((ring, p, group.unwrap_or_else(Name::default_name), count))
+    Ok(Request { ring, partition, group, count })
+}
+
+/// An event that is not finished, as it is shown.
+struct Row {
+    id: EventId,
+    key: String,
+    state: &'static str,
+    worker: Option<String>,
+    attempts: u32,
+    due_ms: Option<u64>,
+    behind: Option<String>,
+}
+
+impl Row {
+    /// An event in the hands of `worker`.
+    fn in_flight(event: &Event, worker: Option<String>, attempts: u32) -> Self {
+        Self {
+            id: event.id,
+            key: String::from_utf8_lossy(event.key()).into_owned(),
+            state: "in-flight",
+            worker,
+            attempts,
+            due_ms: None,
+            behind: None,
+        }
+    }
+
+    fn describe(self) -> Value {
+        json!({
+            "id": self.id.to_string(),
+            "key": self.key,
+            "state": self.state,
+            "worker": self.worker,
+            "attempts": self.attempts,
+            "due-ms": self.due_ms,
+            "behind": self.behind,
+        })
+    }
+}
+
+/// An exception, with what it waits for.
+fn exception_row(
+    progress: &Progress,
+    event: &Event,
+    exception: &Exception,
+    waits_for: Unfinished,
+    worker: Option<&str>,
+) -> Row {
+    let row = Row::in_flight(event, None, exception.attempts);
+    match waits_for {
+        Unfinished::InFlight => {
+            Row { worker: worker.map(str::to_owned), attempts: exception.attempts + 1, ..row }
+        }
+        Unfinished::Retry(due_ms) => Row { state: "retry", due_ms: Some(due_ms), ..row },
+        Unfinished::Held => {
+            let head = progress.exceptions().head(exception.key, event.id);
+            Row { state: "held", behind: head.map(|id| id.to_string()), ..row }
+        }
+        Unfinished::HeldElsewhere { partition, id } => {
+            Row { state: "held", behind: Some(format!("{partition}:{id}")), ..row }
+        }
+        Unfinished::Dead => Row { state: "dead", ..row },
+    }
 }
 
 fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
@@ -61,40 +135,12 @@ fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
     let Some(progress) = state.progress(&place.line.group)? else { return Ok(Vec::new()) };
     let lease = progress.standing(scene(&place.line, Some(progress)));
     let worker = lease.map(worker_of);
-    let redelivering = |id| lease.is_some_and(|lease| lease.redelivering.contains(&id));
     let mut rows = Vec::new();
     // Exceptions first, up to the cursor and beyond; fresh events in flight lie above the cursor.
-    for (id, exception) in progress.exceptions().iter() {
-        // An entry that was deleted by hand is finished; what is only marked so, too.
+    for (id, exception, waits_for) in progress.unfinished(lease, &gate) {
+        // An entry that was deleted by hand is finished.
         let Some(event) = Event::read(&stream, id) else { continue };
-        let (state, due_ms) = match exception.state {
-            State::Finished => continue,
-            State::Retry(_) if redelivering(id) => ("in-flight", None),
-            State::Retry(_) if gate.holder(exception.key, id).is_some() => ("held", None),
-            State::Retry(due_ms) => ("retry", Some(due_ms)),
-            State::Held => ("held", None),
-            State::Dead => ("dead", None),
-        };
-        let behind = match exception.state {
-            State::Held => progress.exceptions().head(exception.key, id).map(|id| id.to_string()),
-            _ if state == "held" => {
-                // An event of the partition that the key came from.
-                gate.holder(exception.key, id).map(|(other, id)| format!("{other}:{id}"))
-            }
-            State::Retry(_) | State::Dead | State::Finished => None,
-        };
-        rows.push((
-            id,
-            json!({
-                "id": id.to_string(),
-                "key": String::from_utf8_lossy(event.key()),
-                "state": state,
-                "worker": if state == "in-flight" { worker.clone() } else { None },
-                "attempts": exception.attempts + u32::from(state == "in-flight"),
-                "due-ms": due_ms,
-                "behind": behind,
-            }),
-        ));
+        rows.push(exception_row(progress, &event, exception, waits_for, worker.as_deref()));
         if rows.len() >= count {
             break;
         }
@@ -108,22 +154,11 @@ fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
         }
         if place.group.takes(event.kind()) && progress.exceptions().get(event.id).is_none() {
             fresh += 1;
-            rows.push((
-                event.id,
-                json!({
-                    "id": event.id.to_string(),
-                    "key": String::from_utf8_lossy(event.key()),
-                    "state": "in-flight",
-                    "worker": worker,
-                    "attempts": progress.attempts(event.id) + 1,
-                    "due-ms": null,
-                    "behind": null,
-                }),
-            ));
+            rows.push(Row::in_flight(&event, worker.clone(), progress.attempts(event.id) + 1));
         }
     }
-    rows.sort_by_key(|(id, _)| *id);
-    Ok(rows.into_iter().take(count).map(|(_, row)| row).collect())
+    rows.sort_by_key(|row| row.id);
+    Ok(rows.into_iter().take(count).map(Row::describe).collect())
 }
 
 impl Command for Pending {
@@ -140,12 +175,13 @@ impl Command for Pending {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (ring, p, group, count) = parse(args.words())?;
+        let request = parse(args.words())?;
         let user = User::of(ctx);
-        let view = ring::find(ctx, &user, &ring)?;
-        let place = place::in_ring(ctx, &user, Access::Read, &view, p, &group)?;
+        let view = ring::find(ctx, &user, &request.ring)?;
+        let (p, group) = (request.partition, &request.group);
+        let place = place::in_ring(ctx, &user, Access::Read, &view, p, group)?;
         user.check(&place.names.stream, Access::Read)?;
-        reply::tree(ctx, &Value::Array(list(ctx, &place, count)?));
+        reply::tree(ctx, &Value::Array(list(ctx, &place, request.count)?));
         Ok(())
     }
 }

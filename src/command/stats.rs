@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::model::error::Error;
 use crate::model::parse::ring_and_format;
-use crate::model::progress::exceptions::State;
+use crate::model::rules::unfinished::Unfinished;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
@@ -44,14 +44,14 @@ fn of_group(
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
     let lease = progress.standing(scene(&place.line, Some(progress)));
-    let count = |wanted: fn(&State) -> bool| {
-        progress.exceptions().iter().filter(|(_, exception)| wanted(&exception.state)).count()
-    };
-    // Behind an event that failed in the partition that their keys came from.
-    let retrying = progress.exceptions().iter().filter(|(id, exception)| {
-        matches!(exception.state, State::Retry(_)) && gate.holder(exception.key, *id).is_some()
-    });
-    let held_elsewhere = retrying.count();
+    let (mut retrying, mut held, mut dead_held) = (0, 0, 0);
+    for (_, _, waits_for) in progress.unfinished(None, &gate) {
+        match waits_for {
+            Unfinished::InFlight | Unfinished::Retry(_) => retrying += 1,
+            Unfinished::Held | Unfinished::HeldElsewhere { .. } => held += 1,
+            Unfinished::Dead => dead_held += 1,
+        }
+    }
     let totals = progress.totals();
     Ok(json!({
         "group": place.line.group.as_str(),
@@ -63,9 +63,9 @@ fn of_group(
         "owner": lease.map(worker_of),
         "epoch": progress.epoch(),
         "lease-ends-ms": lease.map(|lease| lease.deadline_ms),
-        "retrying": count(|state| matches!(state, State::Retry(_))) - held_elsewhere,
-        "held": count(|state| *state == State::Held) + held_elsewhere,
-        "dead-held": count(|state| *state == State::Dead),
+        "retrying": retrying,
+        "held": held,
+        "dead-held": dead_held,
         "dead-letters": letters::count(ctx, place)?,
         "waits-after": gate.closed_after().map(|id| id.to_string()),
         "deliveries": totals.deliveries,

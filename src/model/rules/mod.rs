@@ -9,3 +9,4 @@ pub mod offer;
 pub mod rights;
 pub mod source;
 pub mod trim;
+pub mod unfinished;
