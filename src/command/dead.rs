@@ -6,26 +6,21 @@
 //! hands the events out again from attempt 1, SKIP finishes them, and both reply how many.
 
 use crate::model::error::Error;
-use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_COUNT;
 use crate::model::name::Name;
 use crate::model::parse::{Words, event_id, is, once, partition_or_all};
-use crate::model::progress::exceptions::State;
-use crate::model::rules::source::Entry;
-use crate::model::saved::effect::Change;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
-use crate::server::api::stream::Event;
-use crate::server::api::{key, reply};
-use crate::server::delivery::{letters, state};
+use crate::server::api::reply;
+use crate::server::delivery::letters;
+use crate::server::delivery::letters::Verdict;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::{place, ring};
-use crate::server::waiting::release::look_again;
 
 pub(super) struct Dead;
 
@@ -33,10 +28,10 @@ const DEFAULT_COUNT: u64 = 100;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
+    /// Shows so many letters.
     List(usize),
-    /// One event, or all.
-    Retry(Option<EventId>),
-    Skip(Option<EventId>),
+    /// Decides about one event, or all.
+    Resolve(Verdict, Option<EventId>),
 }
 
 struct Request {
@@ -74,10 +69,12 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     }
     let (ring, partition) = partition_or_all(partition, ring)?;
     let count = usize::try_from(count.unwrap_or(DEFAULT_COUNT)).unwrap_or(usize::MAX);
-    let action = match (lists, is(verb, "RETRY")) {
-        (true, _) => Action::List(count),
-        (false, true) => Action::Retry(id),
-        (false, false) => Action::Skip(id),
+    let action = if lists {
+        Action::List(count)
+    } else if is(verb, "RETRY") {
+        Action::Resolve(Verdict::Retry, id)
+    } else {
+        Action::Resolve(Verdict::Skip, id)
     };
     Ok(Request { group, ring, partition, action })
 }
@@ -101,81 +98,6 @@ fn list(ctx: &Ctx, places: &[Place], count: usize) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// The dead events of a place that are meant, with their letters: those that have one, and those
-/// that hold their key though somebody deleted the letter.
-fn dead_events(
-    ctx: &Ctx,
-    place: &Place,
-    only: Option<EventId>,
-) -> Result<Vec<(EventId, Option<EventId>)>, Error> {
-    let meant = |id: &EventId| only.is_none_or(|only| only == *id);
-    let event_of = |letter: &Event| EventId::parse(letter.value(b"id"));
-    let letters = letters::read(ctx, place, usize::MAX, |letter| {
-        event_of(letter).as_ref().is_some_and(meant)
-    })?;
-    let mut dead: Vec<_> =
-        letters.iter().filter_map(|letter| Some((event_of(letter)?, Some(letter.id)))).collect();
-    let state = state::open(ctx, &place.names);
-    if let Some(progress) = state.progress(&place.line.group)? {
-        for (id, exception) in progress.exceptions().iter() {
-            let listed = dead.iter().any(|(other, _)| *other == id);
-            if exception.state == State::Dead && meant(&id) && !listed {
-                dead.push((id, None));
-            }
-        }
-    }
-    dead.sort_unstable();
-    Ok(dead)
-}
-
-/// What happens to one dead event: a change, or none where nothing waits for it. False if it cannot
-/// be done.
-fn decide(
-    ctx: &Ctx,
-    place: &Place,
-    id: EventId,
-    retry: bool,
-) -> Result<(bool, Option<Change>), Error> {
-    let state = state::open(ctx, &place.names);
-    let beginning = place.beginning();
-    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
-    if !retry {
-        return Ok((true, progress.skip(id)));
-    }
-    let stream = key::open_read(ctx, &place.names.stream).stream()?;
-    match stream.as_ref().and_then(|stream| Event::read(stream, id)) {
-        Some(event) => Ok((true, progress.retry(id, digest(event.key()))?)),
-        // A dead event whose entry was deleted or trimmed cannot be handed out again.
-        None => Ok((false, None)),
-    }
-}
-
-fn resolve(ctx: &Ctx, places: &[Place], only: Option<EventId>, retry: bool) -> Result<u64, Error> {
-    let mut done = 0;
-    for place in places {
-        for (id, letter) in dead_events(ctx, place, only)? {
-            let (can, change) = match decide(ctx, place, id, retry) {
-                Ok(decided) => decided,
-                // What was done before stays done and is counted; the rest is still dead.
-                Err(Error::Limit(..)) if done > 0 => return Ok(done),
-                Err(error) => return Err(error),
-            };
-            if !can {
-                continue;
-            }
-            if let Some(change) = change {
-                state::change(ctx, place, change)?;
-            }
-            if let Some(letter) = letter {
-                letters::remove(ctx, place, letter)?;
-            }
-            done += 1;
-        }
-        look_again(ctx, &place.line);
-    }
-    Ok(done)
 }
 
 impl Command for Dead {
@@ -210,7 +132,7 @@ impl Command for Dead {
         let view = ring::find(ctx, &user, &request.ring)?;
         let (of_state, of_letters) = match request.action {
             Action::List(_) => (Access::Read, Access::Read),
-            Action::Retry(_) | Action::Skip(_) => (Access::ReadUpdate, Access::Delete),
+            Action::Resolve(..) => (Access::ReadUpdate, Access::Delete),
         };
         let mut places = Vec::new();
         for p in view.partitions(request.partition)? {
@@ -219,10 +141,11 @@ impl Command for Dead {
             places.push(place);
         }
         match request.action {
-            Action::List(count) => return list(ctx, &places, count),
-            Action::Retry(id) => reply::integer(ctx, resolve(ctx, &places, id, true)?),
-            Action::Skip(id) => reply::integer(ctx, resolve(ctx, &places, id, false)?),
+            Action::List(count) => list(ctx, &places, count),
+            Action::Resolve(verdict, only) => {
+                reply::integer(ctx, letters::resolve(ctx, &places, only, verdict)?);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }

@@ -46,6 +46,12 @@ impl Exception {
     pub fn is_finished(&self) -> bool {
         self.state == State::Finished
     }
+
+    /// Whether an operator has to decide about it.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.state == State::Dead
+    }
 }
 
 /// All exceptions of a group in a partition, by id, with what is needed to find them by key and

@@ -99,7 +99,7 @@ impl Progress {
     /// Decides an operator's EVQ.DEAD SKIP of the event `id`: none if nothing waits for it.
     #[must_use]
     pub fn skip(&self, id: EventId) -> Option<Change> {
-        let dead = self.exceptions.get(id).is_some_and(|e| e.state == State::Dead);
+        let dead = self.exceptions.get(id).is_some_and(Exception::is_dead);
         dead.then_some(Change::Dropped(id))
     }
 

@@ -1,16 +1,24 @@
-//! Dead letters: a native stream per group and partition, so that any tool can read them.
+//! Dead letters: events that a group has given up, and what an operator decides about them.
+//!
+//! They lie in a native stream per group and partition, so that any tool can read and remove them.
+//! A letter is a copy: the event stays in its partition, and under `hold` its exception holds its
+//! key whether or not the letter is still there.
 
+use super::state;
 use crate::model::error::Error;
+use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::keys::dead_key;
 use crate::model::name::Name;
-use crate::model::saved::effect::Failure;
+use crate::model::rules::source::Entry;
+use crate::model::saved::effect::{Change, Failure};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::{Entries, Event};
 use crate::server::api::text::Text;
 use crate::server::api::{key, stream};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::replicate;
+use crate::server::waiting::release::look_again;
 
 /// What is known of an event that failed for the last time.
 #[derive(Debug)]
@@ -101,6 +109,109 @@ pub(crate) fn remove(ctx: &Ctx, place: &Place, letter: EventId) -> Result<(), Er
 /// [`Error::WrongType`].
 pub(crate) fn count(ctx: &Ctx, place: &Place) -> Result<u64, Error> {
     Ok(key::open_read(ctx, &place.letters()).stream()?.map_or(0, |stream| stream.length()))
+}
+
+/// An operator's decision about dead events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// They are handed out again from attempt 1.
+    Retry,
+    /// They are finished.
+    Skip,
+}
+
+/// Carries out a verdict on the dead event `only`, or on all of these places; returns how many
+/// events it concerned. Each is changed by itself: at a limit those that were done stay done.
+///
+/// # Errors
+/// [`Error::WrongType`]; [`Error::Limit`] where there is no room for the first one.
+pub(crate) fn resolve(
+    ctx: &Ctx,
+    places: &[Place],
+    only: Option<EventId>,
+    verdict: Verdict,
+) -> Result<u64, Error> {
+    let mut done = 0;
+    for place in places {
+        for DeadEvent { id, letter } in dead_events(ctx, place, only)? {
+            let change = match decide(ctx, place, id, verdict) {
+                Ok(Resolution::Change(change)) => Some(change),
+                Ok(Resolution::LetterOnly) => None,
+                Ok(Resolution::Impossible) => continue,
+                // What was done before stays done and is counted; the rest is still dead.
+                Err(Error::Limit(..)) if done > 0 => return Ok(done),
+                Err(error) => return Err(error),
+            };
+            if let Some(change) = change {
+                state::change(ctx, place, change)?;
+            }
+            if let Some(letter) = letter {
+                remove(ctx, place, letter)?;
+            }
+            done += 1;
+        }
+        look_again(ctx, &place.line);
+    }
+    Ok(done)
+}
+
+/// A dead event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct DeadEvent {
+    id: EventId,
+    /// Its letter; None if somebody deleted it.
+    letter: Option<EventId>,
+}
+
+/// The dead event `only` of a place, or all: those that have a letter, and those that hold their
+/// key though somebody deleted the letter.
+fn dead_events(ctx: &Ctx, place: &Place, only: Option<EventId>) -> Result<Vec<DeadEvent>, Error> {
+    let meant = |id: &EventId| only.is_none_or(|only| only == *id);
+    let event_of = |letter: &Event| EventId::parse(letter.value(b"id"));
+    let letters =
+        read(ctx, place, usize::MAX, |letter| event_of(letter).as_ref().is_some_and(meant))?;
+    let with_letter =
+        |letter: &Event| Some(DeadEvent { id: event_of(letter)?, letter: Some(letter.id) });
+    let mut dead: Vec<DeadEvent> = letters.iter().filter_map(with_letter).collect();
+    let state = state::open(ctx, &place.names);
+    if let Some(progress) = state.progress(&place.line.group)? {
+        for (id, exception) in progress.exceptions().iter() {
+            let listed = dead.iter().any(|other| other.id == id);
+            if exception.is_dead() && meant(&id) && !listed {
+                dead.push(DeadEvent { id, letter: None });
+            }
+        }
+    }
+    dead.sort_unstable();
+    Ok(dead)
+}
+
+/// What a verdict comes to for one dead event.
+#[derive(Debug)]
+enum Resolution {
+    /// Its group's progress changes, and its letter goes.
+    Change(Change),
+    /// Nothing waits for it: only its letter goes.
+    LetterOnly,
+    /// It cannot be handed out again: its entry was deleted or trimmed.
+    Impossible,
+}
+
+fn decide(ctx: &Ctx, place: &Place, id: EventId, verdict: Verdict) -> Result<Resolution, Error> {
+    let state = state::open(ctx, &place.names);
+    let beginning = place.beginning();
+    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+    let change = match verdict {
+        Verdict::Skip => progress.skip(id),
+        Verdict::Retry => {
+            let stream = key::open_read(ctx, &place.names.stream).stream()?;
+            match stream.as_ref().and_then(|stream| Event::read(stream, id)) {
+                Some(event) => progress.retry(id, digest(event.key()))?,
+                None => return Ok(Resolution::Impossible),
+            }
+        }
+    };
+    Ok(change.map_or(Resolution::LetterOnly, Resolution::Change))
 }
 
 fn pair(field: &str, value: &[u8]) -> (Text, Text) {
