@@ -5,6 +5,7 @@
 //! The same round is made with what this version writes. `scripts/fixtures` keeps its files as the
 //! fixture of a new format.
 
+mod resized;
 mod scene;
 mod told;
 
@@ -16,6 +17,16 @@ use told::Told;
 
 /// Everything persistent is written, and the append-only file as commands, not as an RDB preamble.
 const BOTH: [&str; 3] = ["appendonly yes", "appendfsync always", "aof-use-rdb-preamble no"];
+
+/// Keys whose values are kept one by one.
+const VALUES: [&str; 6] = [
+    "evq:{new}",
+    "evq:{new:0}:groups",
+    "evq:{newf}",
+    "evq:{newf:0}:groups",
+    "evq:{newr}",
+    "evq:{newr:1}:groups",
+];
 
 /// What a version left behind.
 struct Files {
@@ -84,8 +95,7 @@ fn write(binary: &Binary, dir: &Path) {
     until_rewritten(&mut conn);
     scene::play(&server, "new");
     let mut told = Told::ask(&mut conn, &scene::questions());
-    let values = ["evq:{new}", "evq:{new:0}:groups", "evq:{newf}", "evq:{newf:0}:groups"]
-        .map(|key| format!("{key} {}\n", hex(&value_bytes(&mut conn, key))));
+    let values = VALUES.map(|key| format!("{key} {}\n", hex(&value_bytes(&mut conn, key))));
     conn.save();
     assert!(server.terminate().success());
 

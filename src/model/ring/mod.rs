@@ -57,16 +57,14 @@ impl Ring {
     /// A new ring without groups, generation 1.
     #[must_use]
     pub fn new(shape: Shape) -> Self {
-        Self::restored(shape, 1, BTreeMap::new())
-    }
-
-    /// A ring that was never resized.
-    pub(in crate::model) fn restored(
-        shape: Shape,
-        generation: u64,
-        groups: BTreeMap<Name, Arc<Group>>,
-    ) -> Self {
-        Self { shape, generation, groups, past: Vec::new(), leaving: BTreeSet::new(), clock_ms: 0 }
+        Self {
+            shape,
+            generation: 1,
+            groups: BTreeMap::new(),
+            past: Vec::new(),
+            leaving: BTreeSet::new(),
+            clock_ms: 0,
+        }
     }
 
     /// The ring's shape.

@@ -1,7 +1,6 @@
 //! What is saved and what travels: effects, snapshots, and their formats.
 
 pub mod effect;
-pub mod format1;
 pub mod snapshot;
 
 #[cfg(test)]

@@ -10,16 +10,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::effect::Effect;
-use super::format1::{Effect1, Ring1};
 use crate::model::error::Error;
 use crate::model::limits::MAX_SNAPSHOT_BYTES;
 use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
 
 const MAGIC: &[u8; 3] = b"EVQ";
-/// Raised when a reader of the version before could not read what is written now. Version 1, from
-/// before rings could be resized, is still read.
-pub const VERSION: u8 = 2;
+/// The format version that is written. Raised when a reader of the version before could not read
+/// what is written now. [`decode`] then reads the older one as a type of its own and makes today's
+/// value of it, and `scripts/fixtures` keeps files of the new one, which every later version reads.
+pub const VERSION: u8 = 1;
 
 /// Why bytes were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl std::fmt::Display for Corrupt {
         match self {
             Self::NotEvq => write!(f, "not written by EVQ"),
             Self::Version(version) => {
-                write!(f, "format version {version}, this EVQ reads versions 1 to {VERSION}")
+                write!(f, "format version {version}, this EVQ reads version {VERSION}")
             }
             Self::Malformed => write!(f, "malformed"),
             Self::OutOfBounds => write!(f, "beyond EVQ's limits"),
@@ -49,8 +49,6 @@ impl std::fmt::Display for Corrupt {
 
 /// A value that can be written and read back.
 pub trait Snapshot: Serialize + DeserializeOwned {
-    /// The value as format version 1 wrote it.
-    type Version1: DeserializeOwned + TryInto<Self>;
     /// Refuses what EVQ could not have written.
     ///
     /// # Errors
@@ -59,24 +57,18 @@ pub trait Snapshot: Serialize + DeserializeOwned {
 }
 
 impl Snapshot for Ring {
-    type Version1 = Ring1;
-
     fn check(&self) -> Result<(), Error> {
         Self::check(self)
     }
 }
 
 impl Snapshot for Partition {
-    type Version1 = Self;
-
     fn check(&self) -> Result<(), Error> {
         Self::check(self)
     }
 }
 
 impl Snapshot for Effect {
-    type Version1 = Effect1;
-
     fn check(&self) -> Result<(), Error> {
         match self {
             Self::Ring(ring) => ring.check(),
@@ -121,10 +113,6 @@ pub fn decode<T: Snapshot>(bytes: &[u8]) -> Result<T, Corrupt> {
     let (version, body) = rest.split_first().ok_or(Corrupt::Malformed)?;
     let value: T = match *version {
         VERSION => format().deserialize(body).map_err(|_| Corrupt::Malformed)?,
-        1 => {
-            let old: T::Version1 = format().deserialize(body).map_err(|_| Corrupt::Malformed)?;
-            old.try_into().map_err(|_| Corrupt::OutOfBounds)?
-        }
         other => return Err(Corrupt::Version(other)),
     };
     value.check().map_err(|_| Corrupt::OutOfBounds)?;

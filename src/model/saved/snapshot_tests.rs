@@ -77,9 +77,11 @@ fn short_long_foreign_and_future_bytes_are_refused() {
     let mut long = good.clone();
     long.push(0);
     assert_eq!(decode::<Ring>(&long), Err(Corrupt::Malformed));
-    let mut future = good.clone();
-    future[3] = VERSION + 1;
-    assert_eq!(decode::<Ring>(&future), Err(Corrupt::Version(VERSION + 1)));
+    for version in [0, VERSION + 1, u8::MAX] {
+        let mut other = good.clone();
+        other[3] = version;
+        assert_eq!(decode::<Ring>(&other), Err(Corrupt::Version(version)));
+    }
     assert_eq!(decode::<Ring>(b"RDB\x01abc"), Err(Corrupt::NotEvq));
 }
 

@@ -1,5 +1,5 @@
-//! Values and effects as the first saved format wrote them (`tests/data/v1`), read by this version.
-//! `tests/it/formats.rs` does the same with a server's whole files.
+//! Values and effects as format version 1 wrote them (`tests/data/v1`), read by this version. A
+//! server's whole files of that format are read by `tests/it/formats.rs`.
 
 use super::effect::{Change, Effect, Fate};
 use super::snapshot::{Snapshot, decode, encode};
@@ -7,6 +7,8 @@ use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::progress::exceptions::State;
 use crate::model::progress::partition::Partition;
+use crate::model::ring::history::End;
+use crate::model::ring::retention::{Retention, Trim};
 use crate::model::ring::{Payload, Ring, Shape};
 
 const EFFECTS: &str = include_str!("../../../tests/data/v1/effects.hex");
@@ -35,7 +37,7 @@ fn id(seq: u64) -> EventId {
 }
 
 #[test]
-fn every_kind_of_effect_of_the_first_format_is_read() {
+fn every_kind_of_effect_of_format_1_is_read() {
     let mut kinds = std::collections::BTreeSet::new();
     for (key, bytes) in lines(EFFECTS) {
         assert_eq!(&bytes[..4], b"EVQ\x01", "{key}");
@@ -58,9 +60,14 @@ fn every_kind_of_effect_of_the_first_format_is_read() {
                 Change::Dropped(_) => "dropped",
                 Change::Revived(..) => "revived",
                 Change::Sought { .. } => "sought",
+                Change::HeldElsewhere(_) => "held elsewhere",
                 #[allow(unreachable_patterns)]
                 _ => "of a later format",
             },
+            Effect::Resized(..) => "resized",
+            Effect::Retired(_) => "retired",
+            Effect::Forgotten(_) => "forgotten",
+            Effect::Tick(_) => "tick",
             #[allow(unreachable_patterns)]
             _ => "of a later format",
         });
@@ -71,23 +78,28 @@ fn every_kind_of_effect_of_the_first_format_is_read() {
         "dead",
         "dropped",
         "epoch",
+        "forgotten",
         "group gone",
         "group set",
         "held",
+        "held elsewhere",
         "partition",
         "passed",
+        "resized",
+        "retired",
         "retry",
         "revived",
         "ring",
         "skipped",
         "sought",
         "suspected",
+        "tick",
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
 }
 
 #[test]
-fn a_ring_of_the_first_format_is_read() {
+fn a_ring_of_format_1_is_read() {
     let ring: Ring = value("evq:{new}");
     let shape = Shape::new(vec![1, 2, 3], 40, Payload::Json).unwrap();
     assert_eq!((ring.shape(), ring.generation()), (&shape, 1));
@@ -101,7 +113,7 @@ fn a_ring_of_the_first_format_is_read() {
 }
 
 #[test]
-fn failures_of_the_first_format_are_read() {
+fn failures_of_format_1_are_read() {
     let partition: Partition = value("evq:{newf:0}:groups");
     let states = |name: &str| {
         let exceptions = partition.get(&group(name)).unwrap().exceptions();
@@ -123,4 +135,24 @@ fn failures_of_the_first_format_are_read() {
     // The suspect is the event that it was, on its second attempt.
     let suspect = partition.get(&group("suspect")).unwrap();
     assert_eq!((suspect.suspect, suspect.cursor()), (Some((id(0), 1)), EventId::ZERO));
+}
+
+#[test]
+fn a_resized_ring_of_format_1_is_read() {
+    let ring: Ring = value("evq:{newr}");
+    assert_eq!((ring.shape().weights(), ring.generation()), (&[1, 1][..], 2));
+    let [past] = ring.past() else { panic!("one resize") };
+    assert_eq!((&past.weights[..], past.ends.len()), (&[1][..], 1));
+    let end = End { last: id(1), added: 2 };
+    assert_eq!(past.ends.get(&0), Some(&end));
+    let kept = Retention {
+        max_depth: Some(2000),
+        max_len: Some(1000),
+        max_age_ms: Some(0),
+        trim: Trim::Any,
+    };
+    assert_eq!(*ring.retention(), kept);
+    let partition: Partition = value("evq:{newr:1}:groups");
+    let held = partition.get(&Name::default_name()).unwrap().exceptions();
+    assert_eq!(held.get(id(1)).map(|exception| exception.state), Some(State::Retry(0)));
 }

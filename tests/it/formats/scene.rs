@@ -1,11 +1,13 @@
 //! Rings, groups and failures of every kind that the saved formats know, made by commands alone.
 //!
-//! Every stream begins with an entry of the far future, so that ids do not depend on the clock and
-//! no event ever becomes old enough to be trimmed by age.
+//! Streams begin with an entry of the far future, so that ids do not depend on the clock and no
+//! event ever becomes old enough to be trimmed by age.
 
 use crate::failing::attempt;
 use crate::harness::{Conn, PATIENCE, Server, args, must, until};
 use crate::pull::say;
+
+use super::resized;
 
 /// The year 2100.
 const FAR_MS: &str = "4102444800000";
@@ -17,6 +19,8 @@ pub(super) fn play(server: &Server, name: &str) {
     let mut conn = server.connect();
     progress(&mut conn, name);
     failures(&mut conn, server, &format!("{name}f"));
+    resized::remembered(&mut conn, &format!("{name}r"));
+    resized::over(&mut conn, &format!("{name}g"));
     must!(conn, "SELECT", 3);
     // The ring `default`, made by its first use, in a database of its own.
     if name == "old" {
@@ -29,7 +33,8 @@ pub(super) fn play(server: &Server, name: &str) {
     must!(conn, "EVQ.MTRIGGER", 2, "k", format!("{name} 1"), "k", format!("{name} 2"));
 }
 
-fn far(conn: &mut Conn, stream: &str) {
+/// Begins a stream with an entry of the far future.
+pub(super) fn far(conn: &mut Conn, stream: &str) {
     must!(conn, "XADD", stream, format!("{FAR_MS}-0"), "key", "first", "payload", "0");
 }
 
@@ -77,7 +82,8 @@ fn failures(conn: &mut Conn, server: &Server, ring: &str) {
     dead(conn, stream, ring);
 }
 
-fn id(n: usize) -> String {
+/// The id of the event `n` of a stream that begins so.
+pub(super) fn id(n: usize) -> String {
     format!("{FAR_MS}-{n}")
 }
 
@@ -161,6 +167,7 @@ pub(super) fn questions() -> Vec<(i64, String)> {
             all.push((0, format!("EVQ.PENDING 0 GROUP {group} RING {f}")));
             all.push((0, format!("EVQ.DEAD {group} LIST * RING {f}")));
         }
+        all.extend(resized::questions(name));
     }
     all
 }
@@ -177,6 +184,7 @@ pub(super) fn afterwards() -> Vec<String> {
                 all.push(format!("EVQ.CONSUME evq:{{{name}:{p}}} GROUP {group} COUNT 99 NOBLOCK"));
             }
         }
+        all.extend(resized::afterwards(name));
     }
     all
 }
