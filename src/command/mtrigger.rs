@@ -92,8 +92,7 @@ impl Command for MultiTrigger {
         arity: -4,
         summary:
             c"Appends several events atomically, each to the partition that its key belongs to.",
-        complexity:
-            c"O(N*log(P)), where N is the number of events and P the number of points on the ring.",
+        complexity: c"O(N), where N is the number of events.",
         routing: Routing::Word(2),
         args: &[
             Arg::integer(c"count"),

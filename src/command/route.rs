@@ -22,7 +22,7 @@ impl Command for Route {
         acl: c"read fast",
         arity: -2,
         summary: c"Tells to which partition a key belongs.",
-        complexity: c"O(log(P)), where P is the number of points on the ring.",
+        complexity: c"O(1) on average.",
         routing: Routing::Word(1),
         args: &[Arg::string(c"key"), RING],
     };

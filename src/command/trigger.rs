@@ -85,8 +85,7 @@ impl Command for Trigger {
         acl: c"write fast",
         arity: -3,
         summary: c"Appends an event to the partition that its key belongs to.",
-        complexity:
-            c"O(log(P)) to route, where P is the number of points on the ring, plus O(1) to append.",
+        complexity: c"O(1) on average to route, plus O(1) to append.",
         routing: Routing::Word(1),
         args: &[
             Arg::string(c"key"),

@@ -1,8 +1,9 @@
-//! Every bound of EVQ in one place: what a client can make large, and how large at most.
+//! The bounds that clients meet: what they can make large, and how large at most.
 //!
-//! Each that a client can meet is documented in docs/commands.md. Going over one is refused with
-//! `EVQLIMIT` (or `EVQNAME` for a name) before anything changes. The model's own tests, and fuzzing, lower two of
-//! them, to get there often.
+//! Each is stated in the table of limits in docs/commands.md, as `tests/it/limits.rs` checks. Most
+//! are refused with `EVQLIMIT` before anything changes. Bounds of which no client is told, such as
+//! the size of a background step, stand beside the code that keeps them. The model's own tests and
+//! fuzzing lower two of the bounds here, to reach them often.
 
 /// Partitions of one ring. 1024 streams spread over more cores than one server will ever use.
 pub const MAX_PARTITIONS: u32 = 1024;
@@ -12,8 +13,8 @@ pub const MAX_VNODES: u32 = 4096;
 pub const MAX_WEIGHT: u32 = 1000;
 /// Points on one continuum (virtual nodes times weights). 262,144 sort in about 20 ms.
 pub const MAX_POINTS: u64 = 262_144;
-/// Resizes of a ring that are remembered because events of before may still be handed out. Each is
-/// asked on the way to a partition that gained keys.
+/// Resizes of a ring that are remembered because earlier events may still be handed out. Each is
+/// checked on the way to a partition that gained keys.
 pub const MAX_RESIZES: usize = 16;
 /// Length of ring, group and worker names in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -21,16 +22,16 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_GROUPS: usize = 256;
 /// Bytes of one event: all words of its EVQ.TRIGGER together. A stream node holds at most 1 GiB.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024 * 1024;
-/// Types that one group can name, and the bytes of each.
+/// Types that one group can name.
 pub const MAX_TYPES: usize = 64;
 /// Bytes of one type named in TYPES.
 pub const MAX_TYPE_BYTES: usize = 256;
 /// The largest MAXATTEMPTS.
 pub const MAX_ATTEMPTS: u32 = 1_000_000;
-/// Exceptions (events that wait for a retry, are held behind one, or are dead under `hold`) of one
-/// group in one partition. At the bound the partition waits: it hands out no event that would have
-/// to be held, and refuses an EVQ.NACK; only poison that kills its workers still becomes dead, up to
-/// twice as many. Each takes about 150 bytes of memory.
+/// Exceptions of one group in one partition: events that wait for a retry, are held behind one, or
+/// are dead under `hold`. At the bound the partition waits: it hands out no event that would have to
+/// be held, and refuses an EVQ.NACK. Only poison that kills its workers still becomes dead, up to
+/// twice as many. Each takes 200 to 240 bytes of memory.
 pub const MAX_EXCEPTIONS: usize = if cfg!(any(test, fuzzing)) { 12 } else { 10_000 };
 /// Entries that one command looks at to find an event that the group takes; a group that filters
 /// almost everything goes on in the background from there.
@@ -49,14 +50,7 @@ pub const MAX_BATCH: u64 = 10_000;
 pub const MAX_COUNT: u64 = 10_000;
 /// Longest lease, block time and other duration a client may ask for: ten years.
 pub const MAX_DURATION_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
-/// Bytes of one saved value that will be read back; a larger snapshot is refused as corrupt. As much
-/// as Redis takes for one string, and more than EVQ's own limits let a value become.
+/// Bytes of one saved value that will be read back; a larger snapshot is refused as corrupt. Redis
+/// takes no more for one string, and EVQ's other bounds keep a value below it, see
+/// [`crate::model::saved::snapshot`].
 pub const MAX_SNAPSHOT_BYTES: u64 = 512 * 1024 * 1024;
-/// Bytes of one exception in a snapshot.
-pub(in crate::model) const EXCEPTION_BYTES: usize = 56;
-
-// What could be saved and not read back would be lost: the largest partition must fit, with an
-// eighth to spare for names, cursors and epochs.
-const _: () = assert!(
-    (MAX_GROUPS * 3 * MAX_EXCEPTIONS * EXCEPTION_BYTES / 8 * 9) as u64 <= MAX_SNAPSHOT_BYTES
-);

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::effect::Effect;
 use crate::model::error::Error;
-use crate::model::limits::MAX_SNAPSHOT_BYTES;
+use crate::model::limits::{MAX_EXCEPTIONS, MAX_GROUPS, MAX_SNAPSHOT_BYTES};
 use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
 
@@ -20,6 +20,15 @@ const MAGIC: &[u8; 3] = b"EVQ";
 /// what is written now. [`decode`] then reads the older one as a type of its own and makes today's
 /// value of it, and `scripts/fixtures` keeps files of the new one, which every later version reads.
 pub const VERSION: u8 = 1;
+
+/// Bytes of one exception in a snapshot.
+const EXCEPTION_BYTES: usize = 56;
+
+// What could be saved and not read back would be lost: the largest partition must fit, with an
+// eighth to spare for names, cursors and epochs.
+const _: () = assert!(
+    (MAX_GROUPS * 3 * MAX_EXCEPTIONS * EXCEPTION_BYTES / 8 * 9) as u64 <= MAX_SNAPSHOT_BYTES
+);
 
 /// Why bytes were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::ids::EventId;
-use crate::model::limits::EXCEPTION_BYTES;
 use crate::model::name::Name;
 use crate::model::ring::Shape;
 use crate::model::ring::group::Group;
