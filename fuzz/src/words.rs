@@ -7,8 +7,8 @@ use evq::model::keys::{parse_ring_key, parse_stream_key, ring_key, stream_key};
 use evq::model::limits::{MAX_DURATION_MS, MAX_NAME_BYTES};
 use evq::model::name::Name;
 use evq::model::parse::{
-    Claim, PartitionArg, Start, Words, count, event_id, is, number, only_ring, partition_or_all,
-    ring_and_format,
+    Claim, Format, PartitionArg, Start, Words, count, event_id, is, number, only_ring,
+    partition_or_all, ring_and_format,
 };
 
 /// Reads the words in one of the ways.
@@ -210,7 +210,8 @@ fn rings(words: &[&[u8]]) {
     };
     let naive = naive.filter(|(ring, _)| is_name(ring, false));
     let read = shown(ring_and_format("evq.test", words));
-    let read = read.as_ref().map(|(ring, json)| (ring.as_str().as_bytes(), *json));
+    let read =
+        read.as_ref().map(|(ring, format)| (ring.as_str().as_bytes(), *format == Format::Json));
     assert_eq!(read, naive);
 
     let naive = naive_pairs(words, &["RING"]).map(|found| found[0].unwrap_or(b"default"));

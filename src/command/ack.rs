@@ -19,7 +19,13 @@ use crate::server::keyspace::{place, replicate};
 
 pub(super) struct Ack;
 
-fn parse(all: &[&[u8]]) -> Result<(PartitionArg, EventId, Claim), Error> {
+struct Request {
+    partition: PartitionArg,
+    id: EventId,
+    claim: Claim,
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.ack", all);
     let partition = PartitionArg::parse(words.positional()?)?;
     let id = event_id(words.positional()?)?;
@@ -29,7 +35,7 @@ fn parse(all: &[&[u8]]) -> Result<(PartitionArg, EventId, Claim), Error> {
             return Err(Error::syntax(word));
         }
     }
-    Ok((partition, id, claim))
+    Ok(Request { partition, id, claim })
 }
 
 impl Command for Ack {
@@ -52,7 +58,7 @@ impl Command for Ack {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (partition, id, claim) = parse(args.words())?;
+        let Request { partition, id, claim } = parse(args.words())?;
         let (ring, p) = partition.resolve(claim.ring.clone())?;
         let user = User::of(ctx);
         if ctx.is_replay() {

@@ -19,7 +19,14 @@ use crate::server::ops::config;
 
 pub(super) struct Extend;
 
-fn parse(all: &[&[u8]]) -> Result<(PartitionArg, Option<u64>, Claim), Error> {
+struct Request {
+    partition: PartitionArg,
+    /// None: as the setting says.
+    lease_ms: Option<u64>,
+    claim: Claim,
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.extend", all);
     let partition = PartitionArg::parse(words.positional()?)?;
     let (mut claim, mut lease_ms) = (Claim::default(), None);
@@ -31,7 +38,7 @@ fn parse(all: &[&[u8]]) -> Result<(PartitionArg, Option<u64>, Claim), Error> {
             return Err(Error::syntax(word));
         }
     }
-    Ok((partition, lease_ms, claim))
+    Ok(Request { partition, lease_ms, claim })
 }
 
 impl Command for Extend {
@@ -47,7 +54,7 @@ impl Command for Extend {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (partition, lease_ms, claim) = parse(args.words())?;
+        let Request { partition, lease_ms, claim } = parse(args.words())?;
         let (ring, p) = partition.resolve(claim.ring.clone())?;
         let caller = Caller::of(&claim, ctx.connection())?;
         let place = place::find(ctx, &User::of(ctx), &ring, p, &claim.group())?;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::model::error::Error;
+use crate::model::ids::EventId;
 use crate::model::limits::{MAX_ATTEMPTS, MAX_TYPES};
 use crate::model::name::Name;
 use crate::model::parse::{Start, Words, is, once};
@@ -32,13 +33,25 @@ struct Options {
     from: Option<Start>,
     types: Option<Vec<Box<[u8]>>>,
     max_attempts: Option<u32>,
-    backoff_ms: Option<(u64, u64)>,
+    backoff: Option<Backoff>,
     on_dead: Option<OnDead>,
 }
 
-fn parse(all: &[&[u8]]) -> Result<(Name, Name, Options, bool), Error> {
+struct Backoff {
+    min_ms: u64,
+    max_ms: u64,
+}
+
+struct Request {
+    ring: Name,
+    group: Name,
+    /// None: the group is described.
+    options: Option<Options>,
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.group", all);
-    let name = Name::group(words.positional()?)?;
+    let group = Name::group(words.positional()?)?;
     let (mut ring, mut options, mut describe) = (None, Options::default(), true);
     while let Some(word) = words.next() {
         if is(word, "RING") {
@@ -59,7 +72,7 @@ fn parse(all: &[&[u8]]) -> Result<(Name, Name, Options, bool), Error> {
         } else if is(word, "BACKOFF") {
             let min_ms = words.duration_ms(word, "BACKOFF", 0)?.unsigned_abs();
             let max_ms = words.duration_ms(word, "BACKOFF", 0)?.unsigned_abs();
-            once(&mut options.backoff_ms, word, (min_ms, max_ms))?;
+            once(&mut options.backoff, word, Backoff { min_ms, max_ms })?;
         } else if is(word, "ONDEAD") {
             let policy = match words.value(word)? {
                 value if is(value, "SKIP") => OnDead::Skip,
@@ -71,7 +84,8 @@ fn parse(all: &[&[u8]]) -> Result<(Name, Name, Options, bool), Error> {
             return Err(Error::syntax(word));
         }
     }
-    Ok((ring.unwrap_or_else(Name::default_name), name, options, describe))
+    let ring = ring.unwrap_or_else(Name::default_name);
+    Ok(Request { ring, group, options: (!describe).then_some(options) })
 }
 
 /// Resolves a start to one id per partition, at this moment.
@@ -80,7 +94,7 @@ fn starts(
     user: &User,
     ring: &RingView,
     from: Start,
-) -> Result<BTreeMap<u32, crate::model::ids::EventId>, Error> {
+) -> Result<BTreeMap<u32, EventId>, Error> {
     let nodes = ring.value()?.ring.nodes();
     let start = |partition| {
         let names = ring.names.partition(partition);
@@ -132,14 +146,14 @@ impl Command for SetGroup {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (ring_name, name, options, describes) = parse(args.words())?;
+        let Request { ring: ring_name, group: name, options } = parse(args.words())?;
         let user = User::of(ctx);
         let ring = ring::find(ctx, &user, &ring_name)?;
         let known = ring.value()?.ring.group(&name).cloned();
-        if describes {
+        let Some(options) = options else {
             describe(ctx, &name, &*known.ok_or(Error::NoGroup)?);
             return Ok(());
-        }
+        };
         if known.is_some() && options.from.is_some() {
             return Err(Error::Usage("FROM is for a new group; EVQ.SEEK moves one that exists"));
         }
@@ -152,7 +166,7 @@ impl Command for SetGroup {
         }
         group.types = options.types.unwrap_or(group.types);
         group.max_attempts = options.max_attempts.unwrap_or(group.max_attempts);
-        if let Some((min_ms, max_ms)) = options.backoff_ms {
+        if let Some(Backoff { min_ms, max_ms }) = options.backoff {
             (group.backoff_min_ms, group.backoff_max_ms) = (min_ms, max_ms);
         }
         group.on_dead = options.on_dead.unwrap_or(group.on_dead);

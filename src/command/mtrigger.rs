@@ -16,7 +16,7 @@ use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{replicate, ring};
-use crate::server::producing::append::{Draft, check_payload};
+use crate::server::producing::append::{Draft, Parts, check_payload};
 use crate::server::producing::batch::Batch;
 use crate::server::producing::{batch, replay};
 use crate::server::retention::depth;
@@ -76,7 +76,9 @@ fn replay(ctx: &Ctx, args: &Args<'_>, ring: &RingView, request: &Request<'_>) ->
     }
     let continuum = &ring.value()?.continuum;
     for (n, (key, _)) in request.events().enumerate() {
-        let mut draft = Draft::new(args, 2 * n + 1, 2 * n + 2, request.kind, &[])?;
+        let (key_at, payload) = (2 * n + 1, 2 * n + 2);
+        let parts = Parts { key: key_at, payload, kind: request.kind, headers: &[] };
+        let mut draft = Draft::new(args, parts)?;
         replay::event(ctx, ring, continuum.route(key), &mut draft)?;
     }
     replicate::verbatim(ctx);
@@ -122,10 +124,10 @@ impl Command for MultiTrigger {
         let done = batch::produce(ctx, &mut ring, clock_ms, batch)?;
         depth::make_room(ctx, &ring, &room);
         reply::array(ctx, done.len());
-        for (partition, id) in done {
+        for event in done {
             reply::array(ctx, 2);
-            reply::integer(ctx, partition.into());
-            reply::id(ctx, id);
+            reply::integer(ctx, event.partition.into());
+            reply::id(ctx, event.id);
         }
         Ok(())
     }

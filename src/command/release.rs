@@ -21,7 +21,12 @@ use crate::server::waiting::release::{fence_owner, look_again};
 
 pub(super) struct Release;
 
-fn parse(all: &[&[u8]]) -> Result<(PartitionArg, Claim), Error> {
+struct Request {
+    partition: PartitionArg,
+    claim: Claim,
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.release", all);
     let partition = PartitionArg::parse(words.positional()?)?;
     let mut claim = Claim::default();
@@ -30,7 +35,7 @@ fn parse(all: &[&[u8]]) -> Result<(PartitionArg, Claim), Error> {
             return Err(Error::syntax(word));
         }
     }
-    Ok((partition, claim))
+    Ok(Request { partition, claim })
 }
 
 impl Command for Release {
@@ -46,7 +51,7 @@ impl Command for Release {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (partition, claim) = parse(args.words())?;
+        let Request { partition, claim } = parse(args.words())?;
         let (ring, p) = partition.resolve(claim.ring.clone())?;
         let caller = Caller::of(&claim, ctx.connection())?;
         let place = place::find(ctx, &User::of(ctx), &ring, p, &claim.group())?;

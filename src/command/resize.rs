@@ -65,7 +65,8 @@ fn foresee(ctx: &Ctx, view: &RingView, shape: Option<&Shape>) -> Result<Value, E
     let new = shape.unwrap_or(value.ring.shape());
     let partitions = view.partitions(None)?;
     let new_continuum = new.continuum();
-    let mut seen = Seen { old, new: &new_continuum, events: [0, 0], keys: Default::default() };
+    let mut sample =
+        Sample { old, new: &new_continuum, all: Counts::default(), moving: Counts::default() };
     let mut whole = true;
     let room = MAX_DRYRUN / partitions.len().max(1);
     for p in partitions {
@@ -74,40 +75,52 @@ fn foresee(ctx: &Ctx, view: &RingView, shape: Option<&Shape>) -> Result<Value, E
         };
         let mut entries = Entries::last(&stream);
         for event in std::iter::from_fn(|| entries.next_event()).take(room) {
-            seen.see(event.key());
+            sample.take(event.key());
         }
         whole &= stream.length() <= room as u64;
     }
-    let [moving, all] = [&seen.keys[1], &seen.keys[0]].map(HashSet::len);
+    let Sample { all, moving, .. } = sample;
     Ok(json!({
         "generation": generation + u64::from(shape.is_some()),
         "partitions": new.weights().len(),
         // Hash values out of 2^32; exact in a double.
-        "share": moves(old, &new_continuum).1 as f64 / 4_294_967_296.0,
-        "keys": all,
-        "keys-moving": moving,
-        "events": seen.events[0],
-        "events-moving": seen.events[1],
+        "share": moves(old, &new_continuum).values as f64 / 4_294_967_296.0,
+        "keys": all.keys.len(),
+        "keys-moving": moving.keys.len(),
+        "events": all.events,
+        "events-moving": moving.events,
         "all-events-seen": u8::from(whole),
     }))
 }
 
-/// Retained events and their keys: all, and those that move.
-struct Seen<'a> {
+/// Retained events, of which some move with their keys.
+struct Sample<'a> {
     old: &'a Continuum,
     new: &'a Continuum,
-    events: [u64; 2],
-    keys: [HashSet<u128>; 2],
+    all: Counts,
+    moving: Counts,
 }
 
-impl Seen<'_> {
-    fn see(&mut self, key: &[u8]) {
-        let moves = self.old.route(key) != self.new.route(key);
-        for (events, keys) in
-            self.events.iter_mut().zip(&mut self.keys).take(1 + usize::from(moves))
-        {
-            *events += 1;
-            keys.insert(digest(key));
+/// Events and their keys, by the digests.
+#[derive(Default)]
+struct Counts {
+    events: u64,
+    keys: HashSet<u128>,
+}
+
+impl Counts {
+    fn count(&mut self, key: u128) {
+        self.events += 1;
+        self.keys.insert(key);
+    }
+}
+
+impl Sample<'_> {
+    fn take(&mut self, key: &[u8]) {
+        let digest = digest(key);
+        self.all.count(digest);
+        if self.old.route(key) != self.new.route(key) {
+            self.moving.count(digest);
         }
     }
 }

@@ -112,10 +112,10 @@ impl Command for DescribeRing {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (ring, json) = ring_and_format("evq.ring", args.words())?;
+        let (ring, format) = ring_and_format("evq.ring", args.words())?;
         let user = User::of(ctx);
         let tree = describe(ctx, &user, &ring::find(ctx, &user, &ring)?)?;
-        reply::described(ctx, &tree, json);
+        reply::described(ctx, &tree, format);
         Ok(())
     }
 }

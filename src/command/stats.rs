@@ -98,8 +98,8 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
             "partition": node.partition,
             "key": String::from_utf8_lossy(names.stream.bytes()),
             "length": Extent::of(ctx, &names.stream)?.length,
-            "trim-held-up-by": held_up.as_ref().map(|(group, _)| group.as_str()),
-            "trim-held-up-at": held_up.as_ref().map(|(_, id)| id.to_string()),
+            "trim-held-up-by": held_up.as_ref().map(|held_up| held_up.group.as_str()),
+            "trim-held-up-at": held_up.as_ref().map(|held_up| held_up.event.to_string()),
             "groups": groups,
         }));
     }
@@ -119,10 +119,10 @@ impl Command for Stats {
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (ring, json) = ring_and_format("evq.stats", args.words())?;
+        let (ring, format) = ring_and_format("evq.stats", args.words())?;
         let user = User::of(ctx);
         let tree = describe(ctx, &user, &ring::find(ctx, &user, &ring)?)?;
-        reply::described(ctx, &tree, json);
+        reply::described(ctx, &tree, format);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{replicate, ring};
-use crate::server::producing::append::{Draft, check_payload};
+use crate::server::producing::append::{Draft, Header, Parts, check_payload};
 use crate::server::producing::{append, replay};
 use crate::server::retention::depth;
 
@@ -27,7 +27,7 @@ struct Request<'a> {
     payload: &'a [u8],
     ring: Name,
     kind: Option<usize>,
-    headers: Vec<(&'a [u8], usize)>,
+    headers: Vec<Header<'a>>,
 }
 
 const KEY: usize = 0;
@@ -46,7 +46,7 @@ fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
         } else if is(word, "HEADER") {
             let name = words.value(word)?;
             words.value(word)?;
-            headers.push((name, all.len() - words.left() - 1));
+            headers.push(Header { name, value: all.len() - words.left() - 1 });
         } else {
             return Err(Error::syntax(word));
         }
@@ -67,7 +67,8 @@ fn check_limits(request: &Request<'_>, all: &[&[u8]]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The primary has judged it, and its id follows from the stream and the ring's clock. It travels on as it was sent.
+/// The primary has judged it, and its id follows from the stream and the ring's clock. It travels
+/// on as it was sent.
 fn replay(ctx: &Ctx, ring: &RingView, key: &[u8], draft: &mut Draft) -> Result<(), Error> {
     if !ring.is_made() {
         return Err(Error::NoRing);
@@ -101,7 +102,9 @@ impl Command for Trigger {
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
-        let mut draft = Draft::new(args, KEY, PAYLOAD, request.kind, &request.headers)?;
+        let Request { kind, headers, .. } = &request;
+        let parts = Parts { key: KEY, payload: PAYLOAD, kind: *kind, headers };
+        let mut draft = Draft::new(args, parts)?;
         let user = User::of(ctx);
         let mut ring = ring::find(ctx, &user, &request.ring)?;
         if user.is_replay() {

@@ -248,18 +248,27 @@ pub fn partition_or_all(text: &[u8], ring: Option<Name>) -> Result<(Name, Option
     Ok((ring, Some(partition)))
 }
 
-/// `[ring] [JSON]`: which ring, and whether as JSON. A single word JSON is the format; a ring of
-/// that name is asked for by `json JSON`.
+/// How a description is replied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// As maps, arrays, numbers and strings of the protocol.
+    Native,
+    /// As one JSON document.
+    Json,
+}
+
+/// `[ring] [JSON]`: which ring, in which format. A single word JSON is the format; a ring of that
+/// name is described by `json JSON`.
 ///
 /// # Errors
 /// [`Error::Name`], [`Error::Syntax`].
-pub fn ring_and_format(command: &'static str, all: &[&[u8]]) -> Result<(Name, bool), Error> {
+pub fn ring_and_format(command: &'static str, all: &[&[u8]]) -> Result<(Name, Format), Error> {
     let mut words = Words::new(command, all);
     let asked = match (words.next(), words.next()) {
-        (None, _) => (Name::default_name(), false),
-        (Some(word), None) if is(word, "JSON") => (Name::default_name(), true),
-        (Some(name), None) => (Name::ring(name)?, false),
-        (Some(name), Some(word)) if is(word, "JSON") => (Name::ring(name)?, true),
+        (None, _) => (Name::default_name(), Format::Native),
+        (Some(word), None) if is(word, "JSON") => (Name::default_name(), Format::Json),
+        (Some(name), None) => (Name::ring(name)?, Format::Native),
+        (Some(name), Some(word)) if is(word, "JSON") => (Name::ring(name)?, Format::Json),
         (Some(_), Some(word)) => return Err(Error::syntax(word)),
     };
     words.end()?;

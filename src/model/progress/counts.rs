@@ -51,8 +51,17 @@ pub struct Counted {
     pub cursor: EventId,
     /// Entries at or below it.
     pub below: u64,
-    /// How many entries were ever removed from the stream, and its first entry.
-    pub stamp: (u64, EventId),
+    /// The stream's stamp then.
+    pub stamp: Stamp,
+}
+
+/// What changes whenever entries are removed from a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// How many entries were ever removed.
+    pub removed: u64,
+    /// The first entry that is left.
+    pub first: EventId,
 }
 
 /// A reply with fresh events: what its acknowledgement adds to the count.

@@ -17,7 +17,12 @@ pub(in crate::model) enum Mark {
     /// There was no exception, and no end of one was kept.
     Never,
     /// So many ends of this value.
-    At(u64, u64),
+    At {
+        /// The identity of the value.
+        whose: u64,
+        /// How many there had been.
+        count: u64,
+    },
 }
 
 /// The keys, by their digests, in the order in which exceptions of them ended.
@@ -56,12 +61,12 @@ impl Ends {
 
     /// Everything up to now is known.
     pub(in crate::model) fn mark(&self) -> Mark {
-        Mark::At(self.whose.number(), self.count)
+        Mark::At { whose: self.whose.number(), count: self.count }
     }
 
     /// What was noted since; none if that is not known.
     pub(in crate::model) fn since(&self, mark: Mark) -> Option<&[u128]> {
-        let Mark::At(whose, count) = mark else { return None };
+        let Mark::At { whose, count } = mark else { return None };
         if whose != self.whose.number() {
             return None;
         }

@@ -33,8 +33,7 @@ pub struct Progress {
     pub(in crate::model) cursor: EventId,
     pub(in crate::model) epoch: u64,
     pub(in crate::model) exceptions: Exceptions,
-    /// An event that was alone in flight when leases were lost, and how often.
-    pub(in crate::model) suspect: Option<(EventId, u32)>,
+    pub(in crate::model) suspect: Option<Suspect>,
     #[serde(skip)]
     pub(in crate::model) lease: Option<Lease>,
     #[serde(skip)]
@@ -46,6 +45,14 @@ pub struct Progress {
     /// What an event took in the last reply that told, on average, in bytes; 0 before.
     #[serde(skip)]
     pub(in crate::model) event_bytes: u32,
+}
+
+/// An event that was alone in flight when leases were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::model) struct Suspect {
+    pub(in crate::model) id: EventId,
+    /// How many leases.
+    pub(in crate::model) count: u32,
 }
 
 /// What was in flight when a lease was lost is handed out one event at a time until it is
@@ -103,7 +110,7 @@ impl Progress {
     /// Whether `id` is the event that was alone in flight when a lease was lost.
     #[must_use]
     pub fn is_suspect(&self, id: EventId) -> bool {
-        self.suspect.is_some_and(|(suspect, _)| suspect == id)
+        self.suspect.is_some_and(|suspect| suspect.id == id)
     }
 
     /// How often `id` has been handed out in vain so far.
@@ -111,7 +118,7 @@ impl Progress {
     pub fn attempts(&self, id: EventId) -> u32 {
         match (self.exceptions.get(id), self.suspect) {
             (Some(exception), _) => exception.attempts,
-            (None, Some((suspect, count))) if suspect == id => count,
+            (None, Some(suspect)) if suspect.id == id => suspect.count,
             (None, _) => 0,
         }
     }
@@ -169,7 +176,7 @@ impl Progress {
     pub(in crate::model) fn pass(&mut self, cursor: EventId) {
         self.cursor = self.cursor.max(cursor);
         self.exceptions.pass(self.cursor);
-        self.suspect.take_if(|(id, _)| *id <= cursor);
+        self.suspect.take_if(|suspect| suspect.id <= cursor);
     }
 
     /// Saved: `epoch` is issued; whoever held the lease under an older one is fenced.
@@ -180,7 +187,7 @@ impl Progress {
 
     /// Saved: the event `id` was alone in flight when a lease was lost, for the `count`-th time.
     pub(in crate::model) fn suspect(&mut self, id: EventId, count: u32) {
-        self.suspect = Some((id, count));
+        self.suspect = Some(Suspect { id, count });
     }
 
     /// Saved: an event is held behind an earlier one of its key.

@@ -16,8 +16,16 @@ use crate::model::memory::{Filled, block, tree};
 /// needs no number.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Marks {
-    pub(in crate::model) past: Option<(u64, u32)>,
+    pub(in crate::model) past: Option<PastMark>,
     pub(in crate::model) upstream: Vec<Option<Mark>>,
+}
+
+/// A ring's past as one partition sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::model) struct PastMark {
+    /// The identity of the history.
+    pub(in crate::model) history: u64,
+    pub(in crate::model) partition: u32,
 }
 
 /// Each exception that waits for a retry is in exactly one of three sets.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Progress;
-use super::counts::{Counted, Reply};
+use super::counts::{Counted, Reply, Stamp};
 use super::exceptions::State;
 use super::lease::{Caller, Lease};
 use crate::model::ids::EventId;
@@ -171,13 +171,7 @@ impl Progress {
 impl Progress {
     /// Volatile: retention removed `entries` entries from the front of the stream, of which `last`
     /// was the last; that took the stream's stamp from `before` to `after`. The count goes on.
-    pub fn trimmed(
-        &mut self,
-        last: EventId,
-        entries: u64,
-        before: (u64, EventId),
-        after: (u64, EventId),
-    ) {
+    pub fn trimmed(&mut self, last: EventId, entries: u64, before: Stamp, after: Stamp) {
         // Nobody knows how many entries of a reply in flight are left.
         if last > self.cursor
             && let Some(lease) = &mut self.lease

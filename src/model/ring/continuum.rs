@@ -119,29 +119,46 @@ impl Continuum {
     }
 }
 
-/// The pairs of partitions between which keys move when `new` replaces `old`, each as (loses,
-/// gains), and how many of the 2^32 hash values move. O(points of both).
+/// What moves when one continuum replaces another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// The partitions between which keys move.
+    pub pairs: BTreeSet<Move>,
+    /// How many of the 2^32 hash values move.
+    pub values: u64,
+}
+
+/// Two partitions between which keys move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Move {
+    /// The partition that had them.
+    pub loses: u32,
+    /// The partition that has them now.
+    pub gains: u32,
+}
+
+/// What moves when `new` replaces `old`. O(points of both).
 #[must_use]
-pub fn moves(old: &Continuum, new: &Continuum) -> (BTreeSet<(u32, u32)>, u64) {
+pub fn moves(old: &Continuum, new: &Continuum) -> Moves {
     let mut points: Vec<i32> = old.points().chain(new.points()).map(|(point, _)| point).collect();
     // A stable sort merges the two runs in linear time.
     points.sort();
     points.dedup();
-    let (mut pairs, mut moved) = (BTreeSet::new(), 0);
+    let mut moves = Moves::default();
     let (mut owners_before, mut owners_now) = (Owners::of(old), Owners::of(new));
     // Between two neighbours of all points each ring has one owner. The last stretch wraps around.
     for (at, point) in points.iter().enumerate() {
-        let (from, to) = (owners_before.behind(*point), owners_now.behind(*point));
-        if from != to {
-            pairs.insert((from, to));
+        let (loses, gains) = (owners_before.from(*point), owners_now.from(*point));
+        if loses != gains {
+            moves.pairs.insert(Move { loses, gains });
             let next = points.get(at + 1).map_or_else(
                 || points.first().map_or(0, |first| i64::from(*first) + (1 << 32)),
                 |next| i64::from(*next),
             );
-            moved += (next - i64::from(*point)).unsigned_abs();
+            moves.values += (next - i64::from(*point)).unsigned_abs();
         }
     }
-    (pairs, moved)
+    moves
 }
 
 /// The owners of a continuum, asked for in ascending order: a search for each would take longer than
@@ -161,7 +178,7 @@ impl<'a> Owners<'a> {
     }
 
     /// The owner of the hash values from `point` on.
-    fn behind(&mut self, point: i32) -> u32 {
+    fn from(&mut self, point: i32) -> u32 {
         while self.next.is_some_and(|(next, _)| next <= point) {
             self.next = self.points.next();
         }

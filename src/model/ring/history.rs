@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::continuum::{Continuum, moves};
+use super::continuum::{Continuum, Move, moves};
 use crate::model::identity::Identity;
 use crate::model::ids::EventId;
 use crate::model::memory::block;
@@ -33,16 +33,16 @@ pub struct Past {
 #[derive(Debug)]
 pub struct History {
     /// One for each resize, the oldest first.
-    steps: Vec<Arc<Step>>,
+    resizes: Vec<Arc<Resize>>,
     /// Per partition, what comes before its events; worked out when it is first asked for.
-    needs: Vec<OnceLock<Needs>>,
+    precedence: Vec<OnceLock<Precedence>>,
     identity: Identity,
 }
 
 /// One resize. Both lists go by the partition's number.
 #[derive(Debug)]
-struct Step {
-    /// The last id before it, never lower than in the step before.
+struct Resize {
+    /// The last id before it, never lower than in the resize before.
     ends: Vec<EventId>,
     /// The partitions that lost keys to this one.
     sources: Vec<Vec<u32>>,
@@ -50,19 +50,19 @@ struct Step {
 
 /// What comes before the events of a partition.
 #[derive(Debug, Default)]
-struct Needs {
+struct Precedence {
     /// In the order of the barriers that need it.
-    each: Box<[Need]>,
+    each: Box<[Earlier]>,
     /// The partitions that are named, each once.
     partitions: Box<[u32]>,
 }
 
-/// The events of a partition up to its end at `step` come before those behind the barrier of
-/// another step.
+/// The events of a partition up to its end at `resize` come before those behind the barrier of
+/// another resize.
 #[derive(Clone, Copy, Debug)]
-struct Need {
+struct Earlier {
     partition: u32,
-    step: u8,
+    resize: u8,
     barrier: u8,
 }
 
@@ -90,8 +90,8 @@ impl History {
     #[must_use]
     pub fn new(past: &[Past], before: &[Continuum], now: &Continuum) -> Option<Self> {
         let after = before.iter().skip(1).chain([now]);
-        let steps = past.iter().zip(before).zip(after);
-        steps.fold(None, |so_far, ((past, old), new)| {
+        let resizes = past.iter().zip(before).zip(after);
+        resizes.fold(None, |so_far, ((past, old), new)| {
             Some(Self::next(so_far.as_ref(), past, old, new))
         })
     }
@@ -100,80 +100,81 @@ impl History {
     /// O(points + partitions).
     #[must_use]
     pub fn next(so_far: Option<&Self>, past: &Past, old: &Continuum, new: &Continuum) -> Self {
-        let mut steps = so_far.map(|history| history.steps.clone()).unwrap_or_default();
-        let mut ends = steps.last().map(|step| step.ends.clone()).unwrap_or_default();
+        let mut resizes = so_far.map(|history| history.resizes.clone()).unwrap_or_default();
+        let mut ends = resizes.last().map(|resize| resize.ends.clone()).unwrap_or_default();
         for (partition, end) in &past.ends {
             raise(&mut ends, *partition, end.last);
         }
         let mut sources: Vec<Vec<u32>> = Vec::new();
-        for (loses, gains) in moves(old, new).0 {
+        for Move { loses, gains } in moves(old, new).pairs {
             let at = gains as usize;
             sources.resize(sources.len().max(at + 1), Vec::new());
             sources.get_mut(at).into_iter().for_each(|list| list.push(loses));
         }
-        steps.push(Arc::new(Step { ends, sources }));
-        Self::of(steps)
+        resizes.push(Arc::new(Resize { ends, sources }));
+        Self::of(resizes)
     }
 
     /// The same without the oldest so many resizes; none if none is left.
     #[must_use]
     pub fn without(&self, oldest: u32) -> Option<Self> {
-        let rest = self.steps.get(oldest as usize..).unwrap_or_default();
+        let rest = self.resizes.get(oldest as usize..).unwrap_or_default();
         (!rest.is_empty()).then(|| Self::of(rest.to_vec()))
     }
 
-    fn of(steps: Vec<Arc<Step>>) -> Self {
-        let partitions = steps.iter().map(|step| step.sources.len()).max().unwrap_or_default();
-        let needs = (0..partitions).map(|_| OnceLock::new()).collect();
-        Self { steps, needs, identity: Identity::default() }
+    fn of(resizes: Vec<Arc<Resize>>) -> Self {
+        let partitions =
+            resizes.iter().map(|resize| resize.sources.len()).max().unwrap_or_default();
+        let precedence = (0..partitions).map(|_| OnceLock::new()).collect();
+        Self { resizes, precedence, identity: Identity::default() }
     }
 
     /// The barriers in front of a partition, the oldest first.
     pub fn barriers(&self, partition: u32) -> impl Iterator<Item = Barrier> + '_ {
-        let steps = self.steps.iter().enumerate();
-        let gained = steps.filter(move |(_, step)| !step.sources(partition).is_empty());
-        gained.map(move |(step, of)| Barrier { step, end: of.end(partition) })
+        let resizes = self.resizes.iter().enumerate();
+        let gained = resizes.filter(move |(_, resize)| !resize.sources(partition).is_empty());
+        gained.map(move |(step, resize)| Barrier { step, end: resize.end(partition) })
     }
 
     /// The partitions that lost keys to this one by a resize.
     #[must_use]
-    pub fn sources(&self, partition: u32, step: usize) -> &[u32] {
-        self.steps.get(step).map_or(&[], |step| step.sources(partition))
+    pub fn sources(&self, partition: u32, resize: usize) -> &[u32] {
+        self.resizes.get(resize).map_or(&[], |resize| resize.sources(partition))
     }
 
     /// The last id of a partition when a resize took place.
     #[must_use]
-    pub fn end(&self, partition: u32, step: usize) -> EventId {
-        self.steps.get(step).map(|step| step.end(partition)).unwrap_or_default()
+    pub fn end(&self, partition: u32, resize: usize) -> EventId {
+        self.resizes.get(resize).map(|resize| resize.end(partition)).unwrap_or_default()
     }
 
-    /// Everything that has to be finished before the barrier of `step` in front of a partition and
+    /// Everything that has to be finished before the barrier of `resize` in front of a partition and
     /// all before it are open, in the order of partitions. O(resizes × partitions + partitions that
     /// lost keys on the way, of all resizes).
     #[must_use]
-    pub fn upstream(&self, partition: u32, step: usize) -> Vec<Upstream> {
-        let all = (0..).zip(self.way(partition, step));
-        let found = all.filter_map(|(partition, step)| Some((partition, step?)));
-        let upstream =
-            found.map(|(partition, step)| Upstream { partition, until: self.end(partition, step) });
+    pub fn upstream(&self, partition: u32, resize: usize) -> Vec<Upstream> {
+        let all = (0..).zip(self.way(partition, resize));
+        let found = all.filter_map(|(partition, resize)| Some((partition, resize?)));
+        let upstream = found
+            .map(|(partition, resize)| Upstream { partition, until: self.end(partition, resize) });
         upstream.filter(|upstream| upstream.until > EventId::ZERO).collect()
     }
 
-    /// The same, for each partition the last step up to whose end it has to be finished.
-    fn way(&self, partition: u32, step: usize) -> Vec<Option<usize>> {
-        let partitions = self.needs.len().max(partition as usize + 1);
+    /// The same, for each partition the last resize up to whose end it has to be finished.
+    fn way(&self, partition: u32, resize: usize) -> Vec<Option<usize>> {
+        let partitions = self.precedence.len().max(partition as usize + 1);
         let mut found: Vec<Option<usize>> = vec![None; partitions];
         // For each partition, the barriers in front of it that have to be open: the first so many.
         let mut open: Vec<usize> = vec![0; partitions];
-        raise(&mut open, partition, step + 1);
-        for step in (0..=step).rev() {
+        raise(&mut open, partition, resize + 1);
+        for resize in (0..=resize).rev() {
             for behind in 0..partitions {
-                if open.get(behind).is_none_or(|first| *first <= step) {
+                if open.get(behind).is_none_or(|first| *first <= resize) {
                     continue;
                 }
-                for source in self.sources(u32::try_from(behind).unwrap_or(u32::MAX), step) {
-                    raise(&mut found, *source, Some(step));
-                    raise(&mut open, *source, step);
+                for source in self.sources(u32::try_from(behind).unwrap_or(u32::MAX), resize) {
+                    raise(&mut found, *source, Some(resize));
+                    raise(&mut open, *source, resize);
                 }
             }
         }
@@ -181,32 +182,35 @@ impl History {
     }
 
     /// What comes before the events of a partition; worked out once.
-    fn needs(&self, partition: u32) -> Option<&Needs> {
-        let known = self.needs.get(partition as usize)?;
+    fn precedence(&self, partition: u32) -> Option<&Precedence> {
+        let known = self.precedence.get(partition as usize)?;
         Some(known.get_or_init(|| {
             let (mut each, mut so_far) = (Vec::new(), Vec::new());
             for barrier in self.barriers(partition).map(|barrier| barrier.step) {
-                for (other, step) in (0..).zip(self.way(partition, barrier)) {
+                for (other, resize) in (0..).zip(self.way(partition, barrier)) {
                     // Each barrier needs what the ones before it need, and more.
-                    if let Some(at) = step.filter(|_| raise(&mut so_far, other, step)) {
+                    if let Some(at) = resize.filter(|_| raise(&mut so_far, other, resize)) {
                         let small = |n| u8::try_from(n).unwrap_or(u8::MAX);
-                        let need =
-                            Need { partition: other, step: small(at), barrier: small(barrier) };
+                        let earlier = Earlier {
+                            partition: other,
+                            resize: small(at),
+                            barrier: small(barrier),
+                        };
                         if self.end(other, at) > EventId::ZERO {
-                            each.push(need);
+                            each.push(earlier);
                         }
                     }
                 }
             }
-            let partitions: BTreeSet<u32> = each.iter().map(|need| need.partition).collect();
-            Needs { each: each.into(), partitions: partitions.into_iter().collect() }
+            let partitions: BTreeSet<u32> = each.iter().map(|earlier| earlier.partition).collect();
+            Precedence { each: each.into(), partitions: partitions.into_iter().collect() }
         }))
     }
 
     /// The partitions that once had keys of this one; none if it has no barrier.
     #[must_use]
     pub fn all_upstream(&self, partition: u32) -> &[u32] {
-        self.needs(partition).map_or(&[], |needs| &needs.partitions)
+        self.precedence(partition).map_or(&[], |before| &before.partitions)
     }
 
     /// The end of the first barrier in front of a partition that is closed, if one is. `drained`
@@ -216,10 +220,10 @@ impl History {
         partition: u32,
         mut drained: impl FnMut(Upstream) -> bool,
     ) -> Option<EventId> {
-        let mut needs = self.needs(partition)?.each.iter();
-        let closed = needs.find(|need| {
-            let until = self.end(need.partition, need.step.into());
-            !drained(Upstream { partition: need.partition, until })
+        let mut all = self.precedence(partition)?.each.iter();
+        let closed = all.find(|earlier| {
+            let until = self.end(earlier.partition, earlier.resize.into());
+            !drained(Upstream { partition: earlier.partition, until })
         })?;
         Some(self.end(partition, closed.barrier.into()))
     }
@@ -227,19 +231,19 @@ impl History {
     /// How many resizes took place before the event `id` of a partition.
     #[must_use]
     pub fn resizes_before(&self, partition: u32, id: EventId) -> usize {
-        self.steps.partition_point(|step| step.end(partition) < id)
+        self.resizes.partition_point(|resize| resize.end(partition) < id)
     }
 
     /// The last id of a partition at the newest resize.
     #[must_use]
     pub fn last_end(&self, partition: u32) -> EventId {
-        self.steps.last().map(|step| step.end(partition)).unwrap_or_default()
+        self.resizes.last().map(|resize| resize.end(partition)).unwrap_or_default()
     }
 
     /// Whether a cursor of `partition` that moved from one id to another may open a barrier.
     #[must_use]
     pub fn is_crossed(&self, partition: u32, from: EventId, to: EventId) -> bool {
-        let mut ends = self.steps.iter().map(|step| step.end(partition));
+        let mut ends = self.resizes.iter().map(|resize| resize.end(partition));
         ends.any(|end| from < end && end <= to)
     }
 
@@ -251,24 +255,24 @@ impl History {
     /// Heap bytes held, about.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let of_step = |step: &Arc<Step>| {
-            let lists = step.sources.iter().map(|list| block(list.capacity() * size_of::<u32>()));
-            block(size_of::<Step>())
-                + block(step.ends.capacity() * size_of::<EventId>())
-                + block(step.sources.capacity() * size_of::<Vec<u32>>())
+        let of_resize = |resize: &Arc<Resize>| {
+            let lists = resize.sources.iter().map(|list| block(list.capacity() * size_of::<u32>()));
+            block(size_of::<Resize>())
+                + block(resize.ends.capacity() * size_of::<EventId>())
+                + block(resize.sources.capacity() * size_of::<Vec<u32>>())
                 + lists.sum::<usize>()
         };
-        let of_needs = |needs: &Needs| {
-            block(size_of_val(&*needs.each)) + block(size_of_val(&*needs.partitions))
+        let of_precedence = |precedence: &Precedence| {
+            block(size_of_val(&*precedence.each)) + block(size_of_val(&*precedence.partitions))
         };
-        block(self.steps.capacity() * size_of::<Arc<Step>>())
-            + self.steps.iter().map(of_step).sum::<usize>()
-            + block(self.needs.capacity() * size_of::<OnceLock<Needs>>())
-            + self.needs.iter().filter_map(OnceLock::get).map(of_needs).sum::<usize>()
+        block(self.resizes.capacity() * size_of::<Arc<Resize>>())
+            + self.resizes.iter().map(of_resize).sum::<usize>()
+            + block(self.precedence.capacity() * size_of::<OnceLock<Precedence>>())
+            + self.precedence.iter().filter_map(OnceLock::get).map(of_precedence).sum::<usize>()
     }
 }
 
-impl Step {
+impl Resize {
     fn end(&self, partition: u32) -> EventId {
         self.ends.get(partition as usize).copied().unwrap_or_default()
     }

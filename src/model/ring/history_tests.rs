@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::model::hash::digest;
 use crate::model::progress::exceptions::Exceptions;
+use crate::model::ring::continuum::Moves;
 use crate::model::ring::{Payload, Ring, Shape};
 use crate::model::rules::gate::Gate;
 use crate::model::saved::effect::Effect;
@@ -26,7 +27,7 @@ fn history(steps: &[&[(u32, u32)]]) -> History {
             sources[*gains as usize].push(*loses);
         }
         let ends = (0..10).map(|p| id(100 * n + p)).collect();
-        Step { ends, sources }
+        Resize { ends, sources }
     };
     History::of((1..).zip(steps).map(step).map(Arc::new).collect())
 }
@@ -38,9 +39,10 @@ fn upstream(partition: u32, ms: u64) -> Upstream {
 #[test]
 fn a_new_partition_takes_its_share_from_all_and_gives_none() {
     for n in [1, 4, 8, 30] {
-        let (pairs, moved) = moves(&continuum(&vec![1; n], 160), &continuum(&vec![1; n + 1], 160));
+        let (old, new) = (continuum(&vec![1; n], 160), continuum(&vec![1; n + 1], 160));
+        let Moves { pairs, values: moved } = moves(&old, &new);
         let new = u32::try_from(n).unwrap();
-        assert!(pairs.iter().all(|(_, gains)| *gains == new));
+        assert!(pairs.iter().all(|pair| pair.gains == new));
         assert_eq!(pairs.len(), n, "each partition loses something");
         let share = moved as f64 / f64::from(u32::MAX);
         let fair = 1.0 / (n as f64 + 1.0);
@@ -51,21 +53,21 @@ fn a_new_partition_takes_its_share_from_all_and_gives_none() {
 #[test]
 fn what_moves_is_what_is_routed_elsewhere() {
     let (old, new) = (continuum(&[1, 2, 1], 16), continuum(&[2, 1, 1, 1], 16));
-    let (pairs, moved) = moves(&old, &new);
+    let Moves { pairs, values: moved } = moves(&old, &new);
     let (mut seen, mut elsewhere) = (BTreeSet::new(), 0u32);
     const KEYS: u32 = 100_000;
     for n in 0..KEYS {
         let key = n.to_string();
-        let (from, to) = (old.route(key.as_bytes()), new.route(key.as_bytes()));
-        if from != to {
-            seen.insert((from, to));
+        let (loses, gains) = (old.route(key.as_bytes()), new.route(key.as_bytes()));
+        if loses != gains {
+            seen.insert(Move { loses, gains });
             elsewhere += 1;
         }
     }
     assert_eq!(seen, pairs);
     let (share, moved) = (f64::from(elsewhere) / f64::from(KEYS), moved as f64 / 2f64.powi(32));
     assert!((share - moved).abs() < 0.01, "{share} of the keys, {moved} of the hash space");
-    assert_eq!(moves(&old, &old), (BTreeSet::new(), 0));
+    assert_eq!(moves(&old, &old), Moves::default());
 }
 
 #[test]

@@ -129,7 +129,7 @@ impl Progress {
             self.exceptions.pass(self.cursor);
             self.exceptions.release(*key);
         }
-        self.suspect.take_if(|(suspect, _)| suspect == id);
+        self.suspect.take_if(|suspect| suspect.id == *id);
         match fate {
             Fate::Retry(_) => self.totals.retries += 1,
             Fate::Dead | Fate::Skipped => self.totals.dead += 1,

@@ -30,7 +30,7 @@ use crate::model::ids::EventId;
 use crate::model::limits::MAX_SCAN;
 use crate::model::progress::Progress;
 use crate::model::progress::exceptions::Exceptions;
-use crate::model::progress::retries::Marks;
+use crate::model::progress::retries::{Marks, PastMark};
 use crate::model::ring::group::Group;
 use crate::model::ring::history::History;
 
@@ -163,7 +163,8 @@ impl<'a> Gate<'a> {
         Some(keys)
     }
 
-    fn past(&self) -> Option<(u64, u32)> {
-        self.history.map(|(history, partition)| (history.identity(), partition))
+    fn past(&self) -> Option<PastMark> {
+        let (history, partition) = self.history?;
+        Some(PastMark { history: history.identity(), partition })
     }
 }

@@ -54,53 +54,61 @@ impl Rules {
 
     /// How far a stream of `length` entries is to be trimmed, at most by `step`, and what is in the
     /// way. O(entries that go), of which at most [`MAX_READS`] are read.
-    pub fn look<'a>(
+    pub fn scan<'a>(
         &self,
         front: &mut impl Front,
         length: u64,
         needs: &Needs<'a>,
         step: u64,
-    ) -> Look<'a> {
+    ) -> Scan<'a> {
         let (mut cut, mut reads, mut unasked) = (Cut::nothing(), 0, false);
         while let Some(id) = front.next_id() {
             let left = length.saturating_sub(cut.entries);
             let at = |stop| Cut { stop, ..cut };
             if !self.concern(id, left) {
-                return Look { cut: at(Stop::Keeps(id)), held_up: None };
+                return Scan { cut: at(Stop::Keeps(id)), held_up: None };
             }
             let insists = self.insist(id, left);
             if !insists && reads == MAX_READS {
-                return Look { cut: at(Stop::Step), held_up: None };
+                return Scan { cut: at(Stop::Step), held_up: None };
             }
             let by = if insists { None } else { needs.of(id, front, &mut reads) };
-            let held_up = by.map(|name| (name, id));
+            let held_up = by.map(|group| HeldUp { group, event: id });
             if !self.wants(id, left) {
                 let held_up = held_up.filter(|_| !unasked);
-                return Look { cut: at(Stop::Keeps(id)), held_up };
+                return Scan { cut: at(Stop::Keeps(id)), held_up };
             }
             // What was removed unfinished is needed no longer, so it has to be asked again who needs
             // what.
             if cut.entries == step && by.is_none() || unasked && by.is_some() {
-                return Look { cut: at(Stop::Step), held_up: None };
+                return Scan { cut: at(Stop::Step), held_up: None };
             }
             if by.is_some() {
-                return Look { cut: at(Stop::Held(id)), held_up };
+                return Scan { cut: at(Stop::Held(id)), held_up };
             }
             unasked |= insists && id >= needs.least();
             cut.take(id);
         }
-        Look { cut, held_up: None }
+        Scan { cut, held_up: None }
     }
 }
 
-/// What a look at a partition comes to.
+/// What scanning the front of a partition comes to.
 #[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
+pub struct Scan<'a> {
     /// What goes.
     pub cut: Cut,
-    /// The group that has not finished an event, and that event, if it keeps others from going, or
-    /// producers from going on.
-    pub held_up: Option<(&'a Name, EventId)>,
+    /// What keeps other events from going, or producers from going on.
+    pub held_up: Option<HeldUp<'a>>,
+}
+
+/// An event that a group has not finished and that holds others up.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldUp<'a> {
+    /// The group.
+    pub group: &'a Name,
+    /// The event.
+    pub event: EventId,
 }
 
 /// What is to be removed from the front of a stream.
@@ -159,10 +167,10 @@ impl Retention {
         }
     }
 
-    /// When a partition has to be looked at again, in unix ms, after the look that came to `cut`;
+    /// When a partition has to be looked at again, in unix ms, after the scan that came to `cut`;
     /// none while nothing about the settings changes.
     #[must_use]
-    pub fn next_look_ms(&self, default_age_ms: u64, now: Now, cut: &Cut) -> Option<u64> {
+    pub fn next_scan_ms(&self, default_age_ms: u64, now: Now, cut: &Cut) -> Option<u64> {
         let age_ms = self.age_ms(default_age_ms);
         if age_ms.is_none() && self.max_len.is_none() && self.max_depth.is_none() {
             return None;

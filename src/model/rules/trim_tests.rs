@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::model::progress::Progress;
@@ -87,6 +88,130 @@ fn finished(ring: &Ring, partition: &Partition, (event, kind): (EventId, u8)) ->
     })
 }
 
+/// A partition and the settings by which its front is scanned at [`NOW_MS`].
+struct Trial {
+    sides: Vec<Side>,
+    ring: Ring,
+    partition: Partition,
+    entries: Vec<(EventId, u8)>,
+    retention: Retention,
+    step: u64,
+}
+
+const NOW_MS: u64 = 30;
+const DEFAULT_AGE_MS: u64 = 12;
+
+impl Trial {
+    fn length(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    fn needs(&self) -> Needs<'_> {
+        let exists = |id: EventId| self.entries.iter().any(|(other, _)| *other == id);
+        self.ring.needs(0, Some(&self.partition), exists)
+    }
+
+    fn too_old(&self, id: EventId) -> bool {
+        let age = self.retention.max_age_ms.unwrap_or(DEFAULT_AGE_MS);
+        age > 0 && id.ms + age < NOW_MS
+    }
+
+    /// The settings say that it goes, when it is the first of so many.
+    fn wanted(&self, id: EventId, left: u64) -> bool {
+        let Retention { max_len, max_depth, .. } = self.retention;
+        self.too_old(id) || too_many(left, max_len) || too_many(left, max_depth)
+    }
+
+    /// It goes whether or not it is finished.
+    fn whatever(&self, id: EventId, left: u64) -> bool {
+        let any = self.retention.trim == Trim::Any;
+        any && (self.too_old(id) || too_many(left, self.retention.max_len))
+    }
+
+    fn finished(&self, entry: (EventId, u8)) -> bool {
+        finished(&self.ring, &self.partition, entry)
+    }
+
+    /// What goes, and what stays.
+    fn split(&self, cut: &Cut) -> (&[(EventId, u8)], &[(EventId, u8)]) {
+        self.entries.split_at(usize::try_from(cut.entries).unwrap())
+    }
+
+    /// Nothing goes that should stay.
+    fn check_what_goes(&self, cut: &Cut) -> Result<(), TestCaseError> {
+        let (gone, rest) = self.split(cut);
+        for ((id, kind), left) in gone.iter().zip((0..=self.length()).rev()) {
+            prop_assert!(self.wanted(*id, left));
+            prop_assert!(self.whatever(*id, left) || self.finished((*id, *kind)));
+        }
+        if let Some((last, _)) = gone.last() {
+            prop_assert_eq!(cut.last, *last);
+            prop_assert!(rest.first().is_none_or(|(first, _)| *first >= cut.below()));
+        }
+        prop_assert!(cut.entries <= self.step);
+        Ok(())
+    }
+
+    /// Nothing stays that should go, but for later steps.
+    fn check_what_stays(&self, scan: &Scan<'_>, least: EventId) -> Result<(), TestCaseError> {
+        let Scan { cut, held_up } = scan;
+        let (gone, rest) = self.split(cut);
+        let left = rest.len() as u64;
+        let any = self.retention.trim == Trim::Any;
+        let insisted = any && gone.last().is_some_and(|(last, _)| *last >= least);
+        match (cut.stop, rest.first()) {
+            (Stop::Empty, None) => prop_assert!(held_up.is_none()),
+            (Stop::Keeps(id), Some((first, kind))) => {
+                prop_assert_eq!(id, *first);
+                prop_assert!(!self.wanted(id, left));
+                // At the limit it keeps producers from going on.
+                let full = self.retention.max_depth == Some(left);
+                let open = !self.finished((id, *kind));
+                prop_assert!(held_up.is_none() || full);
+                prop_assert!(held_up.is_some() == (full && open) || insisted);
+            }
+            (Stop::Held(id), Some((first, kind))) => {
+                prop_assert_eq!(id, *first);
+                prop_assert!(self.wanted(id, left) && !self.whatever(id, left));
+                prop_assert!(!self.finished((id, *kind)));
+                prop_assert!(held_up.is_some());
+            }
+            (Stop::Step, Some((first, _))) => {
+                prop_assert!(self.wanted(*first, left) && held_up.is_none());
+                prop_assert!(cut.entries == self.step || cut.entries >= MAX_READS || insisted);
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+        // The group that is named has not finished what holds the others up.
+        if let Some(HeldUp { group, event }) = held_up {
+            let one = [self.sides[group.as_str()[1..].parse::<usize>().unwrap()].clone()];
+            let (ring, partition) = build(&one);
+            prop_assert_eq!(*event, rest[0].0);
+            prop_assert!(!finished(&ring, &partition, rest[0]));
+        }
+        Ok(())
+    }
+
+    /// It is scanned again, and not before there may be something to do.
+    fn check_the_next_scan(&self, cut: &Cut) -> Result<(), TestCaseError> {
+        let Retention { max_len, max_depth, .. } = self.retention;
+        let next_ms = self.retention.next_scan_ms(DEFAULT_AGE_MS, at(NOW_MS), cut);
+        let limited = self.retention.age_ms(DEFAULT_AGE_MS).is_some()
+            || max_len.is_some()
+            || max_depth.is_some();
+        prop_assert_eq!(next_ms.is_some(), limited);
+        if let Some(next_ms) = next_ms {
+            prop_assert_eq!(next_ms == NOW_MS, cut.stop == Stop::Step);
+            prop_assert!(next_ms <= NOW_MS + IDLE_MS);
+        }
+        Ok(())
+    }
+}
+
+fn too_many(left: u64, max: Option<u64>) -> bool {
+    max.is_some_and(|max| left > max)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
@@ -103,75 +228,13 @@ proptest! {
         let (ring, partition) = build(&sides);
         let trim = if any { Trim::Any } else { Trim::Finished };
         let retention = Retention { max_depth, max_len, max_age_ms, trim };
-        let (now, default_age_ms) = (at(30), 12);
-        let length = entries.len() as u64;
-        let exists = |id: EventId| entries.iter().any(|(other, _)| *other == id);
-        let needs = ring.needs(0, Some(&partition), exists);
-        let rules = retention.rules(default_age_ms, now);
-        let Look { cut, held_up } =
-            rules.look(&mut Listed::new(entries.clone()), length, &needs, step);
-
-        let too_many = |left: u64, max: Option<u64>| max.is_some_and(|max| left > max);
-        let too_old = |id: EventId| {
-            let age = max_age_ms.unwrap_or(default_age_ms);
-            age > 0 && id.ms + age < 30
-        };
-        let wanted = |id, left| {
-            too_old(id) || too_many(left, max_len) || too_many(left, max_depth)
-        };
-        let whatever = |id, left| any && (too_old(id) || too_many(left, max_len));
-        let (gone, rest) = entries.split_at(usize::try_from(cut.entries).unwrap());
-        // Nothing goes that should stay, and nothing stays that should go, but for later steps.
-        for ((id, kind), left) in gone.iter().zip((0..=length).rev()) {
-            prop_assert!(wanted(*id, left));
-            prop_assert!(whatever(*id, left) || finished(&ring, &partition, (*id, *kind)));
-        }
-        if let Some((last, _)) = gone.last() {
-            prop_assert_eq!(cut.last, *last);
-            prop_assert!(rest.first().is_none_or(|(first, _)| *first >= cut.below()));
-        }
-        prop_assert!(cut.entries <= step);
-        let left = rest.len() as u64;
-        let insisted = any && gone.last().is_some_and(|(last, _)| *last >= needs.least());
-        match (cut.stop, rest.first()) {
-            (Stop::Empty, None) => prop_assert!(held_up.is_none()),
-            (Stop::Keeps(id), Some((first, kind))) => {
-                prop_assert_eq!(id, *first);
-                prop_assert!(!wanted(id, left));
-                // At the limit it keeps producers from going on.
-                let full = max_depth == Some(left);
-                let open = !finished(&ring, &partition, (id, *kind));
-                prop_assert!(held_up.is_none() || full);
-                prop_assert!(held_up.is_some() == (full && open) || insisted);
-            }
-            (Stop::Held(id), Some((first, kind))) => {
-                prop_assert_eq!(id, *first);
-                prop_assert!(wanted(id, left) && !whatever(id, left));
-                prop_assert!(!finished(&ring, &partition, (id, *kind)));
-                prop_assert!(held_up.is_some());
-            }
-            (Stop::Step, Some((first, _))) => {
-                prop_assert!(wanted(*first, left) && held_up.is_none());
-                prop_assert!(cut.entries == step || cut.entries >= MAX_READS || insisted);
-            }
-            other => prop_assert!(false, "{other:?}"),
-        }
-        // The group that is named has not finished what holds the others up.
-        if let Some((name, id)) = held_up {
-            let one = [sides[name.as_str()[1..].parse::<usize>().unwrap()].clone()];
-            let (ring, partition) = build(&one);
-            prop_assert_eq!(id, rest[0].0);
-            prop_assert!(!finished(&ring, &partition, rest[0]));
-        }
-        // It is looked at again, and not before there may be something to do.
-        let next_ms = retention.next_look_ms(default_age_ms, now, &cut);
-        let limited = retention.age_ms(default_age_ms).is_some()
-            || max_len.is_some() || max_depth.is_some();
-        prop_assert_eq!(next_ms.is_some(), limited);
-        if let Some(next_ms) = next_ms {
-            prop_assert_eq!(next_ms == 30, cut.stop == Stop::Step);
-            prop_assert!(next_ms <= 30 + IDLE_MS);
-        }
+        let trial = Trial { sides, ring, partition, entries, retention, step };
+        let (rules, needs) = (retention.rules(DEFAULT_AGE_MS, at(NOW_MS)), trial.needs());
+        let front = &mut Listed::new(trial.entries.clone());
+        let scan = rules.scan(front, trial.length(), &needs, step);
+        trial.check_what_goes(&scan.cut)?;
+        trial.check_what_stays(&scan, needs.least())?;
+        trial.check_the_next_scan(&scan.cut)?;
     }
 
     #[test]
@@ -222,24 +285,24 @@ fn what_was_removed_by_hand_is_needed_by_nobody() {
 fn a_look_is_due_when_the_first_entry_is_too_old() {
     let by_age = Retention { max_age_ms: Some(1000), ..Retention::default() };
     let kept = |ms| Cut { stop: Stop::Keeps(id(ms)), ..Cut::nothing() };
-    assert_eq!(by_age.next_look_ms(7, at(500), &kept(400)), Some(1401));
+    assert_eq!(by_age.next_scan_ms(7, at(500), &kept(400)), Some(1401));
     // Together with what follows within a moment.
-    assert_eq!(by_age.next_look_ms(7, at(1390), &kept(400)), Some(1390 + BUSY_MS));
+    assert_eq!(by_age.next_scan_ms(7, at(1390), &kept(400)), Some(1390 + BUSY_MS));
     // No entry that comes later is due earlier, and no clock that was set back delays it.
-    assert_eq!(by_age.next_look_ms(7, at(500), &Cut::nothing()), Some(1501));
-    assert_eq!(by_age.next_look_ms(7, at(500), &kept(9_000_000)), Some(1501));
+    assert_eq!(by_age.next_scan_ms(7, at(500), &Cut::nothing()), Some(1501));
+    assert_eq!(by_age.next_scan_ms(7, at(500), &kept(9_000_000)), Some(1501));
     let held = Cut { stop: Stop::Held(id(1)), ..Cut::nothing() };
-    assert_eq!(by_age.next_look_ms(7, at(5000), &held), Some(5000 + IDLE_MS));
+    assert_eq!(by_age.next_scan_ms(7, at(5000), &held), Some(5000 + IDLE_MS));
     let for_ever = Retention { max_age_ms: Some(0), ..Retention::default() };
-    assert_eq!(for_ever.next_look_ms(7, at(500), &kept(400)), None);
-    assert_eq!(Retention::default().next_look_ms(0, at(500), &kept(400)), None);
-    assert_eq!(Retention::default().next_look_ms(1000, at(500), &kept(400)), Some(1401));
+    assert_eq!(for_ever.next_scan_ms(7, at(500), &kept(400)), None);
+    assert_eq!(Retention::default().next_scan_ms(0, at(500), &kept(400)), None);
+    assert_eq!(Retention::default().next_scan_ms(1000, at(500), &kept(400)), Some(1401));
 }
 
 #[test]
 fn a_count_of_the_lag_outlives_a_trim() {
-    use crate::model::progress::counts::Counted;
-    let stamp = |removed, first| (removed, id(first));
+    use crate::model::progress::counts::{Counted, Stamp};
+    let stamp = |removed, first| Stamp { removed, first: id(first) };
     let counted = |cursor, below, stamp| Counted { cursor: id(cursor), below, stamp };
     let side = Side { start: 0, cursor: Some(20), waiting: vec![], kinds: vec![] };
     let (ring, mut partition) = build(&[side]);

@@ -5,6 +5,7 @@ use super::effect::{Change, Effect, Fate};
 use super::snapshot::{Snapshot, decode, encode};
 use crate::model::ids::EventId;
 use crate::model::name::Name;
+use crate::model::progress::Suspect;
 use crate::model::progress::exceptions::State;
 use crate::model::progress::partition::Partition;
 use crate::model::ring::history::End;
@@ -134,7 +135,10 @@ fn failures_of_format_1_are_read() {
     assert_eq!(partition.get(&group("hold")).unwrap().cursor(), id(6));
     // The suspect is the event that it was, on its second attempt.
     let suspect = partition.get(&group("suspect")).unwrap();
-    assert_eq!((suspect.suspect, suspect.cursor()), (Some((id(0), 1)), EventId::ZERO));
+    assert_eq!(
+        (suspect.suspect, suspect.cursor()),
+        (Some(Suspect { id: id(0), count: 1 }), EventId::ZERO)
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::ctx::Ctx;
 use super::ffi::raw;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
+use crate::model::parse::Format;
 
 /// An error, by its text.
 pub(crate) fn error(ctx: &Ctx, error: &Error) {
@@ -207,12 +208,11 @@ pub(crate) fn tree(ctx: &Ctx, value: &Value) {
     }
 }
 
-/// Replies with `value` as one JSON document, or natively.
-pub(crate) fn described(ctx: &Ctx, value: &Value, json: bool) {
-    if json {
-        bytes(ctx, value.to_string().as_bytes());
-    } else {
-        tree(ctx, value);
+/// Replies with `value` in a format.
+pub(crate) fn described(ctx: &Ctx, value: &Value, format: Format) {
+    match format {
+        Format::Native => tree(ctx, value),
+        Format::Json => bytes(ctx, value.to_string().as_bytes()),
     }
 }
 

@@ -22,10 +22,9 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    /// How many entries were ever removed, and the first one that is left: what a count of entries
-    /// is good for.
-    pub(crate) fn stamp(&self) -> (u64, EventId) {
-        (self.added.saturating_sub(self.length), self.first)
+    /// How many entries were ever removed.
+    pub(crate) fn removed(&self) -> u64 {
+        self.added.saturating_sub(self.length)
     }
 
     /// Asks the server.
@@ -63,10 +62,10 @@ impl Info {
     }
 }
 
-type Reply = *mut raw::RedisModuleCallReply;
+type CallReply = *mut raw::RedisModuleCallReply;
 
 /// The value after the name `name` in a flat array of names and values.
-fn element_after(reply: Reply, name: &CStr) -> Option<Reply> {
+fn element_after(reply: CallReply, name: &CStr) -> Option<CallReply> {
     // SAFETY: the reply is live; elements belong to it.
     unsafe {
         let length = api!(RedisModule_CallReplyLength)(reply);
@@ -78,7 +77,7 @@ fn element_after(reply: Reply, name: &CStr) -> Option<Reply> {
     }
 }
 
-fn text_of(reply: Reply) -> Vec<u8> {
+fn text_of(reply: CallReply) -> Vec<u8> {
     let mut length = 0;
     // SAFETY: the reply is live, and its text as long as it is.
     unsafe {
@@ -90,7 +89,7 @@ fn text_of(reply: Reply) -> Vec<u8> {
     }
 }
 
-fn integer_of(reply: Reply) -> u64 {
+fn integer_of(reply: CallReply) -> u64 {
     // SAFETY: the reply is live.
     unsafe { api!(RedisModule_CallReplyInteger)(reply) }.try_into().unwrap_or(0)
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::state;
-use super::state::State;
+use super::state::DeliveryState;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
@@ -33,7 +33,7 @@ pub(crate) struct Barriers {
     partition: u32,
     closed_after: Option<EventId>,
     /// The other partitions upstream whose exceptions count, open for reading.
-    elsewhere: Vec<(u32, State)>,
+    elsewhere: Vec<(u32, DeliveryState)>,
     /// Whether any of them has one.
     any_elsewhere: bool,
 }

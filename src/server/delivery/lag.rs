@@ -14,7 +14,7 @@ use super::{backlog, state};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
-use crate::model::progress::counts::Counted;
+use crate::model::progress::counts::{Counted, Stamp};
 use crate::model::ring::history::End;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Key;
@@ -63,7 +63,7 @@ pub(crate) fn of(ctx: &Ctx, place: &Place, budget: &mut Budget) -> Result<Lag, E
         return Ok(Lag::exactly(stream.length().saturating_sub(finished) + passed));
     }
     let info = Info::of(ctx, &place.names.stream)?;
-    let stamp = info.stamp();
+    let stamp = stamp(&info);
     let kept = progress
         .counted()
         .filter(|counted| counted.stamp == stamp && counted.cursor <= progress.cursor());
@@ -95,6 +95,11 @@ pub(crate) fn of(ctx: &Ctx, place: &Place, budget: &mut Budget) -> Result<Lag, E
         count_on(ctx, place);
     }
     Ok(Lag { events, exact })
+}
+
+/// What a count of a stream's entries is good for.
+pub(crate) fn stamp(info: &Info) -> Stamp {
+    Stamp { removed: info.removed(), first: info.first }
 }
 
 /// Exceptions above the cursor that are finished; the entries before `first` have gone.
@@ -194,7 +199,7 @@ pub(crate) fn unfinished_until(ctx: &Ctx, place: &Place, end: End) -> Result<Lag
     let state = state::open(ctx, &place.names);
     let progress = state.progress(&place.line.group)?;
     let counted = progress.and_then(|progress| {
-        progress.counted().filter(|c| c.stamp == info.stamp() && c.cursor == progress.cursor())
+        progress.counted().filter(|c| c.stamp == stamp(&info) && c.cursor == progress.cursor())
     });
     let below = counted.map_or(0, |counted| counted.below);
     let exact = counted.is_some() && place.group.types.is_empty();

@@ -23,8 +23,8 @@ use crate::server::waiting::lines;
 use crate::server::waiting::release::watch_all;
 
 /// Opens a partition's delivery state.
-pub(crate) fn open(ctx: &Ctx, names: &PartitionNames) -> State {
-    State(key::open_read(ctx, &names.groups))
+pub(crate) fn open(ctx: &Ctx, names: &PartitionNames) -> DeliveryState {
+    DeliveryState(key::open_read(ctx, &names.groups))
 }
 
 /// The id a new stream of this partition must begin above: cursors and acknowledgements stay
@@ -162,9 +162,9 @@ pub(crate) fn judge<R>(
 
 /// A partition's delivery state, open for reading. What is volatile may be changed in place.
 #[derive(Debug)]
-pub(crate) struct State(Key);
+pub(crate) struct DeliveryState(Key);
 
-impl State {
+impl DeliveryState {
     /// Refuses a key that holds something else.
     ///
     /// # Errors

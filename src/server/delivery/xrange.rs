@@ -17,13 +17,13 @@ use crate::server::api::ffi::raw;
 use crate::server::api::reply::IdText;
 use crate::server::api::text::Text;
 
-struct Words {
+struct RangeWords {
     end: Text,
     count: Text,
 }
 
 thread_local! {
-    static WORDS: Words = Words { end: Text::new(b"+"), count: Text::new(b"COUNT") };
+    static WORDS: RangeWords = RangeWords { end: Text::new(b"+"), count: Text::new(b"COUNT") };
 }
 
 /// Entries as the server replies them; freed when dropped.

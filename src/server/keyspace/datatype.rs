@@ -31,7 +31,7 @@ use crate::server::api::text::{Text, bytes_of};
 const ENCODING_VERSION: c_int = 1;
 
 /// A value that lives under a key.
-pub(crate) trait Kept: Sized + Send + 'static {
+pub(crate) trait Stored: Sized + Send + 'static {
     /// The type's name: exactly nine characters.
     const NAME: &'static CStr;
     /// Where the server's handle of the type is kept.
@@ -98,7 +98,7 @@ impl RingValue {
 static RING_TYPE: AtomicPtr<raw::RedisModuleType> = AtomicPtr::new(null_mut());
 static PARTITION_TYPE: AtomicPtr<raw::RedisModuleType> = AtomicPtr::new(null_mut());
 
-impl Kept for RingValue {
+impl Stored for RingValue {
     const NAME: &'static CStr = c"evq-ring1";
 
     fn handle() -> &'static AtomicPtr<raw::RedisModuleType> {
@@ -129,7 +129,7 @@ impl Kept for RingValue {
     }
 }
 
-impl Kept for Partition {
+impl Stored for Partition {
     const NAME: &'static CStr = c"evq-part1";
 
     fn handle() -> &'static AtomicPtr<raw::RedisModuleType> {
@@ -158,7 +158,7 @@ pub(crate) fn register(ctx: &Ctx) -> bool {
     register_one::<RingValue>(ctx) && register_one::<Partition>(ctx)
 }
 
-fn register_one<T: Kept>(ctx: &Ctx) -> bool {
+fn register_one<T: Stored>(ctx: &Ctx) -> bool {
     let mut methods = raw::RedisModuleTypeMethods {
         version: u64::from(raw::REDISMODULE_TYPE_METHOD_VERSION),
         rdb_load: Some(rdb_load::<T>),
@@ -201,7 +201,10 @@ fn guarded<R>(fallback: R, body: impl FnOnce() -> R) -> R {
     })
 }
 
-unsafe extern "C" fn rdb_load<T: Kept>(io: *mut raw::RedisModuleIO, version: c_int) -> *mut c_void {
+unsafe extern "C" fn rdb_load<T: Stored>(
+    io: *mut raw::RedisModuleIO,
+    version: c_int,
+) -> *mut c_void {
     guarded(null_mut(), || {
         if version != ENCODING_VERSION {
             let text = format!("cannot load a value of encoding version {version}");
@@ -239,12 +242,12 @@ unsafe extern "C" fn rdb_load<T: Kept>(io: *mut raw::RedisModuleIO, version: c_i
 
 /// # Safety
 /// `value` must be a live value of type `T`, as the server's pointers to it are.
-unsafe fn value_of<'a, T: Kept>(value: *const c_void) -> &'a T {
+unsafe fn value_of<'a, T: Stored>(value: *const c_void) -> &'a T {
     // SAFETY: the caller vouches for it.
     unsafe { &*value.cast() }
 }
 
-unsafe extern "C" fn rdb_save<T: Kept>(io: *mut raw::RedisModuleIO, value: *mut c_void) {
+unsafe extern "C" fn rdb_save<T: Stored>(io: *mut raw::RedisModuleIO, value: *mut c_void) {
     guarded((), || {
         // SAFETY: the server passes a value of this type.
         let bytes = unsafe { value_of::<T>(value) }.save().unwrap_or_default();
@@ -253,7 +256,7 @@ unsafe extern "C" fn rdb_save<T: Kept>(io: *mut raw::RedisModuleIO, value: *mut 
     });
 }
 
-unsafe extern "C" fn aof_rewrite<T: Kept>(
+unsafe extern "C" fn aof_rewrite<T: Stored>(
     io: *mut raw::RedisModuleIO,
     key: *mut raw::RedisModuleString,
     value: *mut c_void,
@@ -276,12 +279,12 @@ unsafe extern "C" fn aof_rewrite<T: Kept>(
     });
 }
 
-unsafe extern "C" fn mem_usage<T: Kept>(value: *const c_void) -> usize {
+unsafe extern "C" fn mem_usage<T: Stored>(value: *const c_void) -> usize {
     // SAFETY: the server passes a value of this type.
     guarded(0, || unsafe { value_of::<T>(value) }.bytes_held())
 }
 
-unsafe extern "C" fn digest<T: Kept>(md: *mut raw::RedisModuleDigest, value: *mut c_void) {
+unsafe extern "C" fn digest<T: Stored>(md: *mut raw::RedisModuleDigest, value: *mut c_void) {
     guarded((), || {
         // SAFETY: the server passes a value of this type.
         let bytes = unsafe { value_of::<T>(value) }.save().unwrap_or_default();
@@ -293,12 +296,12 @@ unsafe extern "C" fn digest<T: Kept>(md: *mut raw::RedisModuleDigest, value: *mu
     });
 }
 
-unsafe extern "C" fn free<T: Kept>(value: *mut c_void) {
+unsafe extern "C" fn free<T: Stored>(value: *mut c_void) {
     // SAFETY: made by `Box::into_raw` and given back once, when the server drops the key.
     guarded((), || drop(unsafe { Box::<T>::from_raw(value.cast()) }));
 }
 
-unsafe extern "C" fn copy<T: Kept>(
+unsafe extern "C" fn copy<T: Stored>(
     opt: *mut raw::RedisModuleKeyOptCtx,
     value: *const c_void,
 ) -> *mut c_void {
@@ -320,7 +323,7 @@ unsafe extern "C" fn copy<T: Kept>(
 }
 
 impl Key {
-    fn value_pointer<T: Kept>(&self) -> Result<Option<*mut T>, Error> {
+    fn value_pointer<T: Stored>(&self) -> Result<Option<*mut T>, Error> {
         // SAFETY: the key is open; for a null pointer, and for what is no module's value, the server
         // answers null. The type is checked before the cast.
         unsafe {
@@ -337,7 +340,7 @@ impl Key {
     ///
     /// # Errors
     /// [`Error::WrongType`] if the key holds anything else.
-    pub(crate) fn value<T: Kept>(&self) -> Result<Option<&T>, Error> {
+    pub(crate) fn value<T: Stored>(&self) -> Result<Option<&T>, Error> {
         // SAFETY: the value lives while the key is open, and the server runs one command at a
         // time; callers keep no two references across a change.
         Ok(self.value_pointer::<T>()?.map(|value| unsafe { &*value }))
@@ -347,7 +350,7 @@ impl Key {
     ///
     /// # Errors
     /// [`Error::WrongType`] if the key holds anything else.
-    pub(crate) fn value_mut<T: Kept>(&mut self) -> Result<Option<&mut T>, Error> {
+    pub(crate) fn value_mut<T: Stored>(&mut self) -> Result<Option<&mut T>, Error> {
         // SAFETY: as in `value`; `&mut self` keeps others of this guard away.
         Ok(self.value_pointer::<T>()?.map(|value| unsafe { &mut *value }))
     }
@@ -357,7 +360,7 @@ impl Key {
 ///
 /// # Errors
 /// [`Error::WrongType`] if the key holds something; [`Error::Bug`] if the server refuses.
-pub(crate) fn create_value<T: Kept>(ctx: &Ctx, name: &Text, value: T) -> Result<(), Error> {
+pub(crate) fn create_value<T: Stored>(ctx: &Ctx, name: &Text, value: T) -> Result<(), Error> {
     if key::open_read(ctx, name).kind() != Kind::Empty {
         return Err(Error::WrongType);
     }

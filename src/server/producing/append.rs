@@ -4,7 +4,7 @@ use std::ptr::null_mut;
 use std::rc::Rc;
 
 use super::travel;
-use super::travel::Travels;
+use super::travel::{Spread, Travels};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::ring::Payload;
@@ -40,6 +40,28 @@ thread_local! {
 /// Fields, as names and values, of an event without headers at most.
 const FEW: usize = 6;
 
+/// Where the parts of an event stand in a command's words, from 0 after its name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    /// The key.
+    pub(crate) key: usize,
+    /// The payload.
+    pub(crate) payload: usize,
+    /// The type, if it has one.
+    pub(crate) kind: Option<usize>,
+    /// The headers.
+    pub(crate) headers: &'a [Header<'a>],
+}
+
+/// A header of an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header<'a> {
+    /// Its name.
+    pub(crate) name: &'a [u8],
+    /// The word that is its value.
+    pub(crate) value: usize,
+}
+
 /// The fields of one event, in the order of the contract: `key`, `payload`, `type`, `h:<name>`.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -53,20 +75,14 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// The event whose parts are these words of the command: key, payload, type, and headers as
-    /// name and value.
+    /// The event whose parts are these words of the command.
     ///
     /// # Errors
     /// [`Error::Bug`] if a word does not exist.
     // A result of this size that is handed over costs as much as what is done for it.
     #[inline(always)]
-    pub(crate) fn new(
-        args: &Args<'_>,
-        key: usize,
-        payload: usize,
-        kind: Option<usize>,
-        headers: &[(&[u8], usize)],
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(args: &Args<'_>, parts: Parts<'_>) -> Result<Self, Error> {
+        let Parts { key, payload, kind, headers } = parts;
         let word = |index| args.string(index).ok_or(Error::Bug("a word that is not there"));
         let (key, payload) = (word(key)?, word(payload)?);
         let (mut few, mut used) = FIELD_NAMES.with(|names| {
@@ -80,9 +96,9 @@ impl Draft {
         if !headers.is_empty() {
             many.extend(few.iter().take(used));
         }
-        for (name, value) in headers {
-            let name = Text::new(&[b"h:", *name].concat());
-            many.extend([name.raw(), word(*value)?]);
+        for header in headers {
+            let name = Text::new(&[b"h:", header.name].concat());
+            many.extend([name.raw(), word(header.value)?]);
             made.push(name);
         }
         Ok(Self { few, used, many, _made: made })
@@ -168,7 +184,7 @@ pub(crate) fn produce(
     draft: &mut Draft,
 ) -> Result<EventId, Error> {
     let added = append_to(ctx, ring, target, draft)?;
-    match ring.travels(added, clock_ms, false) {
+    match ring.travels(added, clock_ms, Spread::One) {
         Travels::AsSent => replicate::verbatim(ctx),
         Travels::AfterTick(effect) => {
             travel::replicate_tick(ctx, ring, &effect);

@@ -7,8 +7,8 @@
 
 use std::ptr::null_mut;
 
-use super::append::{Draft, Target};
-use super::travel::Travels;
+use super::append::{Draft, Parts, Target};
+use super::travel::{Spread, Travels};
 use super::{append, travel};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
@@ -84,7 +84,7 @@ impl<'a> Batch<'a> {
 
     fn draft(&self, n: usize) -> Result<Draft, Error> {
         let (key, payload) = words_of(n);
-        Draft::new(self.args, key, payload, self.kind, &[])
+        Draft::new(self.args, Parts { key, payload, kind: self.kind, headers: &[] })
     }
 
     /// The words of an EVQ.MTRIGGER of these events only, after their count.
@@ -101,8 +101,17 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// An event that was appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    /// Its partition.
+    pub(crate) partition: u32,
+    /// Its id.
+    pub(crate) id: EventId,
+}
+
 /// Appends all events of a batch and replicates them; the ring's clock shows `clock_ms`. Replies
-/// nothing; gives the partition and the id of each. O(events).
+/// nothing. O(events).
 ///
 /// # Errors
 /// [`Error::Exhausted`]; nothing has changed then.
@@ -111,7 +120,7 @@ pub(crate) fn produce(
     ring: &mut RingView,
     clock_ms: u64,
     batch: Batch<'_>,
-) -> Result<Vec<(u32, EventId)>, Error> {
+) -> Result<Vec<Appended>, Error> {
     let mut done = Vec::with_capacity(batch.events.len());
     let outcome = append_batch(ctx, ring, clock_ms, &batch, &mut done);
     if let Err(error) = outcome {
@@ -132,10 +141,11 @@ fn append_batch(
     ring: &mut RingView,
     mut clock_ms: u64,
     batch: &Batch<'_>,
-    done: &mut Vec<(u32, EventId)>,
+    done: &mut Vec<Appended>,
 ) -> Result<(), Error> {
     // Events that travel together, and at which of them each partition was last seen.
     let mut together: Vec<usize> = Vec::with_capacity(batch.events.len());
+    let spread = if batch.targets.len() > 1 { Spread::Several } else { Spread::One };
     let mut outcome = Ok(());
     for (n, at) in batch.events.iter().enumerate() {
         let Some(target) = batch.targets.get(*at) else { continue };
@@ -147,8 +157,8 @@ fn append_batch(
                 break;
             }
         };
-        done.push((target.p, added.id));
-        match ring.travels(added, clock_ms, batch.targets.len() > 1) {
+        done.push(Appended { partition: target.p, id: added.id });
+        match ring.travels(added, clock_ms, spread) {
             Travels::AsSent => together.push(n),
             Travels::AfterTick(effect) => {
                 replicate_together(ctx, batch, &mut together);
@@ -178,11 +188,11 @@ fn replicate_together(ctx: &Ctx, batch: &Batch<'_>, events: &mut Vec<usize>) {
 }
 
 /// Takes back what was produced by a command that now fails, replicated.
-fn take_back(ctx: &Ctx, batch: Batch<'_>, done: &[(u32, EventId)]) -> Result<(), Error> {
+fn take_back(ctx: &Ctx, batch: Batch<'_>, done: &[Appended]) -> Result<(), Error> {
     let Batch { targets, events, .. } = batch;
     // No key may be open while it is deleted.
     let streams: Vec<_> = targets.into_iter().map(|t| (t.names, t.exists)).collect();
-    for ((_, id), at) in done.iter().zip(&events) {
+    for (Appended { id, .. }, at) in done.iter().zip(&events) {
         if let Some((names, true)) = streams.get(*at) {
             let id = Text::new(id.to_string().as_bytes());
             key::delete_entry(ctx, &names.stream, &id)?;

@@ -26,24 +26,32 @@ pub(crate) enum Travels {
     AsXadd,
 }
 
+/// To how many partitions a command appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// To one.
+    One,
+    /// To several, so that others of its events may begin the same millisecond.
+    Several,
+}
+
 impl RingView {
-    /// How the event `added` travels, where the ring's clock shows `clock_ms`. `several` is whether
-    /// the command may have appended to other partitions too. O(1).
+    /// How the event `added` travels, where the ring's clock shows `clock_ms`. O(1).
     #[inline(always)]
-    pub(crate) fn travels(&mut self, added: Added, clock_ms: u64, several: bool) -> Travels {
+    pub(crate) fn travels(&mut self, added: Added, clock_ms: u64, spread: Spread) -> Travels {
         if !added.existed {
             Travels::AsXadd
         } else if follows(added.id, clock_ms) {
             Travels::AsSent
         } else {
-            self.tick(added.id.ms, several)
+            self.tick(added.id.ms, spread)
         }
     }
 
-    fn tick(&mut self, ms: u64, several: bool) -> Travels {
+    fn tick(&mut self, ms: u64, spread: Spread) -> Travels {
         let Some(value) = self.value_mut() else { return Travels::AsXadd };
         let effect = Effect::Tick(ms);
-        let worth_it = several || value.begun_ms == ms;
+        let worth_it = spread == Spread::Several || value.begun_ms == ms;
         value.begun_ms = ms;
         match encode(&effect) {
             Ok(bytes) if worth_it => {

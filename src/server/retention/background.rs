@@ -20,7 +20,7 @@ use crate::model::now::Now;
 use crate::model::ring::Ring;
 use crate::model::ring::group::Group;
 use crate::model::ring::retention::{Retention, Trim};
-use crate::model::rules::trim::{Cut, IDLE_MS, Look, Stop};
+use crate::model::rules::trim::{Cut, HeldUp, IDLE_MS, Scan, Stop};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
 use crate::server::api::log::{Level, line};
@@ -43,16 +43,17 @@ const FIRST_STEP: u64 = 100;
 /// How soon a ring's definition is looked at again: it may be another one.
 const RING_MS: u64 = 1000;
 
-/// Who has not finished an event that keeps others from going, or producers from going on.
+/// A group that has not finished an event which keeps others from going, or producers from going
+/// on.
 #[derive(Debug)]
-struct HeldUp {
+struct Holder {
     group: Name,
     settings: Arc<Group>,
 }
 
-/// What says when a ring's partitions have to be looked at: where it changes, at once.
+/// What decides when a ring's partitions are due: all at once where it changes.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+struct Plan {
     retention: Retention,
     default_age_ms: u64,
     partitions: Vec<u32>,
@@ -64,9 +65,9 @@ struct Background {
     step: u64,
     schedule: Schedule,
     /// The rings in the schedule, by database, as they were seen last.
-    rings: BTreeMap<(i32, Name), Seen>,
+    rings: BTreeMap<(i32, Name), Plan>,
     known_changes: Option<u64>,
-    held_up: BTreeMap<Spot, HeldUp>,
+    holders: BTreeMap<Spot, Holder>,
     longest: Duration,
 }
 
@@ -82,7 +83,7 @@ impl Background {
             schedule: Schedule::default(),
             rings: BTreeMap::new(),
             known_changes: None,
-            held_up: BTreeMap::new(),
+            holders: BTreeMap::new(),
             longest: Duration::ZERO,
         }
     }
@@ -113,7 +114,7 @@ impl Background {
         }
     }
 
-    fn look_at_all(&mut self, db: i32, ring: &Name, all: &[u32], at_ms: u64) {
+    fn schedule_all(&mut self, db: i32, ring: &Name, all: &[u32], at_ms: u64) {
         for p in all {
             self.schedule.put(Spot { db, ring: ring.clone(), partition: Some(*p) }, at_ms);
         }
@@ -122,30 +123,30 @@ impl Background {
     /// A partition was not there when its time had come. One that comes back before the ring is looked
     /// at again must be new then.
     fn lose_sight_of(&mut self, spot: &Spot) {
-        self.held_up.remove(spot);
-        if let Some(seen) = self.rings.get_mut(&(spot.db, spot.ring.clone())) {
-            seen.partitions.retain(|p| Some(*p) != spot.partition);
+        self.holders.remove(spot);
+        if let Some(plan) = self.rings.get_mut(&(spot.db, spot.ring.clone())) {
+            plan.partitions.retain(|p| Some(*p) != spot.partition);
         }
     }
 
     fn forget(&mut self, db: i32, ring: &Name) {
-        let Some(seen) = self.rings.remove(&(db, ring.clone())) else { return };
-        for partition in seen.partitions.into_iter().map(Some).chain([None]) {
+        let Some(plan) = self.rings.remove(&(db, ring.clone())) else { return };
+        for partition in plan.partitions.into_iter().map(Some).chain([None]) {
             let spot = Spot { db, ring: ring.clone(), partition };
             self.schedule.take(&spot);
-            self.held_up.remove(&spot);
+            self.holders.remove(&spot);
         }
     }
 }
 
-/// Trims what is due, for a bounded time. Answers when to do so again.
+/// Trims what is due, for a bounded time; returns when something is due again.
 pub(crate) fn sweep(ctx: &Ctx) -> Option<u64> {
     let begun = Instant::now();
     let now_ms = ctx.now().ms();
     BACKGROUND.with_borrow_mut(|all| all.refresh(now_ms));
     let mut rests = false;
     while let Some(spot) = BACKGROUND.with_borrow_mut(|all| all.schedule.next_due(ctx.now().ms())) {
-        let next_ms = look(ctx, &spot).unwrap_or_else(|error| {
+        let next_ms = visit(ctx, &spot).unwrap_or_else(|error| {
             complain(ctx, &error);
             Some(now_ms + IDLE_MS)
         });
@@ -175,54 +176,54 @@ fn complain(ctx: &Ctx, error: &Error) {
     }
 }
 
-/// Looks at a spot; answers when to do so again, if ever.
-fn look(ctx: &Ctx, spot: &Spot) -> Result<Option<u64>, Error> {
+/// Visits a spot; returns when it is due again, if ever.
+fn visit(ctx: &Ctx, spot: &Spot) -> Result<Option<u64>, Error> {
     match spot.partition {
-        None => Ok(look_at_ring(ctx, spot)),
+        None => Ok(visit_ring(ctx, spot)),
         Some(p) if ctx.select_db(spot.db) => retain(ctx, spot, p),
         Some(_) => Ok(None),
     }
 }
 
-/// Looks whether a ring is still there and what it is now, and at its groups.
-fn look_at_ring(ctx: &Ctx, spot: &Spot) -> Option<u64> {
+/// Visits a ring: checks that it is still there, takes in its settings, removes an idle group.
+fn visit_ring(ctx: &Ctx, spot: &Spot) -> Option<u64> {
     let now = ctx.now();
     let names = RingNames::of(&spot.ring);
-    let seen = ctx.select_db(spot.db).then(|| {
+    let plan = ctx.select_db(spot.db).then(|| {
         let key = key::open_read(ctx, &names.ring);
         let value = key.value::<RingValue>().ok().flatten();
         let default_age_ms = config::MAX_AGE_MS.get();
-        let of = |ring: &Ring| Seen {
+        let of = |ring: &Ring| Plan {
             retention: *ring.retention(),
             default_age_ms,
             partitions: ring.nodes().map(|node| node.partition).collect(),
         };
         value.map(|value| of(&value.ring))
     });
-    let Some(seen) = seen.flatten() else {
+    let Some(plan) = plan.flatten() else {
         BACKGROUND.with_borrow_mut(|all| all.forget(spot.db, &spot.ring));
         known_rings::forget(spot.db, &spot.ring);
         return None;
     };
     BACKGROUND.with_borrow_mut(|all| {
         let at = (spot.db, spot.ring.clone());
-        if all.rings.get(&at) != Some(&seen) {
-            all.look_at_all(spot.db, &spot.ring, &seen.partitions, now.ms());
-            all.rings.insert(at, seen);
+        if all.rings.get(&at) != Some(&plan) {
+            all.schedule_all(spot.db, &spot.ring, &plan.partitions, now.ms());
+            all.rings.insert(at, plan);
         }
     });
     let idle_ms = idle_groups::expire(ctx, &names, now);
     Some(idle_ms.clamp(now.ms() + 1, now.ms() + RING_MS))
 }
 
-/// Trims a partition by one step if it has to be; answers when to look again. Any partition: also
+/// Trims a partition by one step if it has to be; returns when it is due again. Any partition: also
 /// one that takes no new events.
 fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
     let (now, default_age_ms) = (ctx.now(), config::MAX_AGE_MS.get());
     counters::TRIM_LOOKS.add(1);
     let ring = RingNames::of(&spot.ring);
     let names = ring.partition(p);
-    let (retention, cut, held_up) = {
+    let (retention, cut, holder) = {
         let key = key::open_read(ctx, &ring.ring);
         let value = key.value::<RingValue>()?;
         let Some(value) = value.filter(|value| value.ring.check_partition(p).is_ok()) else {
@@ -231,16 +232,16 @@ fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
         };
         let retention = value.ring.retention_of(p, default_age_ms);
         let step = step_in(ctx, retention.trim, &names)?;
-        let (cut, by) = cut_of(ctx, value, &names, p, now, step)?;
-        let held_up = by.and_then(|(group, _)| {
+        let Found { cut, held_up } = scan(ctx, value, &names, p, now, step)?;
+        let holder = held_up.and_then(|Unfinished { group, .. }| {
             let settings = value.ring.group(&group).cloned()?;
-            Some(HeldUp { group, settings })
+            Some(Holder { group, settings })
         });
-        (retention, cut, held_up)
+        (retention, cut, holder)
     };
-    BACKGROUND.with_borrow_mut(|all| match held_up {
-        Some(held_up) => drop(all.held_up.insert(spot.clone(), held_up)),
-        None => drop(all.held_up.remove(spot)),
+    BACKGROUND.with_borrow_mut(|all| match holder {
+        Some(holder) => drop(all.holders.insert(spot.clone(), holder)),
+        None => drop(all.holders.remove(spot)),
     });
     let begun = Instant::now();
     let removed = trim::trim(ctx, &names, &cut)?;
@@ -254,7 +255,7 @@ fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
     Ok(if idle {
         Some(now.ms() + IDLE_MS)
     } else {
-        retention.next_look_ms(default_age_ms, now, &cut)
+        retention.next_scan_ms(default_age_ms, now, &cut)
     })
 }
 
@@ -273,37 +274,58 @@ fn step_in(ctx: &Ctx, trim: Trim, names: &PartitionNames) -> Result<u64, Error> 
 }
 
 /// A group, and an event that it has not finished.
-type Unfinished = (Name, EventId);
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    /// The group.
+    pub(crate) group: Name,
+    /// The event.
+    pub(crate) event: EventId,
+}
 
-/// What has to go from the front of a partition now, at most `step` entries, and what keeps others
-/// from going, or producers from going on.
+/// What a scan of a partition's front found.
+struct Found {
+    /// What goes now.
+    cut: Cut,
+    /// What keeps others from going, or producers from going on.
+    held_up: Option<Unfinished>,
+}
+
+impl Found {
+    fn nothing_held_up(cut: Cut) -> Self {
+        Self { cut, held_up: None }
+    }
+}
+
+/// Finds what has to go from the front of a partition now, at most `step` entries.
 ///
 /// # Errors
 /// [`Error::WrongType`].
-fn cut_of(
+fn scan(
     ctx: &Ctx,
     value: &RingValue,
     names: &PartitionNames,
     p: u32,
     now: Now,
     step: u64,
-) -> Result<(Cut, Option<Unfinished>), Error> {
+) -> Result<Found, Error> {
     let default_age_ms = config::MAX_AGE_MS.get();
     let rules = value.ring.retention_of(p, default_age_ms).rules(default_age_ms, now);
     let Some(stream) = key::open_read(ctx, &names.stream).stream()? else {
-        return Ok((Cut::nothing(), None));
+        return Ok(Found::nothing_held_up(Cut::nothing()));
     };
     let length = stream.length();
     let Some((first, _)) = Entries::first(&stream).next_entry() else {
-        return Ok((Cut::nothing(), None));
+        return Ok(Found::nothing_held_up(Cut::nothing()));
     };
     if !rules.concern(first, length) {
-        return Ok((Cut { stop: Stop::Keeps(first), ..Cut::nothing() }, None));
+        let cut = Cut { stop: Stop::Keeps(first), ..Cut::nothing() };
+        return Ok(Found::nothing_held_up(cut));
     }
     let state = state::open(ctx, names);
     let needs = front::needs(value, p, &state, &stream)?;
-    let Look { cut, held_up } = rules.look(&mut FromFront::of(&stream), length, &needs, step);
-    Ok((cut, held_up.map(|(name, id)| (name.clone(), id))))
+    let Scan { cut, held_up } = rules.scan(&mut FromFront::of(&stream), length, &needs, step);
+    let held_up = held_up.map(|HeldUp { group, event }| Unfinished { group: group.clone(), event });
+    Ok(Found { cut, held_up })
 }
 
 /// The event of a partition that should be removed by now, or before producers may go on, and
@@ -318,7 +340,7 @@ pub(crate) fn held_up(
     p: u32,
     now: Now,
 ) -> Result<Option<Unfinished>, Error> {
-    Ok(cut_of(ctx, value, names, p, now, STEP)?.1)
+    Ok(scan(ctx, value, names, p, now, STEP)?.held_up)
 }
 
 /// What INFO tells of retention.
@@ -338,9 +360,9 @@ pub(crate) fn overview(now: Now) -> Overview {
     BACKGROUND.with_borrow(|all| {
         // A group may hold up many partitions.
         let groups = all
-            .held_up
+            .holders
             .iter()
-            .map(|(spot, held)| ((spot.db, &spot.ring, &held.group), &held.settings));
+            .map(|(spot, holder)| ((spot.db, &spot.ring, &holder.group), &holder.settings));
         let groups: BTreeMap<_, _> = groups.collect();
         let idle = groups.into_iter().map(|((db, ring, group), settings)| {
             (idle_groups::idle_ms_in(db, ring, group, settings, now), db, ring, group)
@@ -349,7 +371,7 @@ pub(crate) fn overview(now: Now) -> Overview {
             (format!("{db}/{}/{}", ring.as_str(), group.as_str()), ms)
         });
         Overview {
-            held_up: all.held_up.len() as u64,
+            held_up: all.holders.len() as u64,
             idlest,
             longest_us: u64::try_from(all.longest.as_micros()).unwrap_or(u64::MAX),
         }

@@ -8,7 +8,7 @@ use crate::model::ids::EventId;
 use crate::model::rules::needs::{Front, Needs};
 use crate::server::api::key::Key;
 use crate::server::api::stream::{Entries, Field};
-use crate::server::delivery::state::State;
+use crate::server::delivery::state::DeliveryState;
 use crate::server::keyspace::datatype::RingValue;
 
 /// Entries of failed events that one look searches for; beyond it they are taken to be there.
@@ -56,7 +56,7 @@ impl AsRef<[u8]> for Kind {
 pub(crate) fn needs<'a>(
     value: &'a RingValue,
     p: u32,
-    state: &'a State,
+    state: &'a DeliveryState,
     stream: &Key,
 ) -> Result<Needs<'a>, Error> {
     let first = Entries::first(stream).next_entry().map_or(EventId::MAX, |(id, _)| id);

@@ -85,23 +85,32 @@ pub(crate) fn expire(ctx: &Ctx, names: &RingNames, now: Now) -> u64 {
             let left_ms = limit_ms.saturating_sub(idle_ms);
             if limit_ms > 0 && left_ms == 0 && !has_owner(ctx, value, names, name, now) {
                 let partitions: Vec<u32> = value.ring.nodes().map(|node| node.partition).collect();
-                over = Some((name.clone(), idle_ms, partitions));
+                over = Some(Idle { group: name.clone(), idle_ms, partitions });
             } else if limit_ms > 0 {
                 next_ms = next_ms.min(now.ms() + left_ms.max(1000));
             }
         }
     }
-    if let Some((name, idle_ms, partitions)) = over {
-        end(ctx, names, &name, idle_ms, partitions);
+    if let Some(idle) = over {
+        end(ctx, names, idle);
         // There may be more of them.
         next_ms = now.ms();
     }
     next_ms
 }
 
-fn end(ctx: &Ctx, names: &RingNames, name: &Name, idle_ms: u64, partitions: Vec<u32>) {
+/// A group that has been idle for too long.
+struct Idle {
+    group: Name,
+    idle_ms: u64,
+    /// Those of its ring.
+    partitions: Vec<u32>,
+}
+
+fn end(ctx: &Ctx, names: &RingNames, idle: Idle) {
+    let Idle { group: name, idle_ms, partitions } = idle;
     let of = format!("group {} of ring {}", name.as_str(), names.name.as_str());
-    let text = match remove_group::remove_group(ctx, names, partitions, name) {
+    let text = match remove_group::remove_group(ctx, names, partitions, &name) {
         Ok(()) => {
             counters::EXPIRED_GROUPS.add(1);
             format!("{of} removed: no worker for {idle_ms} ms (evq.group-idle-ms)")
@@ -110,7 +119,7 @@ fn end(ctx: &Ctx, names: &RingNames, name: &Name, idle_ms: u64, partitions: Vec<
     };
     line(ctx.raw(), Level::Warning, &text);
     if let Ok(Some(value)) = key::open_read(ctx, &names.ring).value::<RingValue>()
-        && let Some(group) = value.ring.group(name)
+        && let Some(group) = value.ring.group(&name)
     {
         // It could not be removed; not before long again.
         group.activity.note(Now { unix_us: ctx.now().unix_us });

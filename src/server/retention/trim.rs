@@ -7,6 +7,7 @@
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
+use crate::model::progress::counts::Stamp;
 use crate::model::rules::trim::Cut;
 use crate::model::saved::effect::Change;
 use crate::server::api::ctx::Ctx;
@@ -14,7 +15,7 @@ use crate::server::api::key;
 use crate::server::api::stream::Entries;
 use crate::server::api::text::Text;
 use crate::server::api::xinfo::Info;
-use crate::server::delivery::state;
+use crate::server::delivery::{lag, state};
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::place;
@@ -33,14 +34,17 @@ pub(crate) fn trim(ctx: &Ctx, names: &PartitionNames, cut: &Cut) -> Result<u64, 
     let counts = state::open(ctx, names)
         .saved()?
         .is_some_and(|saved| saved.iter().any(|(_, progress)| progress.counted().is_some()));
-    let before = if counts { Some(Info::of(ctx, &names.stream)?.stamp()) } else { None };
+    let before = if counts { Some(lag::stamp(&Info::of(ctx, &names.stream)?)) } else { None };
     let below = Text::new(cut.below().to_string().as_bytes());
     let removed = key::trim_stream(ctx, &names.stream, &below)?;
     counters::TRIMMED.add(removed);
     if let Some(before) = before {
         let stream = key::open_read(ctx, &names.stream).stream()?;
         let first = stream.and_then(|stream| Entries::first(&stream).next_entry());
-        let after = (before.0 + removed, first.map_or(EventId::ZERO, |(id, _)| id));
+        let after = Stamp {
+            removed: before.removed + removed,
+            first: first.map_or(EventId::ZERO, |(id, _)| id),
+        };
         if let Some(partition) = state::open(ctx, names).partition()? {
             partition.each_volatile(|progress| progress.trimmed(cut.last, removed, before, after));
         }
