@@ -1,4 +1,7 @@
 //! Strings in the server's own form, made once and used many times.
+//!
+//! The server counts their references without a lock, so they belong to its main thread. Those that
+//! are kept lie in thread locals: a `lazy_static` would have to be shared between threads.
 
 use super::ffi::raw;
 

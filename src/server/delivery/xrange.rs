@@ -8,12 +8,11 @@
 //! that take all of it to pieces, an object for each word, which costs what was saved. So before it is
 //! freed it is made an empty one.
 
-use std::cell::OnceCell;
 use std::ffi::c_char;
 
 use crate::model::ids::{EventId, leading};
 use crate::server::api::ctx::Ctx;
-use crate::server::api::ffi::raw;
+use crate::server::api::ffi::{SERVER_VERSION, raw};
 use crate::server::api::reply::IdText;
 use crate::server::api::text::Text;
 
@@ -41,10 +40,6 @@ const WORTH_BEFORE: u64 = 5;
 /// 7.2.0, of which servers that came after it say to be or to be like.
 const LEAN_ENDS: i32 = 0x0007_0200;
 
-thread_local! {
-    static LEAST: OnceCell<u64> = const { OnceCell::new() };
-}
-
 /// Beyond so many bytes the server copies a reply again and again while it grows.
 const MOST_BYTES: u64 = 4 << 20;
 
@@ -54,13 +49,12 @@ pub(crate) fn pays(count: u64, event_bytes: Option<u32>) -> bool {
     if event_bytes.is_none_or(|bytes| u64::from(bytes).saturating_mul(count) > MOST_BYTES) {
         return false;
     }
-    let least = || {
-        // SAFETY: takes no arguments.
-        let version =
-            optional_api!(RedisModule_GetServerVersion).map(|version| unsafe { version() });
-        if version.is_some_and(|v| v < LEAN_ENDS) { WORTH_BEFORE } else { WORTH }
+    let least = if SERVER_VERSION.is_some_and(|version| version < LEAN_ENDS) {
+        WORTH_BEFORE
+    } else {
+        WORTH
     };
-    count >= LEAST.with(|known| *known.get_or_init(least))
+    count >= least
 }
 
 /// What a reply is made before it is freed.

@@ -38,7 +38,7 @@ unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c
             let field = |name: &std::ffi::CStr, value: u64| {
                 api!(RedisModule_InfoAddFieldULongLong)(ctx, name.as_ptr(), value);
             };
-            field(c"version", u64::from(load::version().unsigned_abs()));
+            field(c"version", u64::from(load::VERSION.unsigned_abs()));
             field(c"rings_known", known_rings::len());
             field(c"owners_waiting", waiting.owners);
             field(c"standbys_waiting", waiting.standbys);

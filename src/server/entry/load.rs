@@ -3,6 +3,8 @@
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use lazy_static::lazy_static;
+
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{ERR, OK, missing_functions, raw};
@@ -44,7 +46,7 @@ pub(crate) unsafe fn start(
         raw::Export_RedisModule_Init(
             ctx,
             NAME.as_ptr().cast::<c_char>(),
-            version(),
+            *VERSION,
             raw::REDISMODULE_APIVER_1 as c_int,
         )
     };
@@ -77,10 +79,12 @@ pub(crate) unsafe fn start(
     }
 }
 
-/// The crate's version as MODULE LIST shows it: `major * 10000 + minor * 100 + patch`.
-pub(crate) fn version() -> c_int {
-    let part = |text: &str| text.parse::<c_int>().unwrap_or(0);
-    part(env!("CARGO_PKG_VERSION_MAJOR")) * 10_000
-        + part(env!("CARGO_PKG_VERSION_MINOR")) * 100
-        + part(env!("CARGO_PKG_VERSION_PATCH"))
+lazy_static! {
+    /// The crate's version as MODULE LIST shows it: `major * 10000 + minor * 100 + patch`.
+    pub(crate) static ref VERSION: c_int = {
+        let part = |text: &str| text.parse::<c_int>().unwrap_or(0);
+        part(env!("CARGO_PKG_VERSION_MAJOR")) * 10_000
+            + part(env!("CARGO_PKG_VERSION_MINOR")) * 100
+            + part(env!("CARGO_PKG_VERSION_PATCH"))
+    };
 }

@@ -4,14 +4,16 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::null;
 
+use lazy_static::lazy_static;
+
 use super::command::{Command, enter};
 use super::spec::{Arg, ArgKind, Routing, Spec};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 
-/// The version in which everything so far came.
-fn since() -> CString {
-    CString::new(env!("CARGO_PKG_VERSION")).unwrap_or_default()
+lazy_static! {
+    /// The version in which everything so far came.
+    static ref SINCE: CString = CString::new(env!("CARGO_PKG_VERSION")).unwrap_or_default();
 }
 
 /// Registers EVQ's ACL category where the server can. Call it before any command.
@@ -55,7 +57,6 @@ fn categorize(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {
 }
 
 fn describe(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {
-    let since = since();
     let mut key_specs = [key_spec(spec.routing), zeroed_key_spec()];
     let (mut lists, mut args) = (Vec::new(), Vec::new());
     arg_list(spec.args, &mut lists, &mut args);
@@ -69,7 +70,7 @@ fn describe(command: *mut raw::RedisModuleCommand, spec: &Spec) -> bool {
         version: &raw mut version,
         summary: spec.summary.as_ptr(),
         complexity: spec.complexity.as_ptr(),
-        since: since.as_ptr(),
+        since: SINCE.as_ptr(),
         history: std::ptr::null_mut(),
         tips: null(),
         arity: spec.arity,
