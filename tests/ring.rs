@@ -1,8 +1,8 @@
 //! The ring's promise to producers: exactly uhashring's mapping, evenly spread, and few keys move
 //! when it changes.
 //!
-//! `tests/golden/ring.json` has uhashring's own answers (`scripts/golden` writes it). The properties
-//! are checked on the whole hash space, not on samples, wherever that is possible.
+//! `tests/golden/ring.json` has uhashring's own answers (`scripts/golden` writes it). The
+//! properties are checked on the whole hash space, not on samples, wherever that is possible.
 //!
 //! Run with `cargo test --no-default-features --test ring`: with the module compiled in, the
 //! allocator is the server's, and there is no server here.
@@ -117,7 +117,8 @@ fn every_point_is_uhashrings() {
     }
 }
 
-/// Each way to get the mapping wrong must disagree with the golden file, or the file proves nothing.
+/// Each way to get the mapping wrong must disagree with the golden file, or the file proves
+/// nothing.
 #[test]
 fn the_golden_file_catches_each_known_mistake() {
     let golden = golden();
@@ -272,8 +273,8 @@ proptest! {
     }
 }
 
-/// At 160 virtual nodes and up to 64 partitions, none gets less than 0.75 or more than 1.3 times its
-/// even share of the hash space.
+/// At 160 virtual nodes and up to 64 partitions, none gets less than 0.75 or more than 1.3 times
+/// its even share of the hash space.
 #[test]
 fn partitions_are_balanced() {
     for count in 2..=64 {
@@ -354,7 +355,8 @@ fn beyond_the_last_point_the_first_owns() {
     assert_eq!(continuum.owner_of(first), points[1].1);
 }
 
-/// So a ring must keep the order of its partitions: the same ones in another order are another ring.
+/// So a ring must keep the order of its partitions: the same ones in another order are another
+/// ring.
 #[test]
 fn on_a_collision_the_later_partition_wins() {
     let golden = golden();

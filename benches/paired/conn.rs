@@ -63,8 +63,8 @@ impl Conn {
         self.take(&mut first).map(drop)
     }
 
-    /// Takes one reply; how many ids stand in so many arrays, and in `last` the last of them. That keeps
-    /// what it has if there is none.
+    /// Takes one reply; how many ids stand in so many arrays, and in `last` the last of them. That
+    /// keeps what it has if there is none.
     pub(crate) fn take_last(&mut self, depth: usize, last: &mut Vec<u8>) -> Outcome<usize> {
         let mut taken = 0;
         self.visit(|at, id| {

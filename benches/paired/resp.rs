@@ -53,7 +53,8 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// Walks on through `bytes`, which begin with the reply. True once the reply is complete. Calls
-    /// `first` with each string that begins an array, and how many arrays it is in: there ids stand.
+    /// `first` with each string that begins an array, and how many arrays it is in: there ids
+    /// stand.
     pub(crate) fn on(&mut self, bytes: &[u8], mut first: impl FnMut(usize, &[u8])) -> bool {
         loop {
             let rest = bytes.get(self.at..).unwrap_or_default();

@@ -261,8 +261,8 @@ fn assert_given_as_they_are(server: &Server) {
     }
 }
 
-/// How large they are decides which way they go into the reply; what is known of it is what the last
-/// ones were.
+/// How large they are decides which way they go into the reply; what is known of it is what the
+/// last ones were.
 #[test]
 fn large_events_are_given_like_small_ones() {
     each_server(|server| {

@@ -113,8 +113,8 @@ fn promote(how: Promote, pair: &mut Pair, campaign: &Campaign, random: &mut Rand
         }
         Promote::Beside => {}
     }
-    // Whoever is still there knew it as a primary, before another took over: what they saw then does
-    // not hold for the time that begins.
+    // Whoever is still there knew it as a primary, before another took over: what they saw then
+    // does not hold for the time that begins.
     let mut conn = pair.replica.connect();
     must!(conn, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
     must!(conn, "REPLICAOF", "NO", "ONE").ok();

@@ -56,7 +56,8 @@ fn a_replica_does_nothing_by_itself_and_goes_on_when_it_is_promoted() {
             Server::with(binary).tcp().config(&["appendonly yes", "appendfsync always"]).start();
         let replica = Server::replica_of(&primary);
         let mut conn = let_time_act(&primary);
-        // Nobody needs what is in this ring: retention may have it, but not before the primary stops.
+        // Nobody needs what is in this ring: retention may have it, but not before the primary
+        // stops.
         wait_for_sync(&primary, &replica);
         // What it was given at first is still being written to its append-only file.
         replica.connect().until_saved();

@@ -1,6 +1,6 @@
-//! Effectively once, for state in the same Redis: the two recipes of the contract. A worker that was
-//! away past its lease writes nothing when it comes back, and a counter per key equals the number
-//! of its events exactly, whoever is killed.
+//! Effectively once, for state in the same Redis: the two recipes of the contract. A worker that
+//! was away past its lease writes nothing when it comes back, and a counter per key equals the
+//! number of its events exactly, whoever is killed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

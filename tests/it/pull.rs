@@ -133,8 +133,8 @@ pub(crate) fn woken(conn: &mut Conn) -> Value {
     conn.try_read(IN_TIME).expect("a reply in time")
 }
 
-/// The reply that a blocked client gets within `ms` of the server's own time: while it stands still,
-/// or the test does, no time passes.
+/// The reply that a blocked client gets within `ms` of the server's own time: while it stands
+/// still, or the test does, no time passes.
 #[track_caller]
 pub(crate) fn woken_within(control: &mut Conn, conn: &mut Conn, ms: u64) -> Value {
     for _ in 0..ms / 10 {

@@ -1,6 +1,6 @@
 //! 17,193 real events and eight workers whose handlers fail: one event in twenty at random, and a
-//! few files' events always. Each file's handled order is its triggered order; only what is poisoned
-//! stops, and after EVQ.DEAD RETRY it goes on in order.
+//! few files' events always. Each file's handled order is its triggered order; only what is
+//! poisoned stops, and after EVQ.DEAD RETRY it goes on in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

@@ -15,7 +15,8 @@ const RINGS: [&str; 3] = ["default", "a", "b"];
 struct Memory {
     /// Ids they have seen, by stream key.
     ids: Vec<(String, Vec<u8>)>,
-    /// Replies that were no errors, by kind of step: a mix that is refused throughout proves nothing.
+    /// Replies that were no errors, by kind of step: a mix that is refused throughout proves
+    /// nothing.
     done: std::collections::BTreeMap<&'static str, u32>,
 }
 

@@ -1,8 +1,8 @@
 //! EVQ.RESIZE: a moved key's events wait until those before are finished where they were, through
 //! failures, replays, chains of resizes and the end of a partition; everything else goes on.
 //!
-//! The ring `r` begins with one partition, so every key begins on 0, and where it goes from there is
-//! known from rings that are made with more.
+//! The ring `r` begins with one partition, so every key begins on 0, and where it goes from there
+//! is known from rings that are made with more.
 
 use crate::failing::attempt;
 use crate::harness::{Conn, PATIENCE, Value, each_server, must, until};

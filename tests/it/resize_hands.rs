@@ -1,5 +1,5 @@
-//! Resizing and what else can be in its way: commands that only read, keys changed by hand, a leaving
-//! partition among those that `EVQ.CONSUME *` goes through.
+//! Resizing and what else can be in its way: commands that only read, keys changed by hand, a
+//! leaving partition among those that `EVQ.CONSUME *` goes through.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! After EVQ.RESIZE more keys than a partition upstream remembers the ends of are held in their new
-//! partition, because an event of each is dead in the old one. Whatever ends one of these, its key is
-//! given at the very next pull, and no other; whatever ends all, all go on; and who waits is woken.
+//! partition, because an event of each is dead in the old one. Whatever ends one of these, its key
+//! is given at the very next pull, and no other; whatever ends all, all go on; and who waits is
+//! woken.
 
 use crate::harness::{Conn, PATIENCE, Server, Value, each_binary, each_server, must, until};
 use crate::harness::{args, wait_for_sync};

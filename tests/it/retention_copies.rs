@@ -246,8 +246,8 @@ fn a_trim_is_the_keyspace_event_and_the_command_that_xtrim_is() {
         let of = |key: &str, event: &str| (format!("__keyspace@0__:{key}"), event.to_owned());
         let xtrim = || ("__keyevent@0__:xtrim".to_owned(), P.to_owned());
         assert_eq!(next(&mut listener), of("evq:{r}", "evq.create"));
-        // The fifth does not fit, so the first goes with it. All at once, so that the background does
-        // not come before it.
+        // The fifth does not fit, so the first goes with it. All at once, so that the background
+        // does not come before it.
         must!(conn, "MULTI").ok();
         (0..5).for_each(|n| drop(must!(conn, "EVQ.TRIGGER", "k", n, "RING", "r")));
         for reply in must!(conn, "EXEC").array() {

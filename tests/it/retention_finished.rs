@@ -196,8 +196,8 @@ fn old_events_go_and_the_key_and_its_last_id_stay() {
         assert_eq!(must!(conn, "EXISTS", P).int(), 1);
         let last = must!(conn, "XINFO", "STREAM", P).get("last-generated-id").str().to_owned();
         assert_eq!(last, newest);
-        // An hour from now on is young; what was written with an old id is not.
-        // They are there when the ring is first looked at: later ones would wait as long as new ones.
+        // An hour from now on is young; what was written with an old id is not. They are there when
+        // the ring is first looked at: later ones would wait as long as new ones.
         for id in ["1-1", "2-1", "3-1"] {
             must!(conn, "XADD", "evq:{old:0}", id, "key", "k");
         }

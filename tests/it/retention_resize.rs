@@ -1,5 +1,5 @@
-//! Retention and resizes: a partition that leaves is trimmed like any other, and disappears by itself
-//! once everybody is done with it and its events are too old; new ones are looked after too.
+//! Retention and resizes: a partition that leaves is trimmed like any other, and disappears by
+//! itself once everybody is done with it and its events are too old; new ones are looked after too.
 
 use crate::failing::nack;
 use crate::harness::{

@@ -1,5 +1,5 @@
-//! Retention and groups with TYPES: an event of a type that no group takes is finished at once, whether
-//! or not a worker has passed it, and what a group takes stays until it is done with it.
+//! Retention and groups with TYPES: an event of a type that no group takes is finished at once,
+//! whether or not a worker has passed it, and what a group takes stays until it is done with it.
 
 use crate::failing::{ack, again, nack, pending};
 use crate::harness::{

@@ -63,7 +63,8 @@ fn a_ring_is_described_alike_in_resp2_resp3_and_json() {
         let partition = |p, weight, length, first: Option<&str>, last: Option<&str>| {
             json!({
                 "partition": p, "key": format!("evq:{{r:{p}}}"), "state": "active",
-                "weight": weight, "length": length, "first-id": first, "last-id": last, "share": null,
+                "weight": weight, "length": length, "first-id": first, "last-id": last,
+                "share": null,
             })
         };
         let expected = json!({

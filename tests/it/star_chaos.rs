@@ -22,8 +22,8 @@ const BACKLOG: u64 = 10_000;
 
 /// What everybody sees.
 struct Book {
-    /// Per key, the epochs and numbers of what was acknowledged; those of one epoch, which one worker
-    /// has, in the order in which it handled them.
+    /// Per key, the epochs and numbers of what was acknowledged; those of one epoch, which one
+    /// worker has, in the order in which it handled them.
     handled: Mutex<BTreeMap<String, Vec<(i64, u64)>>>,
     triggered: AtomicU64,
     done: AtomicU64,
@@ -102,8 +102,8 @@ fn work(endpoint: &Endpoint, book: &Book, mut seed: u64) {
                 break;
             }
             let last = events[events.len() - 1].at(0).str().to_owned();
-            // Handled is what was acknowledged: a worker that is fenced has handled nothing, so that
-            // every event is handled exactly once in the book.
+            // Handled is what was acknowledged: a worker that is fenced has handled nothing, so
+            // that every event is handled exactly once in the book.
             let done = args!["EVQ.ACK", p, last, "RING", "s", "EPOCH", epoch];
             let answer = conn.cmd(&done);
             if answer.is_error() {
@@ -127,9 +127,9 @@ fn work(endpoint: &Endpoint, book: &Book, mut seed: u64) {
     }
 }
 
-/// How long any partition had work of which nothing was finished. Counted is what passes between two
-/// looks, and no more than it meant to rest: nobody can help it if the server or the watcher stands
-/// still.
+/// How long any partition had work of which nothing was finished. Counted is what passes between
+/// two looks, and no more than it meant to rest: nobody can help it if the server or the watcher
+/// stands still.
 fn watch(mut conn: Conn, book: &Book) -> (Duration, String) {
     let mut cursors = vec![(String::new(), Duration::ZERO); PARTITIONS];
     let mut longest = (Duration::ZERO, String::new());
@@ -151,8 +151,9 @@ fn watch(mut conn: Conn, book: &Book) -> (Duration, String) {
                 longest = (cursors[p].1, format!("{p}: {group:?}"));
             }
         }
-        // Counting what is behind takes the server's time. On a slow one that must leave the workers
-        // enough, or their leases lapse, ever more is behind, and counting takes ever longer.
+        // Counting what is behind takes the server's time. On a slow one that must leave the
+        // workers enough, or their leases lapse, ever more is behind, and counting takes ever
+        // longer.
         rest = Duration::from_millis(10).max((told - asked) * 3);
         std::thread::sleep(rest);
     }

@@ -1,4 +1,5 @@
-//! What wakes a worker that waits in `EVQ.CONSUME *`, what ends its wait, and where it does not wait.
+//! What wakes a worker that waits in `EVQ.CONSUME *`, what ends its wait, and where it does not
+//! wait.
 
 use std::time::{Duration, Instant};
 

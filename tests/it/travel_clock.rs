@@ -1,5 +1,5 @@
-//! The clock of a ring: with it events of many partitions follow from their streams too, and wherever
-//! it stands, primary, replicas and files agree.
+//! The clock of a ring: with it events of many partitions follow from their streams too, and
+//! wherever it stands, primary, replicas and files agree.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ fn parts(id: &str) -> (u64, u64) {
     (ms.parse().unwrap(), seq.parse().unwrap())
 }
 
-/// What replicas are told of events that got these ids in this order, in streams that were there: by
-/// the clock, by XADD and as they were sent.
+/// What replicas are told of events that got these ids in this order, in streams that were there:
+/// by the clock, by XADD and as they were sent.
 fn told(ids: &[(i64, String)]) -> [i64; 3] {
     let (mut clock, mut begun) = (0, 0);
     let [mut ticks, mut xadds, mut sent] = [0; 3];

@@ -1,5 +1,5 @@
-//! Where events travel as the commands that brought them: transactions, scripts, replicas, files; and
-//! who else learns of them.
+//! Where events travel as the commands that brought them: transactions, scripts, replicas, files;
+//! and who else learns of them.
 
 use crate::harness::{Conn, PATIENCE, Server, args, cmd, each_binary, must, until, wait_for_sync};
 use crate::travel::{Chain, after, last_id, run_ahead, state, trigger};

@@ -72,8 +72,8 @@ fn payload() -> String {
     format!("{text}{}\"}}", "x".repeat(200 - text.len() - 2))
 }
 
-/// The stream that a client would choose for event number `n` by the key's hash. One after the other
-/// would be an order that the processor learns, and no load has it.
+/// The stream that a client would choose for event number `n` by the key's hash. One after the
+/// other would be an order that the processor learns, and no load has it.
 fn scattered(n: usize, streams: usize) -> usize {
     // FNV-1a.
     let hash = key(n)

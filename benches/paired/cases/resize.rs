@@ -1,6 +1,6 @@
-//! What producers notice of EVQ.RESIZE: the latency of EVQ.TRIGGER, one event at a time, while a ring
-//! with a million unfinished events becomes 12 partitions and 8 again, beside the same without; and
-//! what the call itself takes, for that ring and for the largest there may be.
+//! What producers notice of EVQ.RESIZE: the latency of EVQ.TRIGGER, one event at a time, while a
+//! ring with a million unfinished events becomes 12 partitions and 8 again, beside the same
+//! without; and what the call itself takes, for that ring and for the largest there may be.
 
 use std::time::Instant;
 

@@ -7,8 +7,8 @@ use crate::harness::{Conn, Endpoint, PATIENCE, until_some};
 
 /// How long a client waits for a reply before it gives up on the server.
 ///
-/// Longer than a server is frozen and a busy machine lets it stand still: what a client has given up
-/// may be carried out later, behind what it sent on another connection.
+/// Longer than a server is frozen and a busy machine lets it stand still: what a client has given
+/// up may be carried out later, behind what it sent on another connection.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Which history a connection belongs to. Another process has no leases of before; the same process

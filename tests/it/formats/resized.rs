@@ -1,5 +1,5 @@
-//! What resizes leave in the saved formats: a ring that remembers one, with an event that is held by
-//! another partition, and a ring whose leaving partition and whose past are gone.
+//! What resizes leave in the saved formats: a ring that remembers one, with an event that is held
+//! by another partition, and a ring whose leaving partition and whose past are gone.
 
 use std::time::Duration;
 
