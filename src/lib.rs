@@ -1,9 +1,28 @@
 //! EVQ: ordered, partitioned event queues as a Redis and Valkey server module.
 //!
-//! Arrows only go down: `module` wires `command` and `server`; a `command` reads the rules in
-//! `model` and acts through `server`; `server` is the only place that talks to the module API and
-//! the only one with `unsafe`; `model` is pure and knows nothing of Redis. `tests/layers.rs`
-//! enforces this.
+//! ```text
+//! module           OnLoad: the order of registration, nothing else
+//! command          one file per command: usage, spec, parse, run
+//! server           everything that touches the module API; the only layer with `unsafe`
+//!   entry          what the server calls: loading, commands, events, INFO
+//!   producing      events into streams, and how they travel to replicas
+//!   dispatch       who is served next: blocking, calling, the sweep
+//!   retention      what goes, and when
+//!   delivery       one group in one partition: leases, handing out, dead letters, lag
+//!   waiting        who waits; opens no key
+//!   keyspace       EVQ's keys and values
+//!   ops            settings, counters, log lines, caught panics
+//!   api            the module API as safe types, ignorant of EVQ
+//! model            pure rules: no server, no clock, no I/O
+//!   rules          decisions from a state and a `now`; nothing changes
+//!   saved          effects, the only changes to saved state, and their format
+//!   progress       one group in one partition
+//!   ring           partitions, mapping, groups, resizes, settings
+//!   nouns          ids, names, errors, limits, words of a command
+//! ```
+//!
+//! Arrows go down: a layer or room knows only those below it. `tests/layers` enforces that, and the
+//! measures of files.
 
 pub mod model;
 

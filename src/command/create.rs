@@ -1,7 +1,8 @@
 //! `EVQ.CREATE ring partitions [VNODES n] [WEIGHTS w ...] [PAYLOAD any|json]
 //! [MAXDEPTH n] [MAXLEN n] [MAXAGE ms] [TRIM finished|any]`
 //!
-//! Makes a ring: a number of partitions and the mapping of keys to them. The same call again is OK; another shape is `EVQRINGEXISTS`. Replies `OK`.
+//! Makes a ring: a number of partitions and the mapping of keys to them. Replies `OK`, also where
+//! the ring exists in this shape; another shape is `EVQRINGEXISTS`.
 
 use crate::model::error::Error;
 use crate::model::limits::{MAX_KEPT_EVENTS, MAX_PARTITIONS, MAX_VNODES};

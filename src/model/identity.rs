@@ -1,13 +1,13 @@
-//! Which one of several values it is, however equal they are: for what is remembered of a value and
-//! must never be taken for another one's, not even one that lies in the same place later.
+//! A process-unique id of a value, so that facts remembered about it never apply to another one,
+//! however equal, nor to one that lies in the same place later.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A number that no other value of this process has or had. A copy is another value, which may
-/// change in another way, so it has another number. Nothing is decided by it: only whether something
-/// has to be looked at again.
+/// A number that no other value of this process has or had. A copy is another value and may change
+/// in another way, so it gets another number. It only decides whether facts have to be found out
+/// again.
 #[derive(Debug)]
 pub(in crate::model) struct Identity(u64);
 

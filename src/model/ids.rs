@@ -54,7 +54,7 @@ pub fn decimal(text: &[u8]) -> Option<u64> {
     leading(text).filter(|(_, rest)| rest.is_empty()).map(|(number, _)| number)
 }
 
-/// The same where other things may follow: the number that `text` begins with, and the rest.
+/// Reads the number that `text` begins with, in its canonical decimal form; returns the rest too.
 #[must_use]
 pub fn leading(text: &[u8]) -> Option<(u64, &[u8])> {
     let (mut sum, mut length) = (0u64, 0);

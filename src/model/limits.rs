@@ -29,9 +29,9 @@ pub const MAX_TYPE_BYTES: usize = 256;
 /// The largest MAXATTEMPTS.
 pub const MAX_ATTEMPTS: u32 = 1_000_000;
 /// Exceptions of one group in one partition: events that wait for a retry, are held behind one, or
-/// are dead under `hold`. At the bound the partition waits: it hands out no event that would have to
-/// be held, and refuses an EVQ.NACK. Only poison that kills its workers still becomes dead, up to
-/// twice as many. Each takes 200 to 240 bytes of memory.
+/// are dead under `hold`. At the bound the partition waits: it hands out no event that would have
+/// to be held, and refuses an EVQ.NACK. Only poison that kills its workers still becomes dead, up
+/// to twice as many. Each takes 200 to 240 bytes of memory.
 pub const MAX_EXCEPTIONS: usize = if cfg!(any(test, fuzzing)) { 12 } else { 10_000 };
 /// Entries that one command looks at to find an event that the group takes; a group that filters
 /// almost everything goes on in the background from there.

@@ -1,7 +1,8 @@
 //! The rules of EVQ as plain Rust: no Redis, no clock, no I/O, no `unsafe`.
 //!
-//! Everything lasting is a value ([`ring::Ring`], [`partition::Partition`]) that changes only by
-//! applying an [`effect::Effect`], so a replica, an AOF replay and a test all run the same code.
+//! Everything lasting is a value ([`ring::Ring`], [`progress::partition::Partition`]) that changes
+//! only by applying an [`saved::effect::Effect`], so a replica, an AOF replay and a test all run the
+//! same code.
 
 pub mod error;
 pub mod hash;

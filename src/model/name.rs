@@ -1,7 +1,7 @@
 //! Names of rings, groups and workers: validated once, then trusted.
 //!
-//! Every command carries some, and makes copies of them for what it looks up and remembers. Most are
-//! short and are kept in place, so that neither reading nor copying one allocates anything.
+//! Every command carries some and copies them for its lookups. Most are short and are kept in
+//! place, so that neither reading nor copying one allocates.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,9 +1,9 @@
 //! Everything that touches the module API, and the only place with `unsafe`.
 //!
-//! The layers above see safe types: [`ctx::Ctx`] for the server, [`key::Key`] for an open key,
-//! [`stream`] for events, [`rings`] and [`state`] for EVQ's own values, [`waiting`] and
-//! [`blocking`] for clients that wait. The rules about what may be called when are in the heads
-//! of those files.
+//! Nine rooms, bottom up: [`api`], [`ops`], [`keyspace`], [`waiting`], [`delivery`], [`retention`],
+//! [`dispatch`], [`producing`], [`entry`]. A room knows itself and those before it; its head says
+//! what it is and what is kept out. Functions have a subject, the first word of their path, as in
+//! `leases::acknowledge(ctx, ...)`; what may be called when is in the heads of the files.
 #![allow(unsafe_code)]
 
 #[macro_use]

@@ -1,14 +1,14 @@
-//! Of which keys an exception ended lately. Where events of another partition wait for exceptions of
-//! this one, their partition asks here which of them may go on, instead of asking for each.
+//! Keys of which an exception ended lately. Where events of another partition wait for exceptions
+//! of this one, that partition reads here which of them may go on, instead of checking each.
 //!
-//! Neither saved nor replicated: who asks remembers a [`Mark`], and finds out from it that it knows
-//! nothing, after a reload as after a promotion, or where the value was put back, copied or renamed by
-//! hand. Then it looks at everything once.
+//! Volatile. A reader remembers a [`Mark`]. After a reload or a promotion, or where the value was
+//! restored, copied or renamed by hand, the mark no longer fits, and the reader checks everything
+//! once.
 
 use crate::model::identity::Identity;
 use crate::model::memory::block;
 
-/// Keys that are kept at most. Who has not asked for longer looks at everything.
+/// Keys that are kept at most. A reader that is further behind checks everything.
 const MAX_KEPT: usize = if cfg!(test) { 5 } else { 1000 };
 
 /// How far a reader has read.
@@ -38,7 +38,7 @@ pub(in crate::model) struct Ends {
 }
 
 impl Ends {
-    /// Somebody asks, and will again: keys are kept from now on.
+    /// A reader asks, and will again: keys are kept from now on.
     pub(in crate::model) fn keep(&mut self) {
         self.kept.get_or_insert_default();
         self.asked = true;
@@ -64,7 +64,7 @@ impl Ends {
         Mark::At { whose: self.whose.number(), count: self.count }
     }
 
-    /// What was noted since; none if that is not known.
+    /// The keys noted since `mark`; None if they are not known.
     pub(in crate::model) fn since(&self, mark: Mark) -> Option<&[u128]> {
         let Mark::At { whose, count } = mark else { return None };
         if whose != self.whose.number() {

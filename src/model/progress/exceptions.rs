@@ -155,15 +155,15 @@ impl Exceptions {
         self.get(id).is_some_and(|e| matches!(e.state, State::Retry(due_ms) if due_ms <= ms))
     }
 
-    /// Volatile: somebody is going to ask whose exceptions end from now on. Not worth it where there
-    /// is none to end.
+    /// Volatile: keys whose exceptions end are kept from now on, for a reader in another partition.
+    /// Not where there is no exception to end.
     pub(in crate::model) fn keep_ends(&mut self) {
         if self.ends.is_some() || !self.is_empty() {
             self.ends.get_or_insert_default().keep();
         }
     }
 
-    /// How far their ends are known to who asks now; none if nobody keeps them.
+    /// How far a reader has read that reads everything now; None if ends are not kept.
     pub(in crate::model) fn mark(&self) -> Option<Mark> {
         match &self.ends {
             Some(ends) => Some(ends.mark()),
@@ -171,7 +171,7 @@ impl Exceptions {
         }
     }
 
-    /// The keys of which exceptions ended since then; none if that is not known.
+    /// The keys of which exceptions ended since `mark`; None if they are not known.
     pub(in crate::model) fn ended_since(&self, mark: Mark) -> Option<&[u128]> {
         match &self.ends {
             Some(ends) => ends.since(mark),
@@ -225,8 +225,8 @@ impl Exceptions {
         }
     }
 
-    /// Removes an exception without a consequence. There is no other way for one to end, or to become
-    /// another, so here everybody hears of it for whom it may have come first.
+    /// Removes an exception. Every exception that ends or is replaced goes through here, so this is
+    /// where all are told that may have waited for it.
     fn forget(&mut self, id: EventId) -> Option<Exception> {
         let exception = self.by_id.remove(&id)?;
         self.by_key.remove(&(exception.key, id));
@@ -240,7 +240,7 @@ impl Exceptions {
         Some(exception)
     }
 
-    /// Something that came before events of `key` may have ended: the first may have been waiting.
+    /// Something that came before events of `key` may have ended: takes the first of them back.
     fn free(&mut self, key: u128) {
         if self.due.any_behind()
             && let Some(id) = self.first(key)
@@ -279,7 +279,7 @@ impl Exceptions {
         *self = Self::default();
     }
 
-    /// The same as a reload finds them.
+    /// These exceptions as a reload finds them.
     #[cfg(test)]
     pub(in crate::model) fn as_loaded(&self) -> Self {
         Self::of(self.by_id.clone())

@@ -10,7 +10,7 @@ use crate::model::memory::{Filled, block, tree};
 use crate::model::name::Name;
 use crate::model::parse::Claim;
 
-/// Who asks: what the command says, and the connection it came through.
+/// The caller of a command: what the command says, and the connection it came through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The name given with WORKER.
@@ -22,7 +22,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Who asks with these words through this connection.
+    /// The caller with these words through this connection.
     ///
     /// # Errors
     /// [`Error::Usage`] where there is no connection and the words name nobody.
@@ -36,7 +36,7 @@ impl Caller {
         Ok(Self { worker: worker.clone(), epoch, connection })
     }
 
-    /// The same for EVQ.CONSUME, which makes the caller an owner: an epoch names none.
+    /// The caller of EVQ.CONSUME, which becomes an owner: an epoch names none.
     ///
     /// # Errors
     /// [`Error::Usage`] where there is no connection and no WORKER.

@@ -1,13 +1,12 @@
-//! Delivery: how far one group has come in one partition, what it left behind on the way, and who
-//! may take it further.
+//! The progress of one group in one partition: its cursor, the exceptions it left behind, its last
+//! epoch, and the lease of the worker that takes it further.
 //!
-//! Saved are the cursor, the exceptions, the last epoch and the suspect; the lease is volatile, so
+//! Saved are the cursor, the exceptions, the last epoch and the suspect. The lease is volatile, so
 //! after a crash an old epoch is fenced and what was not finished is handed out again.
 //!
-//! What may be done with it is decided elsewhere without changing it: who may act in
-//! [`crate::model::rules::rights`], what a failure does in [`crate::model::rules::failure`], what is given out in
-//! [`crate::model::rules::offer`] and [`crate::model::rules::delivery`]. The saved part changes only through effects (see
-//! [`crate::model::saved::effect`]), by the functions here; the volatile part in [`crate::model::progress::volatile`].
+//! Decisions about it are made by [`crate::model::rules`] and change nothing. The saved part
+//! changes only through effects ([`crate::model::saved::effect`]), by the functions here; the
+//! volatile part changes in [`volatile`].
 
 pub mod counts;
 pub mod ended_keys;
@@ -42,7 +41,7 @@ pub struct Progress {
     pub(in crate::model) totals: Totals,
     #[serde(skip)]
     pub(in crate::model) counted: Option<Counted>,
-    /// What an event took in the last reply that told, on average, in bytes; 0 before.
+    /// Mean bytes per event in the last measured reply; 0 before the first one.
     #[serde(skip)]
     pub(in crate::model) event_bytes: u32,
 }
@@ -76,7 +75,7 @@ impl Progress {
         self.cursor
     }
 
-    /// What an event took in the last reply that told, on average, in bytes.
+    /// Mean bytes per event in the last measured reply.
     #[must_use]
     pub fn event_bytes(&self) -> Option<u32> {
         (self.event_bytes > 0).then_some(self.event_bytes)
@@ -143,7 +142,7 @@ impl Progress {
         self.exceptions.heap_bytes() + lease + careful
     }
 
-    /// The same with nothing remembered of what is due.
+    /// This progress with nothing remembered of what is due.
     #[cfg(test)]
     pub(in crate::model) fn without_looks(&self) -> Self {
         Self { exceptions: self.exceptions.as_loaded(), ..self.clone() }

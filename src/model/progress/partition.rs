@@ -24,7 +24,7 @@ impl Partition {
         self.groups.get(group)
     }
 
-    /// The same, for the volatile functions of [`Progress`].
+    /// The progress of `group`, mutable; for the volatile functions of [`Progress`].
     pub fn get_mut(&mut self, group: &Name) -> Option<&mut Progress> {
         self.groups.get_mut(group)
     }

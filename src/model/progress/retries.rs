@@ -1,9 +1,9 @@
-//! Which exceptions may be handed out again: those that wait for a retry, sorted by what is known of
-//! them. After a resize thousands of keys may wait for exceptions of another partition, so who pulls
-//! must not ask for each of them what it waits for.
+//! Exceptions that wait for a retry, sorted by what is known of them. After a resize thousands of
+//! keys may wait for exceptions of another partition, so a pull must not check for each of them
+//! what it waits for.
 //!
-//! What is known is memory, neither saved nor replicated, and `later` alone says it all: a value that
-//! was loaded or copied begins with everything there. See [`crate::model::progress::Progress::look`].
+//! The sorting is volatile: a value that was loaded or copied begins with all of them in `later`,
+//! which is enough to find them again. See [`crate::model::progress::Progress::look`].
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,9 @@ use super::ended_keys::Mark;
 use crate::model::ids::EventId;
 use crate::model::memory::{Filled, block, tree};
 
-/// What `behind` rests on: the ring's past as the partition sees it, and how far the ends of the
-/// exceptions of each partition upstream were known, if they were. A mark is of one value only, so it
-/// needs no number.
+/// What `behind` rests on: the ring's past as the partition sees it, and how far the ended
+/// exceptions of each partition upstream were known, if they were. A mark fits one value only, so
+/// it needs no partition number.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Marks {
     pub(in crate::model) past: Option<PastMark>,
@@ -69,7 +69,7 @@ impl Due {
         self.later.iter().take_while(move |(due_ms, _)| *due_ms <= ms).map(|(_, id)| *id)
     }
 
-    /// The same, due after `ms`.
+    /// Those of which nothing is known but that they are due after `ms`.
     pub(in crate::model) fn unknown_after(
         &self,
         ms: u64,
@@ -121,7 +121,7 @@ impl Due {
         }
     }
 
-    /// The same of all of them.
+    /// What came before any of them may have ended.
     pub(in crate::model) fn free_all(&mut self) {
         if let Some(looked) = &mut self.looked {
             looked.come.append(&mut looked.behind);

@@ -1,5 +1,5 @@
-//! The lease: who may take a group further in a partition, and until when. Volatile: after a
-//! restart, a reload or a change of role nobody holds one.
+//! The volatile part of a group's progress: the lease, what is in flight under it, and the count of
+//! entries below the cursor. After a restart, a reload or a change of role there is none of it.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -67,8 +67,8 @@ impl Progress {
         }
     }
 
-    /// Volatile: whether the last reply left something behind, and what an event took in it, if that
-    /// is known.
+    /// Volatile: whether the last reply left something behind, and its mean bytes per event, if
+    /// they were measured.
     pub fn note_reply(&mut self, behind: bool, event_bytes: Option<u32>) {
         if let Some(lease) = &mut self.lease {
             lease.behind = behind;

@@ -1,20 +1,20 @@
 //! The clock of a ring: a millisecond that is part of the ring's value, so that it is the same on a
-//! replica and out of the append-only file. From it and from the stream follow the ids of events
-//! there, whose commands then travel as they were sent. The server's own clock gives ids and does not
-//! wait for this one, which is put right where an id did not follow.
+//! replica and out of the append-only file. Where the ids of events follow from it and from their
+//! stream, their commands travel as they were sent. The primary gives ids by its own clock and does
+//! not wait for this one, which is put right where an id did not follow.
 
 use crate::model::ids::EventId;
 
-/// The id of the next event of a stream that has given out `last`, by the ring's clock; none after
-/// the last possible one.
+/// The id of the next event of a stream that has given out `last`, by the ring's clock; None after
+/// the last possible id.
 #[must_use]
 pub fn next_id(last: EventId, clock_ms: u64) -> Option<EventId> {
     if last.ms < clock_ms { Some(EventId { ms: clock_ms, seq: 0 }) } else { last.next() }
 }
 
 /// Whether `id`, given out by the server's clock, is what [`next_id`] finds. The server begins a
-/// millisecond that is later than the stream's last id with the sequence 0, else it counts on: so the
-/// last id need not be known.
+/// millisecond that is later than the stream's last id with the sequence 0, and otherwise counts
+/// on. So the last id need not be known.
 #[must_use]
 pub fn follows(id: EventId, clock_ms: u64) -> bool {
     id.ms == clock_ms || (id.seq > 0 && id.ms > clock_ms)

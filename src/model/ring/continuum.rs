@@ -25,8 +25,9 @@ pub struct Node {
 pub struct Continuum {
     /// Each point with its owner, side by side: a search mostly ends where it begins.
     points: Vec<(i32, u32)>,
-    /// The hash space in equal parts: where the points of each part begin. They are few and lie side
-    /// by side, so a search ends at once; more parts would be out of the processor's reach.
+    /// Where the points of each part begin; the parts of the hash space are equal. A part has few
+    /// points, side by side, so a search ends at once. More parts would not fit the processor's
+    /// cache.
     begins: Vec<u32>,
     /// How far to the right the number of a hash value's part is in it.
     shift: u32,
@@ -72,8 +73,8 @@ impl Continuum {
         Self { points, begins, shift }
     }
 
-    /// The partition that `key` belongs to. O(1) on average. A ring without partitions cannot be
-    /// made, so the 0 of an empty continuum is never seen.
+    /// The partition that `key` belongs to. O(1) on average, however many points there are. A ring
+    /// without partitions cannot be made, so the 0 of an empty continuum is never seen.
     #[must_use]
     pub fn route(&self, key: &[u8]) -> u32 {
         self.owner_of(hash(key))
@@ -161,8 +162,7 @@ pub fn moves(old: &Continuum, new: &Continuum) -> Moves {
     moves
 }
 
-/// The owners of a continuum, asked for in ascending order: a search for each would take longer than
-/// all the rest.
+/// The owners of a continuum, read in ascending order of hash values, without a search for each.
 struct Owners<'a> {
     points: Box<dyn Iterator<Item = (i32, u32)> + 'a>,
     /// The first point that is greater than what was asked for, or the first of all.

@@ -55,8 +55,8 @@ pub struct Group {
     pub activity: Activity,
 }
 
-/// Reads the starts as they are made, all at once: they never change, and a tree that is built so takes
-/// little more than half of the memory.
+/// Reads the starts all at once: they never change, and a tree that is built so takes little more
+/// than half of the memory.
 fn all_at_once<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<u32, EventId>, D::Error> {
     Ok(Vec::deserialize(source)?.into_iter().collect())
 }

@@ -1,4 +1,4 @@
-//! What is remembered of a ring's resizes, and what follows from it: which events come before those of
+//! The remembered resizes of a ring, and what follows from them: which events come before those of
 //! a partition that gained keys. What that means for delivery is in [`crate::model::rules::gate`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +86,7 @@ pub struct Barrier {
 
 impl History {
     /// What follows from a ring's past, whose generations had the continuums `before`, and from its
-    /// continuum now. None where there is no past. O(resizes × (points + partitions)).
+    /// continuum now. None where there is no past. O(resizes * (points + partitions)).
     #[must_use]
     pub fn new(past: &[Past], before: &[Continuum], now: &Continuum) -> Option<Self> {
         let after = before.iter().skip(1).chain([now]);
@@ -96,8 +96,8 @@ impl History {
         })
     }
 
-    /// The same after one more resize, by which `past` ended and the continuum `new` replaced `old`.
-    /// O(points + partitions).
+    /// The history `so_far` with one more resize, by which `past` ended and the continuum `new`
+    /// replaced `old`. O(points + partitions).
     #[must_use]
     pub fn next(so_far: Option<&Self>, past: &Past, old: &Continuum, new: &Continuum) -> Self {
         let mut resizes = so_far.map(|history| history.resizes.clone()).unwrap_or_default();
@@ -115,7 +115,7 @@ impl History {
         Self::of(resizes)
     }
 
-    /// The same without the oldest so many resizes; none if none is left.
+    /// This history without its oldest resizes, so many; None if none is left.
     #[must_use]
     pub fn without(&self, oldest: u32) -> Option<Self> {
         let rest = self.resizes.get(oldest as usize..).unwrap_or_default();
@@ -148,9 +148,9 @@ impl History {
         self.resizes.get(resize).map(|resize| resize.end(partition)).unwrap_or_default()
     }
 
-    /// Everything that has to be finished before the barrier of `resize` in front of a partition and
-    /// all before it are open, in the order of partitions. O(resizes × partitions + partitions that
-    /// lost keys on the way, of all resizes).
+    /// Everything that has to be finished before the barrier of `resize` in front of a partition
+    /// and all earlier ones are open, in the order of partitions. O(resizes * partitions +
+    /// partitions that lost keys on the way, of all resizes).
     #[must_use]
     pub fn upstream(&self, partition: u32, resize: usize) -> Vec<Upstream> {
         let all = (0..).zip(self.way(partition, resize));
@@ -160,7 +160,7 @@ impl History {
         upstream.filter(|upstream| upstream.until > EventId::ZERO).collect()
     }
 
-    /// The same, for each partition the last resize up to whose end it has to be finished.
+    /// For each partition the last resize up to whose end it has to be finished.
     fn way(&self, partition: u32, resize: usize) -> Vec<Option<usize>> {
         let partitions = self.precedence.len().max(partition as usize + 1);
         let mut found: Vec<Option<usize>> = vec![None; partitions];
@@ -247,7 +247,7 @@ impl History {
         ends.any(|end| from < end && end <= to)
     }
 
-    /// Which one it is: another one may say something else.
+    /// The id of this history: facts that rest on it hold for no other.
     pub(in crate::model) fn identity(&self) -> u64 {
         self.identity.number()
     }
@@ -282,8 +282,8 @@ impl Resize {
     }
 }
 
-/// Raises what a list, which goes by the partitions' numbers, has of one of them; false if it was as
-/// high. The numbers are below [`crate::model::limits::MAX_PARTITIONS`].
+/// Raises a partition's entry in a list that goes by the partitions' numbers; false if it was as
+/// high already. The numbers are below [`crate::model::limits::MAX_PARTITIONS`].
 fn raise<T: Default + Clone + Ord>(list: &mut Vec<T>, partition: u32, to: T) -> bool {
     let at = partition as usize;
     list.resize(list.len().max(at + 1), T::default());

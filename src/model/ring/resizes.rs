@@ -29,8 +29,8 @@ impl Ring {
         !self.past.is_empty() || !self.leaving.is_empty()
     }
 
-    /// What follows from the past for the order of delivery; none where there is none.
-    /// O(resizes × points × log points).
+    /// What follows from the past for the order of delivery; None without a past.
+    /// O(resizes * points * log points).
     #[must_use]
     pub fn history(&self, now: &Continuum) -> Option<History> {
         let before: Vec<Continuum> =

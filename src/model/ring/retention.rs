@@ -1,12 +1,10 @@
-//! Retention: which events of a partition may go, which have to, and when to look again.
+//! Retention settings of a ring: how many events its partitions keep, and for how long.
 //!
-//! Trimming is from the front only, so one event that has to stay keeps all behind it. Under
-//! [`Trim::Finished`] an event may go once every group of the ring has finished it, see
-//! [`crate::model::rules::needs`]; a ring without groups needs none of its events. MAXLEN and MAXAGE are applied in the background, in bounded
-//! steps. MAXDEPTH is a bound on the stream itself: at it finished events go early, and if that
-//! does not make room nothing more is taken.
-//!
-//! Nothing here changes anything; what goes is removed by an XTRIM, which replicas repeat.
+//! Under [`Trim::Finished`] an event may go once every group of the ring has finished it; a ring
+//! without groups needs none of its events. MAXLEN and MAXAGE are applied in the background, in
+//! bounded steps. MAXDEPTH is a bound on the stream itself: at it finished events go early, and if
+//! that does not make room producers are refused. What follows from the settings at one moment is
+//! in [`crate::model::rules::trim`].
 
 use serde::{Deserialize, Serialize};
 
@@ -73,8 +71,9 @@ impl Retention {
         Some(self.max_age_ms.unwrap_or(default_ms)).filter(|ms| *ms > 0)
     }
 
-    /// The same for a partition that takes no new events. MAXLEN alone would keep its last events
-    /// for ever, as nothing comes that pushes them out; so there it keeps nothing that is finished.
+    /// The settings for a partition that takes no new events. MAXLEN alone would keep its last
+    /// events for ever, as nothing comes that pushes them out; so there it keeps nothing that is
+    /// finished.
     #[must_use]
     pub fn of_leaving(self, default_ms: u64) -> Self {
         let alone = self.max_len.is_some() && self.age_ms(default_ms).is_none();

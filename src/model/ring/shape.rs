@@ -53,7 +53,7 @@ impl Shape {
         Ok(shape)
     }
 
-    /// The same shape with these settings about how long events are kept.
+    /// This shape with these settings about how long events are kept.
     ///
     /// # Errors
     /// As [`Retention::check`].
@@ -73,7 +73,7 @@ impl Shape {
         Self::new(vec![1; partitions as usize], vnodes, Payload::Any)
     }
 
-    /// The same ring with other partitions.
+    /// This shape with other partitions.
     ///
     /// # Errors
     /// As [`Shape::new`].

@@ -31,7 +31,7 @@ impl Progress {
         Ok(failure)
     }
 
-    /// The same wherever there is room.
+    /// What a failure does, whether or not there is room for its exceptions.
     fn failure(
         &self,
         group: &Group,

@@ -2,8 +2,8 @@
 //!
 //! A resize ends one *generation* of the ring and begins the next at one instant. What it leaves
 //! behind is, for each partition, the id of its last event then: its *end*. A key that moves from
-//! partition `s` to `t` has its earlier events in `s` at or below the end of `s`, and its later ones
-//! in `t` above the end of `t`. So behind the end of every partition that gained keys stands a
+//! partition `s` to `t` has its earlier events in `s` at or below the end of `s`, and its later
+//! ones in `t` above the end of `t`. So behind the end of every partition that gained keys stands a
 //! *barrier*, and for a group it is open when
 //!
 //! - the group has finished everything at or below the end of each partition that lost keys to `t`,
@@ -20,10 +20,10 @@
 //! generations before the event's own, in whichever partition.
 //!
 //! Whether a barrier is open is not saved anywhere: it follows from the cursors and exceptions of
-//! the partitions and from the ring's [`Past`]. So it cannot go stale, whatever crashes, is replayed,
-//! is sought back to, or is deleted by hand. [`Gate`] is the answer for one group in front of one
-//! partition; where it comes from is the shell's business, and the only thing that would have to
-//! become a message in a ring over several servers.
+//! the partitions and from the ring's [`crate::model::ring::history::Past`]. So it cannot go stale,
+//! whatever crashes, is replayed, is sought back to, or is deleted by hand. [`Gate`] is the answer
+//! for one group in front of one partition; where it comes from is the shell's business, and the
+//! only thing that would have to become a message in a ring over several servers.
 
 use super::source::{Entry, Source};
 use crate::model::ids::EventId;
@@ -39,7 +39,7 @@ use crate::model::ring::history::History;
 pub enum Drained {
     /// Apart from exceptions.
     Yes,
-    /// The same, and the cursor should pass to here, or all of it is looked at again next time.
+    /// Apart from exceptions, and the cursor should pass to here, so that none of it is read again.
     YesUpTo(EventId),
     /// This event is next.
     No(EventId),
@@ -78,7 +78,7 @@ pub fn drained<S: Source>(
     passed.map_or(Drained::Yes, Drained::YesUpTo)
 }
 
-/// From so many entries on it is worth a change to the cursor not to look at them again.
+/// From so many entries on it is worth a change to the cursor not to read them again.
 const NOTEWORTHY: u64 = MAX_SCAN / 200 + 1;
 
 /// What a group may be given of a partition, as far as the other partitions are concerned.
@@ -87,7 +87,7 @@ pub struct Gate<'a> {
     /// The end of the first barrier that is closed: nothing above is handed out yet.
     closed_after: Option<EventId>,
     history: Option<(&'a History, u32)>,
-    /// The exceptions of other partitions that once had keys of this one, also where there are none.
+    /// The exceptions of each other partition that once had keys of this one; it may have none.
     elsewhere: Vec<(u32, &'a Exceptions)>,
 }
 
@@ -129,7 +129,7 @@ impl<'a> Gate<'a> {
     }
 
     /// The exception of another partition that holds the event `id` of this one, whose key has this
-    /// digest: its partition and its id. O(partitions with exceptions × log(exceptions)).
+    /// digest: its partition and its id. O(partitions upstream * log(exceptions)).
     #[must_use]
     pub fn holder(&self, key: u128, id: EventId) -> Option<(u32, EventId)> {
         let (history, partition) = self.history?;
@@ -150,8 +150,8 @@ impl<'a> Gate<'a> {
         Marks { past: self.past(), upstream: upstream.collect() }
     }
 
-    /// The keys that [`Gate::holder`] may let go since then, once for each time; none if it may be
-    /// any. O(partitions upstream + keys).
+    /// The keys that [`Gate::holder`] may let go since `marks`, once for each time; None if it may
+    /// be any key. O(partitions upstream + keys).
     pub(in crate::model) fn ended_since(&self, marks: &Marks) -> Option<Vec<u128>> {
         if self.past() != marks.past || self.elsewhere.len() != marks.upstream.len() {
             return None;

@@ -1,10 +1,9 @@
-//! What the groups of a ring still need of a partition, asked entry by entry from its front.
+//! What the groups of a ring still need of a partition, decided entry by entry from its front.
 //!
-//! Below the cursor only exceptions are needed, so for most groups there is one id from which on they
-//! need everything, and nothing has to be looked at. Above its cursor a group may have finished an
-//! event all the same: it does not take the type, whether or not a worker has asked since, or the
-//! event is an exception that is over. That is found out for those entries only that somebody wants
-//! to remove, and the cursor stays where it is.
+//! Below the cursor a group needs only exceptions, so most groups need everything from one id on,
+//! and no entry has to be read. Above its cursor a group may have finished an event all the same:
+//! it does not take the type, or the event is an exception that is over. That is decided only for
+//! entries that are about to be removed, and the cursor stays where it is.
 
 use crate::model::ids::EventId;
 use crate::model::name::Name;
@@ -18,7 +17,8 @@ use crate::model::ring::group::Group;
 pub trait Front {
     /// The id of the next entry.
     fn next_id(&mut self) -> Option<EventId>;
-    /// The type of the entry that came last, empty if it has none. To read it costs more than an id.
+    /// The type of the entry that came last, empty if it has none. It costs more to read than an
+    /// id.
     fn kind(&mut self) -> impl AsRef<[u8]>;
 }
 
@@ -71,9 +71,10 @@ impl<'a> Needs<'a> {
         all.min().unwrap_or(EventId::MAX)
     }
 
-    /// A group that has not finished the entry `id`, which came last from `front`, of several the one
-    /// whose workers have not asked for the longest time; none if it may go. What lies before it is
-    /// finished. `reads` counts the types that were read. O(groups with types or exceptions).
+    /// The group that has not finished the entry `id`, which came last from `front`; None if the
+    /// entry may go. Of several groups it is the one whose workers have been silent for the longest
+    /// time. What lies before the entry is finished. `reads` counts the types that were read.
+    /// O(groups with types or exceptions).
     pub fn of(&self, id: EventId, front: &mut impl Front, reads: &mut u64) -> Option<&'a Name> {
         let asked = || self.some.iter().filter(|need| need.from <= id);
         let of = |answer| asked().filter(move |need| need.answer(id) == answer);
@@ -94,17 +95,17 @@ fn longest_silent<'a>(one: Option<Need<'a>>, other: &Need<'a>) -> Option<Need<'a
 }
 
 impl Progress {
-    /// The first event below the cursor that is not finished. `exists` tells of an exception whether
-    /// its entry is still there, for one that was removed by hand counts as finished.
+    /// The first event below the cursor that is not finished. An exception whose entry was removed
+    /// by hand counts as finished: `exists` says whether the entry is there.
     fn open_below(&self, exists: impl Fn(EventId) -> bool) -> Option<EventId> {
         self.exceptions().unfinished(self.cursor()).find(|id| exists(*id))
     }
 }
 
 impl Ring {
-    /// What its groups need of a partition. `state` is the partition's delivery state; a group without
-    /// progress in it stands at its start. `exists` tells whether an entry is there.
-    /// O(groups × exceptions whose entries are gone).
+    /// What the ring's groups need of a partition. `state` is the partition's delivery state; a
+    /// group without progress in it stands at its start. `exists` says whether an entry is there.
+    /// O(groups * exceptions whose entries are gone).
     pub fn needs<'a>(
         &'a self,
         partition: u32,

@@ -1,5 +1,6 @@
-//! What may be given out now, from the state alone: how many fresh events, which redelivery, and
-//! what happens to the next entry. [`crate::model::rules::delivery`] applies these rules to a stream.
+//! What may be handed out now, from the state alone: how many fresh events, which redelivery, and
+//! what happens to the next entry. [`crate::model::rules::delivery`] applies these rules to a
+//! stream.
 
 use super::gate::Gate;
 use crate::model::ids::EventId;
@@ -18,10 +19,11 @@ pub enum Offer {
     Skip,
     /// An earlier event of its key comes first: it becomes an exception.
     Hold,
-    /// The same, and the earlier event is an exception of another partition.
+    /// An earlier event of its key, an exception of another partition, comes first: it becomes an
+    /// exception here.
     HoldElsewhere,
-    /// It lies behind a barrier that is closed; or it would have to be held, or may have to hold its
-    /// key as dead, and there is no room: the partition waits here.
+    /// The partition waits here: the event lies after a closed barrier; or it would have to be
+    /// held, or may have to hold its key as dead, and there is no room.
     Wait,
 }
 
@@ -83,23 +85,22 @@ impl Progress {
         known.come(reached).find(may).into_iter().chain(freed).chain(unknown).min()
     }
 
-    /// Volatile: sorts out what is due, so that what waits is not asked again and again what for.
+    /// Volatile: sorts out what is due, so that no pull checks again what an exception waits for.
     ///
-    /// Of what is due, the first that nothing comes before is found, and what is passed on the way is
-    /// put aside as being behind something. That an event is behind something changes in these ways
-    /// only, and each brings it back:
+    /// The first due exception that nothing comes before is found; those passed on the way are put
+    /// aside as being behind something. Three things can end that, and each takes them back:
     ///
-    /// - An exception of its key ended. In this partition: then the first one left of the key is taken
-    ///   back; the others are behind that. In another: the key is read from the list of ends there
-    ///   (see [`crate::model::progress::ended_keys`]), with the same consequence.
-    /// - It cannot be known what ended: a partition upstream was put back, sought, deleted or renamed,
-    ///   or too much ended in it; its stream is gone; the ring's past is another one. Then all are
-    ///   taken back.
-    /// - The clock goes back. Then all begins anew.
+    /// - An exception of their key ended. In this partition, the first one left of the key is taken
+    ///   back; the others are behind it. In another partition, the key is read from the list of
+    ///   ends there (see [`crate::model::progress::ended_keys`]), with the same consequence.
+    /// - It cannot be known what ended: a partition upstream was restored, sought, deleted or
+    ///   renamed, or too much ended in it; its stream is gone; the ring's past is another one. All
+    ///   are taken back.
+    /// - The clock goes back. All begins anew.
     ///
-    /// That other exceptions came to be only makes more wait. Each exception is put aside at most once
-    /// for each time it is taken back, so a pull takes O(log(exceptions)) and as much for each end
-    /// since the last look, apart from redeliveries in flight.
+    /// New exceptions only make more wait. Each exception is put aside at most once for each time
+    /// it is taken back, so a pull takes O(log(exceptions)), and as much for each end since the
+    /// last call, apart from redeliveries in flight.
     pub fn look(&mut self, gate: &Gate<'_>, now: Now) {
         if self.exceptions.is_empty() {
             return;
@@ -112,8 +113,8 @@ impl Progress {
         self.exceptions.block(behind);
     }
 
-    /// Volatile: takes back what is due by now, and what may have gone on upstream since the last
-    /// look.
+    /// Volatile: takes back what is due by now, and what may have ended upstream since the last
+    /// call.
     pub(in crate::model) fn advance(&mut self, gate: &Gate<'_>, now: Now) {
         self.exceptions.advance(now.ms());
         let ended = self.exceptions.due().marks().and_then(|marks| gate.ended_since(marks));

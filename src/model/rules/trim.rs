@@ -1,4 +1,7 @@
-//! Trimming: how many events at the front of a stream go now, and when to look again.
+//! Trimming: how many events at the front of a stream go now, and when to scan it again.
+//!
+//! Trimming is from the front only, so one event that has to stay keeps all after it. Nothing here
+//! changes anything; what goes is removed by an XTRIM, which replicas repeat.
 
 use super::needs::{Front, Needs};
 use crate::model::error::Error;
@@ -8,7 +11,7 @@ use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::ring::retention::{Retention, Trim};
 
-/// How soon a partition is looked at again after something was removed: what becomes too old or too
+/// How soon a partition is scanned again after something was removed: what becomes too old or too
 /// much meanwhile goes together.
 pub const BUSY_MS: u64 = 100;
 
@@ -39,8 +42,8 @@ impl Rules {
         id < self.young_from || length > self.max_len || length > self.max_depth
     }
 
-    /// Whether it matters who needs the first of `length` entries, `id`: it should go, or has to before
-    /// the next one comes.
+    /// Whether it matters which group needs the first of `length` entries, `id`: it should go, or
+    /// has to before the next one comes.
     #[must_use]
     pub fn concern(&self, id: EventId, length: u64) -> bool {
         self.wants(id, length) || length >= self.max_depth
@@ -78,8 +81,7 @@ impl Rules {
                 let held_up = held_up.filter(|_| !unasked);
                 return Scan { cut: at(Stop::Keeps(id)), held_up };
             }
-            // What was removed unfinished is needed no longer, so it has to be asked again who needs
-            // what.
+            // What is removed unfinished is needed no longer, so the needs have to be found anew.
             if cut.entries == step && by.is_none() || unasked && by.is_some() {
                 return Scan { cut: at(Stop::Step), held_up: None };
             }
@@ -211,9 +213,9 @@ impl Retention {
         }
     }
 
-    /// Makes room for a producer: the first id that stays when `excess` entries go, and some more
-    /// along with them. `front` is the stream. O(entries that go), of which the types are read where
-    /// there are groups that do not take all of them.
+    /// Makes room for a producer: `excess` entries go, and some more along with them. `front` is
+    /// the stream. O(entries that go), of which the types are read where there are groups that do
+    /// not take all of them.
     ///
     /// # Errors
     /// [`Error::Full`] if not enough are finished, or more would have to go than one command may

@@ -1,6 +1,7 @@
 //! Effects: the only way saved state changes. The primary decides one, applies it and replicates
-//! it; replicas and an AOF replay apply the same. Variants are only ever appended, and each
-//! travels behind a format version (see [`crate::model::saved::snapshot`]), so that a log outlives an upgrade.
+//! it; replicas and an AOF replay apply the same. Variants are only ever appended, and each travels
+//! after a format version (see [`crate::model::saved::snapshot`]), so that a log outlives an
+//! upgrade.
 
 use std::collections::BTreeMap;
 
@@ -133,9 +134,10 @@ impl Partition {
         }
     }
 
-    /// The effect of an acknowledgement. It travels as the EVQ.ACK itself, which needs nothing
-    /// that is not saved: events up to `id` are finished for `group`, or the exception `id` is. Who has
-    /// the group's progress at hand, as the server does, calls [`crate::model::progress::Progress::finish`].
+    /// The effect of an acknowledgement: events up to `id` are finished for `group`, or the
+    /// exception `id` is. It travels as the EVQ.ACK itself, which needs nothing that is not saved.
+    /// A caller that has the group's progress at hand calls
+    /// [`crate::model::progress::Progress::finish`].
     pub fn acknowledge(&mut self, group: &Name, id: EventId) {
         self.update(group, |progress| progress.finish(id));
     }

@@ -120,7 +120,10 @@ proptest! {
     }
 
     #[test]
-    fn one_changed_byte_is_a_value_within_limits_or_a_refusal(at in 0usize..200, to in any::<u8>()) {
+    fn one_changed_byte_is_a_value_within_limits_or_a_refusal(
+        at in 0usize..200,
+        to in any::<u8>(),
+    ) {
         let mut bytes = encode(&ring()).unwrap();
         let at = at % bytes.len();
         bytes[at] = to;

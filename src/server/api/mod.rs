@@ -1,7 +1,8 @@
 //! The module API as safe types: contexts, keys, streams, replies, the timer.
 //!
 //! Knows the server and the nouns of the model, and nothing of rings, groups or leases.
-//! Every call through the FFI is here or in a callback of `entry`; `unsafe` needs its reason beside it.
+//! Every call through the FFI is here or in a callback of `entry`; `unsafe` needs its reason beside
+//! it.
 
 #[macro_use]
 pub(crate) mod ffi;

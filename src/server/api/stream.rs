@@ -1,8 +1,8 @@
 //! Events in native streams.
 //!
-//! Adding bypasses everything XADD does around the append; what is missing is done here and in
-//! [`crate::server::keyspace::replicate`]: the keyspace event, the replication with the id that was given out.
-//! Reading is an own iterator over the raw calls: the crate's one deletes entries when dropped.
+//! Adding bypasses everything XADD does around the append. The keyspace event is sent here; the
+//! caller signals and replicates, see [`crate::server::keyspace::replicate`]. Reading is an own
+//! iterator over the raw calls: the crate's one deletes entries when dropped.
 
 use std::ffi::{c_int, c_long};
 
@@ -23,8 +23,8 @@ fn to_raw(id: EventId) -> raw::RedisModuleStreamID {
 }
 
 /// Appends one event to the stream `name`, whose key `key` is open for writing, and publishes
-/// `xadd`, but neither replicates nor signals it. `fields` are names and values in turn. `floor` is asked only
-/// if the stream does not exist: the new one begins above it. O(1).
+/// `xadd`, but neither replicates nor signals it. `fields` are names and values in turn. `floor` is
+/// called only if the stream does not exist: the new one begins above it. O(1).
 ///
 /// # Errors
 /// [`Error::WrongType`]; [`Error::Exhausted`] when the last possible id is used up. Nothing was

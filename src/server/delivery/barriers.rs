@@ -1,9 +1,9 @@
-//! What stands between a group and a partition's events because keys moved to it: finds out what
-//! [`crate::model::rules::gate`] asks of the other partitions.
+//! Barriers in front of a partition's events after a resize: reads from the other partitions what
+//! [`crate::model::rules::gate`] decides by.
 //!
-//! Here the other partitions are keys of the same server, looked at each time. Nothing is kept, so
-//! nothing goes stale. No user is asked for: what is read decides when an event is handed out, and
-//! all that is shown of it is the id of an event that others wait for.
+//! Here the other partitions are keys of the same server, read each time. Nothing is kept, so
+//! nothing goes stale. The user's permissions for them do not matter: what is read decides when an
+//! event is handed out, and all that is shown of it is the id of an event that others wait for.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(crate) struct Barriers {
 }
 
 impl Barriers {
-    /// The same for the rules.
+    /// These barriers as the rules take them.
     ///
     /// # Errors
     /// [`Error::WrongType`].
@@ -60,7 +60,7 @@ impl Barriers {
 }
 
 impl Place {
-    /// The same group in another partition of the ring.
+    /// The place of this group in another partition of the ring.
     fn at(&self, partition: u32) -> Self {
         Self {
             names: RingNames::of(&self.line.ring).partition(partition),
@@ -86,19 +86,19 @@ impl Place {
 /// # Errors
 /// [`Error::WrongType`] if the delivery state of another partition is none.
 pub(crate) fn of(ctx: &Ctx, place: &Place) -> Result<Option<Barriers>, Error> {
-    look(ctx, place, MAX_PASSES)
+    find(ctx, place, MAX_PASSES)
 }
 
-/// The same for commands that only read: what would have to be saved on the way is taken for
-/// unfinished.
+/// The barriers as commands see them that only read: what would have to be saved on the way counts
+/// as unfinished.
 ///
 /// # Errors
 /// As [`of`].
 pub(crate) fn as_seen(ctx: &Ctx, place: &Place) -> Result<Option<Barriers>, Error> {
-    look(ctx, place, 0)
+    find(ctx, place, 0)
 }
 
-fn look(ctx: &Ctx, place: &Place, passes: usize) -> Result<Option<Barriers>, Error> {
+fn find(ctx: &Ctx, place: &Place, passes: usize) -> Result<Option<Barriers>, Error> {
     let partition = place.line.partition;
     let Some(history) = &place.history else { return Ok(None) };
     let upstream = history.all_upstream(partition);

@@ -1,4 +1,5 @@
-//! One group in one partition: its state, leases, barriers, dead letters, lag, and handing events out.
+//! One group in one partition: its state, leases, barriers, dead letters, lag, and handing events
+//! out.
 //!
 //! Knows `api` to `waiting`; the rules are those of `model::rules`, the driver is theirs too.
 //! Kept out: which partition or worker is next; that is `dispatch`.

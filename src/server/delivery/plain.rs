@@ -1,10 +1,10 @@
-//! Fresh events, from the stream straight into the reply, where none has to be looked at before.
+//! Plain delivery: fresh events from the stream straight into the reply, where none has to be read
+//! before.
 //!
-//! Three ways lead there. Where many small ones are asked for, the server itself is asked for a range
-//! and its reply is passed on, see [`crate::server::delivery::xrange`]. Else entries are read one by one, a handful of
-//! them before the reply begins: a reply whose length is told when all of it is written is put together
-//! by the server from parts, and each word that goes into it costs more than one that goes straight into
-//! the client's buffer.
+//! There are three ways. Many small events come from the server's own XRANGE, whose reply is passed
+//! on, see [`crate::server::delivery::xrange`]. Otherwise entries are read one by one. A handful of
+//! them is read before the reply begins, so that its length is known: each word of a reply whose
+//! length is set at its end costs more than one that goes straight into the client's buffer.
 
 use super::xrange;
 use super::xrange::Given;
@@ -15,7 +15,7 @@ use crate::server::api::reply;
 use crate::server::api::stream::{Entries, Field};
 use crate::server::api::text::Text;
 
-/// So many are read first at most: by then the client's buffer is about full.
+/// Entries of a handful at most: by then the client's buffer is about full.
 const HANDFUL: u64 = 64;
 
 /// What a reply of EVQ.CONSUME begins with.
@@ -72,8 +72,8 @@ impl Handful {
 }
 
 /// Replies `[partition, epoch, events]` with the entries of the stream `name`, which is open as
-/// `stream`. None, without a reply, if there is none. Whether there is more is looked at if that
-/// is asked.
+/// `stream`. None, without a reply, if there is no entry. With `and_more` it also finds out whether
+/// there are more.
 pub(crate) fn give(
     ctx: &Ctx,
     name: &Text,
@@ -161,7 +161,7 @@ fn give_each(ctx: &Ctx, from: &mut Entries<'_>, head: Head, count: u64) -> Optio
     Some(Given { first, last, count: given, bytes, more: false })
 }
 
-/// Replies a name and its value; gives how many bytes these are.
+/// Replies a name and its value; returns how many bytes they have.
 fn reply_field(ctx: &Ctx, name: &Field, value: &Field) -> u64 {
     let (name, value) = (name.bytes(), value.bytes());
     reply::bytes(ctx, name);

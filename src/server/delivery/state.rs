@@ -181,7 +181,7 @@ impl DeliveryState {
         self.0.value_mut::<Partition>()
     }
 
-    /// The same, to read.
+    /// The whole value, to read; None if nothing was saved yet.
     ///
     /// # Errors
     /// [`Error::WrongType`].
@@ -197,7 +197,7 @@ impl DeliveryState {
         Ok(self.0.value::<Partition>()?.and_then(|partition| partition.get(group)))
     }
 
-    /// The same, for what is volatile about it, and for what is being replicated.
+    /// The group's progress, mutable; for volatile fields, and for what the caller replicates.
     ///
     /// # Errors
     /// [`Error::WrongType`].

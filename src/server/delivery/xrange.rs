@@ -1,12 +1,12 @@
-//! A range of a stream in the server's own words.
+//! A range of a stream as the server's own XRANGE replies it.
 //!
 //! Reading entry by entry through the module API makes an object of every name and every value.
-//! Where many entries go into a reply as they are, XRANGE is asked for them instead: its reply has
-//! the same form as ours, so it is passed on whole, and only looked through for what it holds.
+//! Where many entries go into a reply as they are, XRANGE reads them instead: its reply has the
+//! form of ours, so it is passed on whole, and only scanned for the ids of its entries.
 //!
-//! Servers since 7.2 (and what is compatible with them) ask for a reply's type to free it, and for
-//! that take all of it to pieces, an object for each word, which costs what was saved. So before it is
-//! freed it is made an empty one.
+//! Servers since 7.2, and those compatible with them, parse a reply to free it and make an object
+//! of each word, which costs what was saved. So the reply is made an empty array before it is
+//! freed.
 
 use std::ffi::c_char;
 
@@ -35,7 +35,7 @@ pub(crate) struct Range {
 
 /// From so many entries on a range costs less than its entries one by one.
 const WORTH: u64 = 32;
-/// The same for servers before [`LEAN_ENDS`]: they spend less on a call.
+/// From so many entries on it does on servers before [`LEAN_ENDS`], which spend less on a call.
 const WORTH_BEFORE: u64 = 5;
 /// 7.2.0, of which servers that came after it say to be or to be like.
 const LEAN_ENDS: i32 = 0x0007_0200;
@@ -43,8 +43,8 @@ const LEAN_ENDS: i32 = 0x0007_0200;
 /// Beyond so many bytes the server copies a reply again and again while it grows.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// Whether a range of `count` costs less than its entries one by one, if they take `event_bytes` each.
-/// Where that is not known they may be large.
+/// Whether a range of `count` entries of `event_bytes` each costs less than reading them one by
+/// one. Where their size is not known they may be large.
 pub(crate) fn pays(count: u64, event_bytes: Option<u32>) -> bool {
     if event_bytes.is_none_or(|bytes| u64::from(bytes).saturating_mul(count) > MOST_BYTES) {
         return false;
@@ -60,8 +60,8 @@ pub(crate) fn pays(count: u64, event_bytes: Option<u32>) -> bool {
 /// What a reply is made before it is freed.
 const EMPTY: &[u8] = b"*0\r\n";
 
-/// The first entries of the stream `name` above `after`, at most `count`. None if the server does
-/// not tell, as one whose XRANGE has another name. O(log(nodes of the stream) + entries).
+/// The first entries of the stream `name` above `after`, at most `count`. None if the server
+/// refuses, as one whose XRANGE has another name. O(log(nodes of the stream) + entries).
 pub(crate) fn read(ctx: &Ctx, name: &Text, after: EventId, count: u64) -> Option<Range> {
     let first = Text::new(IdText::new(after.next()?).bytes());
     let most = Text::new(count.to_string().as_bytes());
@@ -87,7 +87,7 @@ pub(crate) fn read(ctx: &Ctx, name: &Text, after: EventId, count: u64) -> Option
     // SAFETY: the reply is live, and its text as long as it is.
     let found =
         (!text.is_null()).then(|| unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) });
-    let (given, first, last) = found.and_then(look_through)?;
+    let (given, first, last) = found.and_then(scan)?;
     let bytes = length as u64;
     range.given =
         (given > 0).then_some(Given { first, last, count: given, bytes, more: given == count });
@@ -113,9 +113,9 @@ impl Range {
 impl Drop for Range {
     fn drop(&mut self) {
         let (text, length) = self.text();
-        // SAFETY: the reply was made by the server's call, is freed only here, and its text is its own:
-        // the server reads it only to find out what to free with it. An array of none has nothing, and
-        // if it has been taken to pieces already, they are freed as they are.
+        // SAFETY: the reply was made by the server's call and is freed only here. Its text belongs
+        // to it, and the server reads that only to find out what to free with it: for an empty
+        // array nothing. Parts of a reply that was parsed before are freed as they are.
         unsafe {
             if !text.is_null() && length >= EMPTY.len() {
                 let text = text.cast_mut().cast::<u8>();
@@ -127,7 +127,7 @@ impl Drop for Range {
 }
 
 /// How many entries an XRANGE replied in RESP2, and the ids of the first and the last one.
-fn look_through(reply: &[u8]) -> Option<(u64, EventId, EventId)> {
+fn scan(reply: &[u8]) -> Option<(u64, EventId, EventId)> {
     let (entries, mut rest) = header(reply, b'*')?;
     let (mut first, mut last): (&[u8], &[u8]) = (b"0-0", b"0-0");
     for n in 0..entries {
@@ -186,10 +186,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_is_looked_through() {
+    fn a_reply_is_scanned() {
         let one = "*2\r\n$3\r\n5-0\r\n*4\r\n$3\r\nkey\r\n$2\r\n\r\n\r\n$7\r\npayload\r\n$0\r\n\r\n";
         let other = "*2\r\n$4\r\n5-17\r\n*2\r\n$1\r\n*\r\n$5\r\n$1\r\nx\r\n";
-        let look = |text: String| look_through(text.as_bytes());
+        let look = |text: String| scan(text.as_bytes());
         let (none, first, second) =
             (EventId::ZERO, EventId { ms: 5, seq: 0 }, EventId { ms: 5, seq: 17 });
         assert_eq!(look("*0\r\n".to_owned()), Some((0, none, none)));

@@ -101,22 +101,22 @@ impl Arg {
         Self { parts, ..Self::new(name, ArgKind::Block) }
     }
 
-    /// The same, after a keyword.
+    /// This argument after a keyword.
     pub(crate) const fn after(self, keyword: &'static CStr) -> Self {
         Self { keyword: Some(keyword), ..self }
     }
 
-    /// The same, but it may be left out.
+    /// This argument, which may be left out.
     pub(crate) const fn optional(self) -> Self {
         Self { optional: true, ..self }
     }
 
-    /// The same, but it must be there.
+    /// This argument, which must be there.
     pub(crate) const fn required(self) -> Self {
         Self { optional: false, ..self }
     }
 
-    /// The same, any number of times.
+    /// This argument any number of times.
     pub(crate) const fn repeated(self) -> Self {
         Self { repeats: true, ..self }
     }

@@ -61,7 +61,8 @@ pub(crate) struct RingValue {
     pub(crate) continuum: Continuum,
     /// What its past means for the order of delivery, if it has one.
     pub(crate) history: Option<Arc<History>>,
-    /// The newest millisecond that an event began whose id did not follow, see [`crate::server::producing::travel`].
+    /// The newest millisecond that an event began whose id did not follow, see
+    /// [`crate::server::producing::travel`].
     pub(crate) begun_ms: u64,
 }
 
@@ -324,8 +325,8 @@ unsafe extern "C" fn copy<T: Stored>(
 
 impl Key {
     fn value_pointer<T: Stored>(&self) -> Result<Option<*mut T>, Error> {
-        // SAFETY: the key is open; for a null pointer, and for what is no module's value, the server
-        // answers null. The type is checked before the cast.
+        // SAFETY: the key is open. The server answers null for a null pointer and for what is no
+        // module's value. The type is checked before the cast.
         unsafe {
             let handle = api!(RedisModule_ModuleTypeGetType)(self.raw());
             if handle.is_null() || handle != T::handle().load(Ordering::Relaxed) {
@@ -346,7 +347,7 @@ impl Key {
         Ok(self.value_pointer::<T>()?.map(|value| unsafe { &*value }))
     }
 
-    /// The same, to be changed in place.
+    /// The value of type `T`, to be changed in place; None if the key does not exist.
     ///
     /// # Errors
     /// [`Error::WrongType`] if the key holds anything else.

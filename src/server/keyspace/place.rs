@@ -67,7 +67,7 @@ pub(crate) fn of(
     Ok(Place { names, line, group, history })
 }
 
-/// The same in a ring that was found, for commands that need an existing group.
+/// The partition `p` of a ring that was found, for commands that need an existing group.
 ///
 /// # Errors
 /// [`Error::NoPartition`], [`Error::NoGroup`], [`Error::NoPermission`], [`Error::WrongType`].
@@ -86,7 +86,7 @@ pub(crate) fn in_ring(
     of(ctx, user, access, ring, p, group, Arc::clone(settings))
 }
 
-/// The same, with the ring looked up by name, for commands that change the group's progress.
+/// The partition `p` of a ring by its name, for commands that change the group's progress.
 ///
 /// # Errors
 /// As [`in_ring`], and [`Error::NoRing`].

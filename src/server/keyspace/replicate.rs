@@ -1,11 +1,14 @@
-//! What travels to replicas and the append-only file: exactly the effects, after they were
+//! Replication: exactly the effects travel to replicas and the append-only file, after they were
 //! applied, in their order.
 //!
-//! Events travel as the client's command where their ids follow from the stream and the ring, see
-//! [`crate::server::producing::travel`] and [`crate::server::producing::replay`], else as `XADD key <the id given out> ...`;
-//! acknowledgements as the EVQ.ACK or the EVQ.CONSUME that brought them, deletions as UNLINK;
-//! everything else as the internal command EVQ.APPLY with an encoded effect. A replica therefore never
-//! reads its own clock.
+//! - Events travel as the client's command where their ids follow from the stream and the ring
+//!   ([`crate::server::producing::travel`], [`crate::server::producing::replay`]), otherwise as
+//!   `XADD key <the id given out> ...`.
+//! - Acknowledgements travel as the EVQ.ACK or the EVQ.CONSUME that brought them, deletions as
+//!   UNLINK.
+//! - Everything else travels as the internal command EVQ.APPLY with an encoded effect.
+//!
+//! So a replica never reads its own clock.
 
 use std::ffi::{CStr, c_longlong};
 

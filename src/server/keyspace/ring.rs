@@ -41,7 +41,8 @@ impl RingView {
         }
     }
 
-    /// The same, to be changed in place; none for the default ring before its first use.
+    /// The ring and its continuum, to be changed in place; None for the default ring before its
+    /// first use.
     pub(crate) fn value_mut(&mut self) -> Option<&mut RingValue> {
         self.found.as_mut().ok()?.value_mut().ok()?
     }

@@ -1,5 +1,5 @@
-//! What the person on call should find in the log without having asked: leases that are lost one
-//! after the other, and bounds that are reached. Never more than one line of a kind in ten seconds.
+//! Log lines for the person on call: leases that are lost one after the other, bounds that are
+//! reached, effects that cannot be read. Never more than one line of a kind in ten seconds.
 
 use std::cell::Cell;
 
@@ -74,8 +74,8 @@ pub(crate) fn refused(ctx: &Ctx, error: &Error) {
     }
 }
 
-/// An effect from the primary or the append-only file means nothing to this version. The server goes
-/// on without it unless `propagation-error-behavior` says otherwise, so somebody has to be told.
+/// An effect from the primary or the append-only file cannot be read by this version. The server
+/// goes on without it unless `propagation-error-behavior` says otherwise, so the log has to say it.
 pub(crate) fn unreadable(ctx: &Ctx, key: &[u8], corrupt: Corrupt) {
     if let Some(times) = UNREADABLE.with(|throttle| happened(throttle, ctx.now())) {
         let text = format!(

@@ -27,7 +27,7 @@ impl Setting {
         self.value.load(Ordering::Relaxed).unsigned_abs()
     }
 
-    /// The same for settings that fit 32 bits by their bound.
+    /// The value now of a setting that fits 32 bits by its bound.
     pub(crate) fn get_u32(&self) -> u32 {
         u32::try_from(self.get()).unwrap_or(u32::MAX)
     }

@@ -172,7 +172,8 @@ pub(crate) fn target(ctx: &Ctx, user: &User, ring: &RingView, p: u32) -> Result<
 /// Appends the one event of this command, replicates it and lets parked workers see it. O(1).
 ///
 /// It travels as the command itself where its id follows from the stream and the ring's clock,
-/// which shows `clock_ms`: a replica has the same and finds the same id (see [`crate::server::producing::replay`]).
+/// which shows `clock_ms`: a replica has the same and finds the same id, see
+/// [`crate::server::producing::replay`].
 ///
 /// # Errors
 /// [`Error::Exhausted`]; nothing has changed then.

@@ -1,9 +1,9 @@
 //! Several events of one command: appended together, or not at all.
 //!
-//! On the wire each event is what it would be alone: one whose id follows needs no telling, any other
-//! travels as XADD with its id. Those that need none travel together, as the command itself if it is
-//! all of them, else as an EVQ.MTRIGGER of just those. Events of different partitions may change places
-//! on the way while the ring's clock shows the same, those of one partition never.
+//! Events whose ids follow (see [`crate::server::producing::travel`]) travel together: as the
+//! command itself if that is all of them, otherwise as an EVQ.MTRIGGER of just those. Any other
+//! event travels as XADD with its id. Events of different partitions may change places on the way
+//! while the ring's clock shows the same, those of one partition never.
 
 use std::ptr::null_mut;
 

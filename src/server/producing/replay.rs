@@ -1,10 +1,10 @@
 //! Events on a replica and out of the append-only file.
 //!
-//! EVQ.TRIGGER and EVQ.MTRIGGER travel as they were sent only where the id of each event follows from
-//! the last one that its stream gave out and from the ring's clock ([`crate::model::ring::clock`]). Here are
-//! the same stream and the same ring, so here is the same id: the last one is looked up in the stream
-//! each time and never remembered, because XADD, XDEL, XTRIM, XSETID, DEL, RENAME and a load all change
-//! it without asking. Nothing else is judged: no user, no limit, not this server's clock.
+//! EVQ.TRIGGER and EVQ.MTRIGGER travel as they were sent only where the id of each event follows
+//! from the last id of its stream and from the ring's clock ([`crate::model::ring::clock`]). The
+//! stream and the ring are the same here, so the id is. The last id is read from the stream each
+//! time and never remembered, because XADD, XDEL, XTRIM, XSETID, DEL, RENAME and a load all change
+//! it. Nothing else is judged: no user, no limit, not this server's clock.
 
 use super::append::Draft;
 use crate::model::error::Error;

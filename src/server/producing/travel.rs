@@ -1,11 +1,11 @@
-//! How an event that was appended travels to replicas and the append-only file: as the command that
-//! was sent, if its id follows from the stream and the ring's clock ([`crate::model::ring::clock`]), else as
-//! XADD with its id.
+//! How an appended event travels to replicas and the append-only file: as the command that was
+//! sent, if its id follows from the stream and the ring's clock ([`crate::model::ring::clock`]),
+//! otherwise as XADD with its id.
 //!
-//! Putting the clock right costs as much as an XADD, and MULTI and EXEC around it and the event. So the
-//! first event of a millisecond that does not follow travels as XADD, and the clock is put right when
-//! there is another one, in another partition. For all that come after it in this millisecond the
-//! command is enough.
+//! Putting the clock right costs as much as an XADD, and MULTI and EXEC around it and the event. So
+//! the first event of a millisecond that does not follow travels as XADD, and the clock is put
+//! right when another one comes in another partition. The command is then enough for all that come
+//! after it in this millisecond.
 
 use crate::model::ring::clock::follows;
 use crate::model::saved::effect::Effect;

@@ -1,9 +1,9 @@
-//! Retention in the background: each partition is looked at when its oldest entry may have to go,
-//! and trimmed in bounded steps, by the one timer and on primaries only.
+//! Retention in the background: each partition is visited when its oldest entry may have to go, and
+//! trimmed in bounded steps, by the one timer and on primaries only.
 //!
-//! The rules are in [`crate::model::ring::retention`]. A sweep works for [`SLICE`] at most and then lets
-//! clients go on for [`REST_MS`], however much there is to do. What there is to look at follows
-//! from [`crate::server::keyspace::known_rings`]; every look opens the keys and checks.
+//! The rules are in [`crate::model::rules::trim`]. A sweep works for [`SLICE`] at most and then
+//! lets clients go on for [`REST_MS`], however much there is to do. What there is to visit follows
+//! from [`crate::server::keyspace::known_rings`]; every visit opens the keys and checks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,8 +120,8 @@ impl Background {
         }
     }
 
-    /// A partition was not there when its time had come. One that comes back before the ring is looked
-    /// at again must be new then.
+    /// A partition was not there when it was due. A partition of this number that comes back before
+    /// the ring is visited again is a new one.
     fn lose_sight_of(&mut self, spot: &Spot) {
         self.holders.remove(spot);
         if let Some(plan) = self.rings.get_mut(&(spot.db, spot.ring.clone())) {

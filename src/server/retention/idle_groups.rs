@@ -1,9 +1,8 @@
-//! Groups without workers: for how long nobody has asked for their events, and their end if the
-//! server is told to end them.
+//! Groups without workers: for how long nobody has pulled their events, and their removal if
+//! `evq.group-idle-ms` says so.
 //!
 //! The time is volatile. It begins anew when the server starts, loads the ring, changes its role or
-//! stood still, and when the clock is set, so that a group is never taken for idle because of time in
-//! which its workers could not come.
+//! stood still, and when the clock is set: time in which workers could not come does not count.
 
 use std::cell::Cell;
 use std::time::Instant;
