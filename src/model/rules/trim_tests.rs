@@ -42,8 +42,11 @@ fn side() -> impl Strategy<Value = Side> {
     all.prop_map(|(start, cursor, waiting, kinds)| Side { start, cursor, waiting, kinds })
 }
 
-/// A stream: ids, and types of one byte.
-fn entries() -> impl Strategy<Value = Vec<(EventId, u8)>> {
+/// An entry's id, and its type of one byte.
+type Entry = (EventId, u8);
+
+/// A stream.
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let all = prop::collection::btree_map(1..30u64, 0..3u8, 0..25);
     all.prop_map(|all| all.into_iter().map(|(n, kind)| (id(n), kind)).collect())
 }
@@ -76,7 +79,7 @@ fn build(sides: &[Side]) -> (Ring, Partition) {
 }
 
 /// Word for word: every group has finished it, or does not take it.
-fn finished(ring: &Ring, partition: &Partition, (event, kind): (EventId, u8)) -> bool {
+fn finished(ring: &Ring, partition: &Partition, (event, kind): Entry) -> bool {
     ring.groups().all(|(name, group)| {
         let progress = partition.get(name);
         let exception = progress.and_then(|progress| progress.exceptions().get(event));
@@ -93,7 +96,7 @@ struct Trial {
     sides: Vec<Side>,
     ring: Ring,
     partition: Partition,
-    entries: Vec<(EventId, u8)>,
+    entries: Vec<Entry>,
     retention: Retention,
     step: u64,
 }
@@ -128,12 +131,12 @@ impl Trial {
         any && (self.too_old(id) || too_many(left, self.retention.max_len))
     }
 
-    fn finished(&self, entry: (EventId, u8)) -> bool {
+    fn finished(&self, entry: Entry) -> bool {
         finished(&self.ring, &self.partition, entry)
     }
 
     /// What goes, and what stays.
-    fn split(&self, cut: &Cut) -> (&[(EventId, u8)], &[(EventId, u8)]) {
+    fn split(&self, cut: &Cut) -> (&[Entry], &[Entry]) {
         self.entries.split_at(usize::try_from(cut.entries).unwrap())
     }
 
