@@ -6,7 +6,7 @@
 use crate::harness::{Conn, PATIENCE, Server, Value, each_binary, each_server, must, until};
 use crate::harness::{args, wait_for_sync};
 use crate::pull::{Pull, ring, say, start, until_blocked, woken};
-use crate::resize::{ack, event, payloads, remove_all_events, resize};
+use crate::resize::order::{ack, event, payloads, remove_all_events, resize};
 
 /// More than are kept of the keys whose exceptions ended.
 const KEYS: usize = 1200;

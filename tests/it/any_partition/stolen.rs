@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::any_partition::pulls::{block, given, pull, ring, take, trigger, woken_for};
 use crate::harness::{Conn, PATIENCE, Server, args, each_binary, each_server, must, until};
 use crate::pull::{IN_TIME, blocked, say, start, until_blocked, woken, woken_within};
-use crate::star::{block, given, pull, ring, take, trigger, woken_for};
 
 /// Long enough for a sweep and whatever it calls.
 const A_WHILE: Duration = Duration::from_millis(50);

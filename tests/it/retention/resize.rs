@@ -7,7 +7,7 @@ use crate::harness::{
 };
 use crate::kept::{kept, ring_with, total, until_looked};
 use crate::pull::{P, Pull, say, start, take, until_blocked, woken};
-use crate::resize::{event, is_gone, key_on, payloads, resize};
+use crate::resize::order::{event, is_gone, key_on, payloads, resize};
 
 fn length(conn: &mut Conn, p: i64) -> i64 {
     must!(conn, "XLEN", format!("evq:{{r:{p}}}")).int()

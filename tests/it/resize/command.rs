@@ -2,7 +2,7 @@
 
 use crate::harness::{Conn, each_server, must};
 use crate::pull::{refused, ring, say};
-use crate::resize::{event, key_on, payloads, remove_all_events, resize};
+use crate::resize::order::{event, key_on, payloads, remove_all_events, resize};
 
 #[test]
 fn the_mapping_is_that_of_a_ring_made_with_these_partitions() {

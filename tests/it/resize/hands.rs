@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::harness::wait_for_sync;
 use crate::harness::{Conn, PATIENCE, Server, args, each_binary, each_server, must, until};
 use crate::pull::{Pull, ring, say, start, until_blocked, woken};
-use crate::resize::{ack, event, is_gone, key_on, payloads, remove_all_events, resize};
+use crate::resize::order::{ack, event, is_gone, key_on, payloads, remove_all_events, resize};
 
 /// A group that takes nothing of the 25,000 events of before, which it has yet to look at.
 fn blind_group(conn: &mut Conn) {

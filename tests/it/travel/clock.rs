@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::harness::{Conn, args, each_binary, must, wait_for_sync};
 use crate::restore::{signed, taken_apart};
-use crate::travel::{Chain, after, run_ahead, trigger};
+use crate::travel::ids::{Chain, after, run_ahead, trigger};
 
 fn parts(id: &str) -> (u64, u64) {
     let (ms, seq) = id.split_once('-').unwrap();

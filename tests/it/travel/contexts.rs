@@ -2,7 +2,7 @@
 //! and who else learns of them.
 
 use crate::harness::{Conn, PATIENCE, Server, args, cmd, each_binary, must, until, wait_for_sync};
-use crate::travel::{Chain, after, last_id, run_ahead, state, trigger};
+use crate::travel::ids::{Chain, after, last_id, run_ahead, state, trigger};
 
 #[test]
 fn in_transactions() {

@@ -3,7 +3,7 @@
 
 use crate::harness::{Conn, PATIENCE, Server, each_binary, must, until, wait_for_sync};
 use crate::pull::{ring, say};
-use crate::resize::{ack, event, is_gone, key_on, payloads, remove_all_events, resize};
+use crate::resize::order::{ack, event, is_gone, key_on, payloads, remove_all_events, resize};
 
 /// A ring that was resized three times. One key lives on 0, then on 1, then on 2, then on 0 again;
 /// it has an event in each place. Another one's first event, on 0, is dead and holds it on 1.

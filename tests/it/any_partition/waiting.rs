@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::any_partition::pulls::{block, given, pull, ring, take, trigger, woken_for};
 use crate::harness::{Conn, PATIENCE, cmd, each_server, must, until};
 use crate::pull::{say, until_blocked, woken, woken_within};
-use crate::star::{block, given, pull, ring, take, trigger, woken_for};
 
 /// As long as a worker waits that is told nothing else.
 const BLOCK_MS: Duration = Duration::from_secs(5);

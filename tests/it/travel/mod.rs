@@ -1,0 +1,5 @@
+//! How events travel to replicas and files, and the ids they have there.
+
+mod clock;
+mod contexts;
+mod ids;
