@@ -13,7 +13,7 @@ use evq::model::saved::effect::Fate;
 
 use super::bytes::Bytes;
 use super::ledger::{Ledger, Owner, Stage};
-use super::shell::{LEASE_MS, Shell};
+use super::shell::{LEASE_MS, Server};
 
 /// Events of one run: the reference is slow.
 const MAX_EVENTS: usize = 60;
@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
         ..Group::default()
     };
     let mut play = Play {
-        shell: Shell::new(group),
+        shell: Server::new(group),
         ledger: Ledger::default(),
         connections: [1, 2],
         next_connection: 3,
@@ -51,7 +51,7 @@ pub fn run(data: &[u8]) {
 }
 
 struct Play {
-    shell: Shell,
+    shell: Server,
     ledger: Ledger,
     /// The connection of each worker.
     connections: [u64; 2],
@@ -167,13 +167,13 @@ impl Play {
     fn grant(&mut self, caller: &Caller, epoch: u64) {
         let in_flight = self.ledger.in_flight(&self.shell.stream);
         let had_owner = self.ledger.owner.is_some();
-        let (lost, blamed) = self.shell.grant(caller, epoch);
-        assert!(had_owner || !lost, "what nobody has cannot be lost");
-        self.ledger.end_lease(&self.shell.stream, lost);
-        if lost {
+        let loss = self.shell.grant(caller, epoch);
+        assert!(had_owner || loss.is_none(), "what nobody has cannot be lost");
+        self.ledger.end_lease(&self.shell.stream, loss.is_some());
+        if let Some(loss) = loss {
             let alone = in_flight.first().copied().filter(|_| in_flight.len() == 1);
-            assert_eq!(blamed, alone, "who is to blame");
-            if let Some(id) = blamed {
+            assert_eq!(loss.blamed, alone, "who is to blame");
+            if let Some(id) = loss.blamed {
                 self.ledger.blame(&self.shell.group, id);
             }
         }

@@ -3,8 +3,8 @@
 //!
 //! - `words`: a client's words against a naive reading of them.
 //! - `saved`: the bytes of snapshots and effects, and what is done with a value that was read.
-//! - `delivery`: the delivery of a partition (`shell.rs` does what the server does around the
-//!   rules) against a ledger that knows nothing of them (`ledger.rs`).
+//! - `delivery`: the delivery of a partition (over a `shell.rs` in memory) against a ledger that
+//!   knows nothing of its rules (`ledger.rs`).
 
 pub mod bytes;
 pub mod delivery;

@@ -6,18 +6,16 @@
 
 use evq::model::ids::EventId;
 use evq::model::limits::MAX_POINTS;
-use evq::model::now::Now;
-use evq::model::progress::lease::{Caller, Scene};
+use evq::model::progress::lease::Caller;
 use evq::model::progress::partition::Partition;
 use evq::model::ring::group::Group;
 use evq::model::ring::{Ring, Shape};
-use evq::model::rules::delivery::{Step, ack, loss, nack, step, step_unowned};
-use evq::model::rules::gate::Gate;
+use evq::model::rules::shell::Shell;
 use evq::model::saved::effect::Effect;
 use evq::model::saved::snapshot::{Snapshot, decode, encode};
 
 use super::bytes::Bytes;
-use super::shell::{Event, Stream};
+use super::shell::{Event, Server, Stream};
 
 /// Reads the chunks and uses what they are.
 pub fn run(data: &[u8]) {
@@ -90,40 +88,29 @@ fn use_partition(partition: &Partition) {
         ids.dedup();
         ids.retain(|id| *id > EventId::ZERO);
         stream.events = ids.iter().map(|id| Event { id: *id, key: [0], kind: [0] }).collect();
-        for (unix_us, group) in [
+        for (now_ms, group) in [
             (0, Group::default()),
-            (1_700_000_000_000_000, Group { max_attempts: 1, ..Group::default() }),
+            (1_700_000_000_000, Group { max_attempts: 1, ..Group::default() }),
             (u64::MAX, Group { types: vec![b"other".as_slice().into()], ..Group::default() }),
         ] {
-            let (now, scene) = (Now { unix_us }, Scene::default());
-            let mut copy = partition.clone();
-            let Some(progress) = copy.get_mut(name) else { continue };
             let caller = Caller { worker: None, epoch: None, connection: Some(1) };
-            let _ = (progress.turn(&caller, now, scene), progress.next_epoch(now));
-            let _ = (progress.next_due_ms(now), progress.highest_id());
-            let _ = step_unowned(progress, &group, &Gate::open(), &stream, now);
-            progress.begin_lease(&caller, now, 1000, 0);
+            let mut server = Server::over(partition.clone(), name.clone(), stream.clone(), group);
+            server.now_ms = now_ms;
+            let progress = server.progress();
+            let _ = (progress.next_due_ms(server.now()), progress.highest_id());
+            server.has_work();
+            let (_, epoch) = (server.turn(&caller), server.progress().next_epoch(server.now()));
+            server.grant(&caller, epoch);
             for _ in 0..8 {
-                let Some(progress) = copy.get_mut(name) else { break };
-                match step(progress, &group, &Gate::open(), &stream, now, 3) {
-                    Some(Step::Change(change)) => {
-                        copy.apply(Effect::Group(name.clone(), change));
-                    }
-                    Some(Step::Redeliver(event, _)) => progress.redeliver(event.id, now),
-                    Some(Step::Give(events, last, scanned)) => {
-                        let first = events.first().map(|event| event.id);
-                        progress.hand_out(first, last, scanned, events.len() as u64, now);
-                    }
-                    Some(Step::Nothing(..)) | None => break,
-                }
+                server.pull(&caller, 3);
             }
-            let Some(progress) = copy.get(name) else { continue };
-            let _ = loss(progress, &group, &stream, now);
             for id in &ids {
-                let _ = ack(progress, &group, &stream, &caller, scene, *id);
-                let _ = nack(progress, &group, &stream, now, *id, None);
-                let _ = (progress.retry(*id, 0), progress.skip(*id));
+                let _ = (server.progress().retry(*id, 0), server.progress().skip(*id));
+                let _ = server.nack(&caller, *id, None);
+                let _ = server.ack(&caller, *id);
             }
+            server.pull(&caller, 1);
+            server.lose();
         }
     }
 }

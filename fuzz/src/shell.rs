@@ -1,5 +1,5 @@
-//! What the server does around the rules of delivery, in its order and by its effects: one partition,
-//! one group, a replica that applies what is replicated, and a stream in memory.
+//! A shell around the rules of delivery: one partition, one group, a replica that applies what is
+//! replicated, and a stream in memory.
 
 use evq::model::error::Error;
 use evq::model::hash::digest;
@@ -10,19 +10,20 @@ use evq::model::progress::Progress;
 use evq::model::progress::lease::{Caller, Scene, Turn};
 use evq::model::progress::partition::Partition;
 use evq::model::ring::group::Group;
-use evq::model::rules::delivery;
-use evq::model::rules::delivery::{Step, step, step_unowned};
-use evq::model::rules::gate::Gate;
-use evq::model::rules::rights::Ack;
+use evq::model::rules::answers::Failed;
+use evq::model::rules::drive::Delivery;
+use evq::model::rules::ready::{Ready, Taker};
+use evq::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
 use evq::model::rules::source::{Entry, Source};
-use evq::model::saved::effect::Failure;
-use evq::model::saved::effect::{Change, Effect};
+use evq::model::rules::tenure::{Arrival, Target};
+use evq::model::rules::{answers, drive, ready, tenure};
+use evq::model::saved::effect::{Change, Effect, Failure};
 use evq::model::saved::snapshot::{decode, encode};
 
 /// How long a lease lasts here.
 pub const LEASE_MS: u64 = 100;
-/// Steps that one command takes at most, as in the server.
-const MAX_STEPS: usize = 8;
+/// A shell in memory refuses nothing by itself.
+const SOUND: &str = "everything is in memory";
 
 /// An entry of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +74,16 @@ impl Source for Stream {
 /// What a pull gives: events, each with the attempt that it shows.
 pub type Given = Vec<(Event, Option<u32>)>;
 
+/// How a lease was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The event that was alone in flight.
+    pub blamed: Option<EventId>,
+}
+
 /// The server.
 #[derive(Debug)]
-pub struct Shell {
+pub struct Server {
     /// The events.
     pub stream: Stream,
     /// The group's settings.
@@ -88,48 +96,105 @@ pub struct Shell {
     beginning: Progress,
     partition: Partition,
     replica: Partition,
+    /// The last lease that was lost.
+    loss: Option<Loss>,
 }
 
-impl Shell {
+impl Shell for Server {
+    type Entry = Event;
+    type Stream<'a> = &'a Stream;
+    type Batch = Vec<Event>;
+
+    fn now(&self) -> Now {
+        Now { unix_us: self.now_ms.saturating_mul(1000) }
+    }
+
+    fn group(&self) -> &Group {
+        &self.group
+    }
+
+    fn start(&self) -> EventId {
+        EventId::ZERO
+    }
+
+    fn era(&self) -> u64 {
+        0
+    }
+
+    fn scene(&self, _: Option<&Progress>) -> Scene {
+        Scene { owner_gone: self.owner_gone, ..Scene::default() }
+    }
+
+    fn stream(&self) -> Result<Option<&Stream>, Error> {
+        Ok(Some(&self.stream))
+    }
+
+    fn with<R>(
+        &mut self,
+        look: impl FnOnce(&Self, Option<&mut Progress>) -> R,
+    ) -> Result<R, Error> {
+        // What is looked at is taken out meanwhile, so that the rest lies open.
+        let mut progress = self.partition.get_mut(&self.name).map(std::mem::take);
+        let result = look(self, progress.as_mut());
+        if let Some(progress) = progress {
+            *self.partition.get_mut(&self.name).expect("it was there") = progress;
+        }
+        Ok(result)
+    }
+
+    fn pass_on(&self, plain: &Plain) -> Option<Passed<Vec<Event>>> {
+        Passed::copied(&self.stream, plain)
+    }
+
+    /// Applies a change here, and on the replica what has travelled there.
+    fn change(&mut self, change: Change) -> Result<(), Error> {
+        let effect = Effect::Group(self.name.clone(), change);
+        let travelled = encode(&effect).expect("an effect is small");
+        assert!(self.partition.apply(effect));
+        assert!(self.replica.apply(decode(&travelled).expect("an effect arrives")));
+        Ok(())
+    }
+
+    fn write_letter(&mut self, _: &Letter<'_, Event>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, acknowledged: &Acknowledged) {
+        // It travels as the command that it was.
+        self.replica.acknowledge(&self.name, acknowledged.id);
+    }
+
+    fn note(&mut self, occurrence: Occurrence<'_>) {
+        if let Occurrence::LeaseLost { blamed, .. } = occurrence {
+            self.loss = Some(Loss { blamed });
+        }
+    }
+}
+
+impl Server {
     /// An empty partition.
     pub fn new(group: Group) -> Self {
+        Self::over(Partition::default(), Name::default_name(), Stream::default(), group)
+    }
+
+    /// A group of a partition that was loaded.
+    pub fn over(partition: Partition, name: Name, stream: Stream, group: Group) -> Self {
         Self {
-            stream: Stream::default(),
+            stream,
             group,
             now_ms: 1_700_000_000_000,
             owner_gone: false,
-            name: Name::default_name(),
+            name,
             beginning: Progress::default(),
-            partition: Partition::default(),
-            replica: Partition::default(),
+            replica: partition.clone(),
+            partition,
+            loss: None,
         }
     }
 
     /// How far the group is.
     pub fn progress(&self) -> &Progress {
         self.partition.get(&self.name).unwrap_or(&self.beginning)
-    }
-
-    fn now(&self) -> Now {
-        Now { unix_us: self.now_ms * 1000 }
-    }
-
-    fn scene(&self) -> Scene {
-        Scene { owner_gone: self.owner_gone, ..Scene::default() }
-    }
-
-    fn volatile(&mut self, change: impl FnOnce(&mut Progress)) {
-        if let Some(progress) = self.partition.get_mut(&self.name) {
-            change(progress);
-        }
-    }
-
-    /// Applies a change here, and on the replica what has travelled there.
-    fn change(&mut self, change: Change) {
-        let effect = Effect::Group(self.name.clone(), change);
-        let travelled = encode(&effect).expect("an effect is small");
-        assert!(self.partition.apply(effect));
-        assert!(self.replica.apply(decode(&travelled).expect("an effect arrives")));
     }
 
     /// The replica is a copy, and what is saved can be loaded.
@@ -154,151 +219,87 @@ impl Shell {
     }
 
     /// Whether a CONSUME goes on, is granted the lease, or waits.
-    pub fn turn(&self, caller: &Caller) -> Turn {
-        self.progress().turn(caller, self.now(), self.scene())
+    pub fn turn(&mut self, caller: &Caller) -> Turn {
+        tenure::turn(self, caller, Arrival::New).expect(SOUND)
     }
 
-    /// Grants the lease; answers whether the lease before was lost, and who is blamed for it.
-    pub fn grant(&mut self, caller: &Caller, epoch: u64) -> (bool, Option<EventId>) {
-        let (now, mut blamed) = (self.now(), None);
-        let lost = self.progress().is_lost(caller, now, self.scene());
-        if lost {
-            if let Some((event, change)) =
-                delivery::loss(self.progress(), &self.group, &self.stream, now)
-            {
-                blamed = Some(event.id);
-                self.change(change);
-            }
-            self.volatile(|progress| progress.lose_lease(blamed));
-        }
-        self.change(Change::Epoch { epoch, start: EventId::ZERO });
-        self.volatile(|progress| progress.begin_lease(caller, now, LEASE_MS, 0));
+    /// Grants the lease; returns how the lease before was lost, if it was.
+    pub fn grant(&mut self, caller: &Caller, epoch: u64) -> Option<Loss> {
+        self.loss = None;
+        tenure::grant(self, caller, epoch, LEASE_MS).expect(SOUND);
         self.owner_gone = false;
-        (lost, blamed)
+        self.loss
     }
 
     /// Hands out to the owner, which is `caller`.
     pub fn pull(&mut self, caller: &Caller, count: u64) -> Given {
-        let (now, group) = (self.now(), self.group.clone());
-        self.volatile(|progress| progress.continue_lease(caller.connection, now, LEASE_MS));
+        tenure::proceed(self, caller, Target::One, LEASE_MS).expect(SOUND);
         self.owner_gone = false;
-        if self.progress().is_plain(&group) {
-            let progress = self.progress();
-            let after = progress.lease().expect("a lease").position.max(progress.cursor());
-            let count = usize::try_from(count).expect("a small count");
-            let events: Vec<Event> = self.stream.after(after).take(count).collect();
-            let first = events.first().map(|event| event.id);
-            if let Some(last) = events.last() {
-                let given = events.len() as u64;
-                self.volatile(|progress| progress.hand_out(first, last.id, given, given, now));
+        match drive::deliver(self, count).expect(SOUND) {
+            Delivery::Passed(passed) => {
+                passed.batch.into_iter().map(|event| (event, None)).collect()
             }
-            return events.into_iter().map(|event| (event, None)).collect();
-        }
-        for _ in 0..MAX_STEPS {
-            self.volatile(|progress| progress.look(&Gate::open(), now));
-            let progress = self.progress();
-            match step(progress, &group, &Gate::open(), &self.stream, now, count).expect("a lease")
-            {
-                Step::Change(change) => self.change(change),
-                Step::Redeliver(event, attempt) => {
-                    self.volatile(|progress| progress.redeliver(event.id, now));
-                    return vec![(event, Some(attempt))];
-                }
-                Step::Give(events, last, scanned) => {
-                    let attempt = |event: &Event| {
-                        let attempts = progress.attempts(event.id);
-                        progress.is_suspect(event.id).then(|| attempts.saturating_add(1))
-                    };
-                    let shown = events.iter().map(|event| (*event, attempt(event))).collect();
-                    let (first, given) = (events.first().map(|e| e.id), events.len() as u64);
-                    self.volatile(|progress| progress.hand_out(first, last, scanned, given, now));
-                    return shown;
-                }
-                Step::Nothing(last, scanned) => {
-                    self.volatile(|progress| progress.hand_out(None, last, scanned, 0, now));
-                    return Vec::new();
-                }
+            Delivery::Fresh { events, .. } => {
+                events.into_iter().map(|shown| (shown.event, shown.attempt)).collect()
             }
+            Delivery::Again { event, attempt, .. } => vec![(event, Some(attempt))],
+            Delivery::Nothing | Delivery::Later => Vec::new(),
+            Delivery::Closed => panic!("a barrier where no key has moved"),
         }
-        Vec::new()
     }
 
     /// Whether the next owner would be given anything; applies what has to be applied before.
     pub fn has_work(&mut self) -> bool {
-        for _ in 0..MAX_STEPS {
-            let now = self.now();
-            self.volatile(|progress| progress.look(&Gate::open(), now));
-            let progress = self.progress();
-            match step_unowned(progress, &self.group, &Gate::open(), &self.stream, now) {
-                Step::Redeliver(..) | Step::Give(..) => return true,
-                Step::Nothing(..) => return false,
-                Step::Change(change) => {
-                    if self.partition.get(&self.name).is_none() {
-                        self.change(Change::Epoch { epoch: 0, start: EventId::ZERO });
-                    }
-                    self.change(change);
-                }
-            }
-        }
-        false
+        ready::prepare(self, Taker::Next).expect(SOUND) == Ready::Work
     }
 
     /// EVQ.ACK: whether it finishes anything.
     ///
     /// # Errors
-    /// As [`delivery::ack`].
+    /// As [`answers::acknowledge`].
     pub fn ack(&mut self, caller: &Caller, id: EventId) -> Result<bool, Error> {
-        let (progress, scene, now) = (self.progress(), self.scene(), self.now());
-        let ack = delivery::ack(progress, &self.group, &self.stream, caller, scene, id)?;
-        if ack == Ack::Finishes {
-            // It travels as the command that it was.
-            self.partition.acknowledge(&self.name, id);
-            self.replica.acknowledge(&self.name, id);
+        let answered = answers::acknowledge(self, caller, id)?;
+        if answered.shared {
+            answers::share(self)?;
         }
-        self.volatile(|progress| progress.renew(now));
-        Ok(ack == Ack::Finishes)
+        Ok(answered.finishes)
     }
 
     /// EVQ.NACK: what the failure does; none if the entry is gone.
     ///
     /// # Errors
-    /// As [`delivery::nack`].
+    /// As [`answers::fail`].
     pub fn nack(
         &mut self,
         caller: &Caller,
         id: EventId,
         delay_ms: Option<u64>,
     ) -> Result<Option<Failure>, Error> {
-        let (progress, scene, now) = (self.progress(), self.scene(), self.now());
-        let lease = progress.authorize(caller, scene)?;
-        progress.check_in_flight(lease, id)?;
-        let decided = delivery::nack(progress, &self.group, &self.stream, now, id, delay_ms)?;
-        let Some((_, failure)) = decided else {
-            if progress.exceptions().get(id).is_some() {
-                self.change(Change::Dropped(id));
+        match answers::fail(self, caller, id, delay_ms, b"")? {
+            Failed::Gone => Ok(None),
+            Failed::Recorded(failure) => {
+                answers::share(self)?;
+                Ok(Some(failure))
             }
-            return Ok(None);
-        };
-        self.change(Change::Failed(failure.clone()));
-        self.volatile(|progress| progress.renew(now));
-        Ok(Some(failure))
+        }
+    }
+
+    /// The lease is lost.
+    pub fn lose(&mut self) {
+        tenure::lose(self).expect(SOUND);
     }
 
     /// EVQ.RELEASE: the lease ends, and nobody is to blame.
     ///
     /// # Errors
-    /// As [`Progress::authorize`].
+    /// As [`tenure::release`].
     pub fn release(&mut self, caller: &Caller) -> Result<(), Error> {
-        self.progress().authorize(caller, self.scene())?;
-        let epoch = self.progress().next_epoch(self.now());
-        self.change(Change::Epoch { epoch, start: EventId::ZERO });
-        Ok(())
+        tenure::release(self, caller)
     }
 
     /// EVQ.SEEK.
     pub fn seek(&mut self, cursor: EventId) {
-        let epoch = self.progress().next_epoch(self.now());
-        self.change(Change::Sought { cursor, epoch });
+        tenure::seek(self, cursor).expect(SOUND);
     }
 
     /// EVQ.DEAD RETRY of an event: whether it starts again.
@@ -308,9 +309,7 @@ impl Shell {
     pub fn revive(&mut self, event: &Event) -> Result<bool, Error> {
         let change = self.progress().retry(event.id, digest(&event.key))?;
         let starts = change.is_some();
-        if let Some(change) = change {
-            self.change(change);
-        }
+        change.into_iter().try_for_each(|change| self.change(change))?;
         Ok(starts)
     }
 
@@ -318,9 +317,7 @@ impl Shell {
     pub fn skip(&mut self, id: EventId) -> bool {
         let change = self.progress().skip(id);
         let was_dead = change.is_some();
-        if let Some(change) = change {
-            self.change(change);
-        }
+        change.into_iter().try_for_each(|change| self.change(change)).expect(SOUND);
         was_dead
     }
 }

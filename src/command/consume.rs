@@ -18,13 +18,14 @@ use crate::model::now::Now;
 use crate::model::parse::{Claim, PartitionArg, Words, event_id, is, once, partition_or_all};
 use crate::model::progress::lease::{Caller, Turn};
 use crate::model::ring::group::Group;
+use crate::model::rules::tenure::Target;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream_end::{Seen, Stand};
 use crate::server::api::{key, reply};
 use crate::server::delivery::hand_out::Ready;
-use crate::server::delivery::{barriers, hand_out, leases, state};
+use crate::server::delivery::{hand_out, leases, shell, state};
 use crate::server::dispatch::block;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
@@ -316,10 +317,8 @@ fn take(
         Turn::Grant(epoch) => leases::grant(ctx, place, caller, epoch, now, request.lease_ms)?,
         Turn::Continue => move_wait(ctx, &place.line, caller.connection),
     }
-    state::open(ctx, &place.names).volatile(&place.line.group, |progress| {
-        progress.continue_lease(caller.connection, now, request.lease_ms);
-        progress.share_lease(any);
-    })?;
+    let target = if any { Target::Any } else { Target::One };
+    leases::proceed(ctx, place, caller, target, now, request.lease_ms)?;
     note_owner(&place.line, caller);
     Ok(true)
 }
@@ -332,7 +331,7 @@ fn wait(
     request: &Request,
     block_ms: u64,
 ) -> Result<(), Error> {
-    let open = barriers::of(ctx, &place)?.is_none_or(|barriers| barriers.are_open());
+    let open = shell::barriers_of(ctx, &place)?.is_none_or(|barriers| barriers.are_open());
     let state = state::open(ctx, &place.names);
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);

@@ -10,13 +10,13 @@ use crate::model::ids::EventId;
 use crate::model::limits::MAX_REASON_BYTES;
 use crate::model::parse::{Claim, PartitionArg, Words, event_id, is, once};
 use crate::model::progress::lease::Caller;
-use crate::model::saved::effect::Fate;
+use crate::model::rules::answers::Failed;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
-use crate::server::delivery::leases::worker_of;
-use crate::server::delivery::{hand_out, leases, state};
+use crate::server::delivery::leases::Refusal;
+use crate::server::delivery::{hand_out, leases};
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
@@ -80,29 +80,15 @@ impl Command for Nack {
         let user = User::of(ctx);
         let place = place::find(ctx, &user, &ring, p, &request.claim.group())?;
         user.check(&place.names.stream, Access::Read)?;
-        let (id, now) = (request.id, ctx.now());
-        let worker = state::judge(ctx, &place, |progress, scene| {
-            let lease = progress.authorize(&caller, scene)?;
-            // Before the stream is looked at, which may be gone.
-            progress.check_in_flight(lease, id)?;
-            Ok(worker_of(lease))
-        })?;
-        place.group.activity.note(now);
-        let Some((event, failure)) = leases::failure(ctx, &place, id, request.delay_ms, now)?
-        else {
-            // Deleted by hand while it was in flight, which finishes it.
-            leases::drop_deleted(ctx, &place, id)?;
-            reply::array(ctx, 0);
-            return Ok(());
+        let Request { id, delay_ms, reason, .. } = request;
+        let (refusal, now) = (Refusal { id, delay_ms, reason }, ctx.now());
+        let held = match leases::fail(ctx, &place, &user, &caller, refusal, now)? {
+            Failed::Recorded(failure) => {
+                hand_out::share(ctx, &place, now)?;
+                failure.held
+            }
+            Failed::Gone => Vec::new(),
         };
-        if !matches!(failure.fate, Fate::Retry(_)) {
-            user.check(&place.letters(), Access::Insert)?;
-        }
-        let held = failure.held.clone();
-        leases::record_failure(ctx, &place, &event, failure, worker, request.reason, now)?;
-        state::open(ctx, &place.names)
-            .volatile(&place.line.group, |progress| progress.renew(now))?;
-        hand_out::share(ctx, &place, now)?;
         reply::array(ctx, held.len());
         for id in held {
             reply::id(ctx, id);

@@ -21,7 +21,7 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::{Entries, Event};
 use crate::server::api::{key, reply};
 use crate::server::delivery::leases::worker_of;
-use crate::server::delivery::{barriers, state};
+use crate::server::delivery::{shell, state};
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{GROUP, PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
@@ -128,7 +128,7 @@ fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
     let Some(stream) = key::open_read(ctx, &place.names.stream).stream()? else {
         return Ok(Vec::new());
     };
-    let barriers = barriers::as_seen(ctx, place)?;
+    let barriers = shell::barriers_as_seen(ctx, place)?;
     let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;
     let gate = gate.unwrap_or_default();
     let state = state::open(ctx, &place.names);
@@ -152,7 +152,7 @@ fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
         if event.id > position || fresh >= count {
             break;
         }
-        if place.group.takes(event.kind()) && progress.exceptions().get(event.id).is_none() {
+        if progress.is_fresh(&place.group, &event) {
             fresh += 1;
             rows.push(Row::in_flight(&event, worker.clone(), progress.attempts(event.id) + 1));
         }

@@ -6,18 +6,17 @@
 use crate::model::error::Error;
 use crate::model::parse::{Claim, PartitionArg, Words};
 use crate::model::progress::lease::Caller;
-use crate::model::saved::effect::Change;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
-use crate::server::delivery::state;
+use crate::server::delivery::leases;
 use crate::server::dispatch::hand_over::hand_over;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Routing, Spec};
 use crate::server::keyspace::place;
-use crate::server::waiting::release::{fence_owner, look_again};
+use crate::server::waiting::release::look_again;
 
 pub(super) struct Release;
 
@@ -55,14 +54,7 @@ impl Command for Release {
         let (ring, p) = partition.resolve(claim.ring.clone())?;
         let caller = Caller::of(&claim, ctx.connection())?;
         let place = place::find(ctx, &User::of(ctx), &ring, p, &claim.group())?;
-        let now = ctx.now();
-        let epoch = state::judge(ctx, &place, |progress, scene| {
-            progress.authorize(&caller, scene).map(|_| progress.next_epoch(now))
-        })?;
-        place.group.activity.note(now);
-        let start = place.group.start(place.line.partition);
-        state::change(ctx, &place, Change::Epoch { epoch, start })?;
-        fence_owner(ctx, &place.line, None);
+        leases::release(ctx, &place, &caller, ctx.now())?;
         // The lease is given up, whoever gets it next and whatever the stream is like.
         let _ = hand_over(ctx, &place.line);
         look_again(ctx, &place.line);

@@ -6,19 +6,17 @@
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::parse::{Start, Words, only_ring, partition_or_all};
-use crate::model::progress::Progress;
-use crate::model::saved::effect::Change;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
-use crate::server::delivery::state;
+use crate::server::delivery::{leases, state};
 use crate::server::dispatch::hand_over::hand_over;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::{place, ring};
-use crate::server::waiting::release::{fence_owner, look_again};
+use crate::server::waiting::release::look_again;
 
 pub(super) struct Seek;
 
@@ -55,13 +53,7 @@ impl Command for Seek {
         }
         let now = ctx.now();
         for (place, cursor) in &places {
-            let epoch = {
-                let state = state::open(ctx, &place.names);
-                let none = Progress::default();
-                state.progress(&group)?.unwrap_or(&none).next_epoch(now)
-            };
-            state::change(ctx, place, Change::Sought { cursor: *cursor, epoch })?;
-            fence_owner(ctx, &place.line, None);
+            leases::seek(ctx, place, *cursor, now)?;
         }
         // What is next may have to wait for another of these partitions, so all are moved first.
         for (place, _) in &places {

@@ -17,7 +17,7 @@ use crate::server::api::reply;
 use crate::server::api::stream::Extent;
 use crate::server::delivery::backlog::Budget;
 use crate::server::delivery::leases::worker_of;
-use crate::server::delivery::{backlog, barriers, lag, letters, state};
+use crate::server::delivery::{backlog, lag, letters, shell, state};
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
@@ -37,7 +37,7 @@ fn of_group(
     let lag = lag::of(ctx, place, budget)?;
     let oldest = backlog::oldest(ctx, place, budget)?;
     let now = ctx.now();
-    let barriers = barriers::as_seen(ctx, place)?;
+    let barriers = shell::barriers_as_seen(ctx, place)?;
     let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;
     let gate = gate.unwrap_or_default();
     let state = state::open(ctx, &place.names);

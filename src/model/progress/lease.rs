@@ -87,6 +87,16 @@ impl Lease {
         self.position <= cursor && self.redelivering.is_empty()
     }
 
+    /// The worker as dead letters, EVQ.PENDING and EVQ.STATS name it.
+    #[must_use]
+    pub fn owner(&self) -> String {
+        match (&self.worker, self.connection) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(connection)) => format!("connection {connection}"),
+            (None, None) => String::new(),
+        }
+    }
+
     /// Heap bytes held, about.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

@@ -98,6 +98,7 @@ mod tests {
     use super::*;
     use crate::model::now::Now;
     use crate::model::progress::lease::Caller;
+    use crate::model::progress::volatile::HandedOut;
     use crate::model::saved::effect::{Change, Effect};
 
     fn first_epoch(group: &Name) -> Effect {
@@ -126,7 +127,8 @@ mod tests {
             let caller = Caller { worker: None, epoch: None, connection: Some(1) };
             let progress = partition.get_mut(&group).unwrap();
             progress.begin_lease(&caller, now, 100, 0);
-            progress.hand_out(Some(id(position)), id(position), 1, 1, now);
+            let (first, last) = (Some(id(position)), id(position));
+            progress.hand_out(HandedOut { first, last, entries: 1, given: 1 }, now);
             floors.push(partition.floor());
         }
         assert_eq!(floors, [id(9), id(9)]);

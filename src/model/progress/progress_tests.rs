@@ -19,6 +19,7 @@ use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::lease::{Caller, Scene, Turn};
 use crate::model::progress::partition::Partition;
+use crate::model::progress::volatile::HandedOut;
 use crate::model::rules::rights::Ack;
 use crate::model::saved::effect::{Change, Effect};
 
@@ -236,8 +237,9 @@ impl World {
         let events: Vec<_> =
             self.stream.iter().filter(|id| **id > position).take(count.into()).copied().collect();
         if let Some(last) = events.last() {
-            let given = events.len() as u64;
-            self.volatile(|p| p.hand_out(events.first().copied(), *last, given, given, now));
+            let (first, last, given) = (events.first().copied(), *last, events.len() as u64);
+            let handed_out = HandedOut { first, last, entries: given, given };
+            self.volatile(|p| p.hand_out(handed_out, now));
         }
         self.handed.extend(&events);
         self.workers[worker].given.extend(&events);

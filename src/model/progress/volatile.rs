@@ -13,6 +13,19 @@ use crate::model::now::Now;
 /// Replies of one lease that are remembered one by one until they are acknowledged.
 const MAX_REPLIES: usize = 64;
 
+/// What a pull read of the stream, and handed out of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedOut {
+    /// The first event that was handed out; none if nothing was.
+    pub first: Option<EventId>,
+    /// The stream was read up to here.
+    pub last: EventId,
+    /// How many entries were read.
+    pub entries: u64,
+    /// How many of them were handed out.
+    pub given: u64,
+}
+
 /// The volatile part of a group's progress.
 impl Progress {
     /// Volatile: the worker of `caller` owns the last issued epoch, from the cursor.
@@ -67,8 +80,8 @@ impl Progress {
         }
     }
 
-    /// Volatile: whether the last reply left something behind, and its mean bytes per event, if
-    /// they were measured.
+    /// Volatile: whether the last reply left something behind, and what an event took in it, if
+    /// that is known.
     pub fn note_reply(&mut self, behind: bool, event_bytes: Option<u32>) {
         if let Some(lease) = &mut self.lease {
             lease.behind = behind;
@@ -105,16 +118,9 @@ impl Progress {
         self.renew(now);
     }
 
-    /// Volatile: the stream was read up to `id`, over `entries` entries, of which `given` were
-    /// handed out, from `first` on.
-    pub fn hand_out(
-        &mut self,
-        first: Option<EventId>,
-        id: EventId,
-        entries: u64,
-        given: u64,
-        now: Now,
-    ) {
+    /// Volatile: the stream was read on, and what was read may have been handed out.
+    pub fn hand_out(&mut self, handed_out: HandedOut, now: Now) {
+        let HandedOut { first, last, entries, given } = handed_out;
         if entries == 0 {
             return;
         }
@@ -122,7 +128,7 @@ impl Progress {
         if let Some(lease) = &mut self.lease {
             lease.first = lease.first.or(first);
             let start = lease.position.max(self.cursor);
-            lease.position = lease.position.max(id);
+            lease.position = lease.position.max(last);
             // A worker may never acknowledge: then the two oldest become one, and what falls
             // between them is counted by reading when somebody asks.
             if lease.replies.len() >= MAX_REPLIES
@@ -132,7 +138,7 @@ impl Progress {
                 let entries = first.entries + second.entries;
                 lease.replies.push_front(Reply { entries, start: first.start, ..second });
             }
-            lease.replies.push_back(Reply { start, last: id, entries });
+            lease.replies.push_back(Reply { start, last, entries });
         }
     }
 

@@ -1,13 +1,12 @@
-//! What a group is handed next in a partition: the rules of giving out, over any source of
+//! What a group is handed next in a partition: the rules of handing out, over any source of
 //! entries.
 //!
-//! [`step`] decides one thing at a time: a change that has to be applied first (then it is asked
-//! again), a redelivery, fresh events, or nothing. Nothing here changes anything.
-
-use std::collections::HashSet;
+//! [`step`] decides one thing at a time: a change that has to be applied first (then it is called
+//! again), a redelivery, fresh events, or nothing. Nothing here changes anything: the loop around
+//! it is [`super::drive`], and who applies what it decides is a [`super::shell::Shell`].
 
 use super::gate::Gate;
-use super::offer::Offer;
+use super::offer::{Offer, SoFar};
 use super::rights::Ack;
 use super::source::{Entry, Source};
 use crate::model::error::Error;
@@ -17,48 +16,67 @@ use crate::model::limits::MAX_SCAN;
 use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Lease, Scene};
+use crate::model::progress::volatile::HandedOut;
 use crate::model::ring::group::Group;
 use crate::model::saved::effect::{Change, Failure};
 
-/// What comes next under a lease.
+/// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<E> {
     /// This has to be applied first.
     Change(Change),
-    /// This exception is handed out again, alone, for the so-many-th time.
-    Redeliver(E, u32),
-    /// These fresh events are handed out; the stream was read up to the id, over so many entries.
-    Give(Vec<E>, EventId, u64),
-    /// There is nothing now; the stream was read up to the id, over so many entries.
-    Nothing(EventId, u64),
+    /// An exception is handed out again, alone.
+    Redeliver {
+        /// The exception.
+        event: E,
+        /// For the how-many-th time it is handed out.
+        attempt: u32,
+    },
+    /// Fresh events are handed out.
+    Give {
+        /// The events, in the order of the stream.
+        events: Vec<E>,
+        /// What of the stream was read to find them.
+        read: Read,
+    },
+    /// There is nothing now.
+    Nothing {
+        /// What of the stream was read in vain.
+        read: Read,
+    },
 }
 
-/// Decides what the owner of the lease is handed next, at most `count` fresh events. None without
-/// a lease. O(log(nodes of the stream) + entries looked at, at most [`MAX_SCAN`] or `count`).
+/// What of a stream was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The last entry; where reading began if there was none.
+    pub last: EventId,
+    /// How many entries.
+    pub entries: u64,
+}
+
+impl Read {
+    /// Nothing was read.
+    fn nothing(after: EventId) -> Self {
+        Self { last: after, entries: 0 }
+    }
+
+    /// What is noted of it when it handed out so many events, from `first` on.
+    pub(in crate::model) fn handing_out(self, first: Option<EventId>, given: u64) -> HandedOut {
+        HandedOut { first, last: self.last, entries: self.entries, given }
+    }
+
+    /// Whether it ended at the bound of one step, so that more may lie after it.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.entries >= MAX_SCAN
+    }
+}
+
+/// Decides what the owner of `lease` is handed next, at most `count` fresh events; without a lease,
+/// what the next owner would be handed, so that it need not be granted for nothing.
+/// O(log(nodes of the stream) + entries looked at, at most [`MAX_SCAN`] or `count`).
 pub fn step<S: Source>(
-    progress: &Progress,
-    group: &Group,
-    gate: &Gate<'_>,
-    stream: &S,
-    now: Now,
-    count: u64,
-) -> Option<Step<S::Entry>> {
-    progress.lease().map(|lease| decide(progress, Some(lease), group, gate, stream, now, count))
-}
-
-/// The same where nobody has the lease: what the next owner would be handed first, so that it need
-/// not be granted for nothing.
-pub fn step_unowned<S: Source>(
-    progress: &Progress,
-    group: &Group,
-    gate: &Gate<'_>,
-    stream: &S,
-    now: Now,
-) -> Step<S::Entry> {
-    decide(progress, None, group, gate, stream, now, 1)
-}
-
-fn decide<S: Source>(
     progress: &Progress,
     lease: Option<&Lease>,
     group: &Group,
@@ -74,15 +92,18 @@ fn decide<S: Source>(
     let position = lease.map_or(cursor, |lease| lease.position.max(cursor));
     if let Some(id) = progress.due(lease, gate, now) {
         if progress.comes_alone(id) && lease.is_some_and(|lease| !lease.is_idle(cursor)) {
-            return Step::Nothing(position, 0);
+            return Step::Nothing { read: Read::nothing(position) };
         }
-        return again(group, stream, id).map_or(Step::Change(Change::Dropped(id)), |entry| {
-            Step::Redeliver(entry, progress.attempts(id).saturating_add(1))
-        });
+        return match again(group, stream, id) {
+            Some(event) => {
+                Step::Redeliver { event, attempt: progress.attempts(id).saturating_add(1) }
+            }
+            None => Step::Change(Change::Dropped(id)),
+        };
     }
     let count = count.min(progress.fresh_allowed(lease));
     if count == 0 {
-        return Step::Nothing(position, 0);
+        return Step::Nothing { read: Read::nothing(position) };
     }
     let choice = choose(progress, group, gate, stream, position, count);
     if !choice.hold_elsewhere.is_empty() {
@@ -90,9 +111,9 @@ fn decide<S: Source>(
     } else if !choice.hold.is_empty() {
         Step::Change(Change::Held(choice.hold))
     } else if choice.give.is_empty() {
-        Step::Nothing(choice.last, choice.scanned)
+        Step::Nothing { read: choice.read }
     } else {
-        Step::Give(choice.give, choice.last, choice.scanned)
+        Step::Give { events: choice.give, read: choice.read }
     }
 }
 
@@ -103,18 +124,15 @@ fn again<S: Source>(group: &Group, stream: &S, id: EventId) -> Option<S::Entry> 
 }
 
 /// How far the cursor may pass from where it stands, if at all: over exceptions and over what the
-/// group does not take. Bounded, so it may have to be asked again.
+/// group does not take. Bounded, so it may have to be called again.
 pub fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<EventId> {
     let cursor = progress.cursor();
     if group.types.is_empty() && progress.exceptions().above(cursor).next().is_none() {
         return None;
     }
-    let passable = |entry: &S::Entry| {
-        progress.exceptions().get(entry.id()).is_some() || !group.takes(entry.kind())
-    };
     let (mut reached, mut end, mut scanned) = (None, None, 0);
     for entry in stream.after(cursor) {
-        if !passable(&entry) {
+        if progress.is_fresh(group, &entry) {
             end = Some(entry.id());
             break;
         }
@@ -135,9 +153,7 @@ struct Choice<E> {
     give: Vec<E>,
     hold: Vec<(EventId, u128)>,
     hold_elsewhere: Vec<(EventId, u128)>,
-    /// The last entry that was looked at, and how many were.
-    last: EventId,
-    scanned: u64,
+    read: Read,
 }
 
 /// Reads on from `after` until `count` events are chosen.
@@ -153,30 +169,30 @@ fn choose<S: Source>(
         give: Vec::new(),
         hold: Vec::new(),
         hold_elsewhere: Vec::new(),
-        last: after,
-        scanned: 0,
+        read: Read::nothing(after),
     };
-    let mut held = HashSet::new();
+    let mut so_far = SoFar::default();
     for entry in stream.after(after) {
         let (id, key) = (entry.id(), digest(entry.key()));
-        let chosen = choice.hold.len() + choice.hold_elsewhere.len() + choice.give.len();
-        let event = (id, key, entry.kind());
-        match progress.offer(group, gate, event, chosen, held.contains(&key)) {
-            Offer::Give => choice.give.push(entry),
+        match progress.offer(group, gate, &entry, key, &so_far) {
+            Offer::Give => {
+                choice.give.push(entry);
+                so_far.chosen += 1;
+            }
             Offer::Skip => {}
             Offer::Hold => {
                 choice.hold.push((id, key));
-                held.insert(key);
+                so_far.hold(key);
             }
             Offer::HoldElsewhere => {
                 choice.hold_elsewhere.push((id, key));
-                held.insert(key);
+                so_far.hold(key);
             }
             Offer::Wait => break,
         }
-        choice.last = id;
-        choice.scanned += 1;
-        if choice.give.len() as u64 == count || choice.scanned >= MAX_SCAN.max(count) {
+        choice.read = Read { last: id, entries: choice.read.entries + 1 };
+        let full = choice.give.len() as u64 == count;
+        if full || choice.read.entries >= MAX_SCAN.max(count) {
             break;
         }
     }
@@ -189,16 +205,13 @@ fn alone<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<S:
     let again = lease.redelivering.iter().filter_map(|id| again(group, stream, *id));
     // Two are enough to know; they are read to the end before the stream is read on.
     let mut in_flight: Vec<_> = again.take(2).collect();
-    let fresh = |entry: &S::Entry| {
-        group.takes(entry.kind()) && progress.exceptions().get(entry.id()).is_none()
-    };
     let first = stream.after(progress.cursor()).take_while(|entry| entry.id() <= lease.position);
-    in_flight.extend(first.filter(fresh).take(2));
+    in_flight.extend(first.filter(|entry| progress.is_fresh(group, entry)).take(2));
     in_flight.pop().filter(|_| in_flight.is_empty())
 }
 
-/// Who is to blame that the lease is lost, and what that does: the event that was alone in flight.
-/// Of several, none is blamed.
+/// Decides which event is to blame that the lease is lost, and what that does: the event that was
+/// alone in flight. Of several, none is blamed.
 pub fn loss<S: Source>(
     progress: &Progress,
     group: &Group,
@@ -210,8 +223,8 @@ pub fn loss<S: Source>(
     Some((only, change))
 }
 
-/// Decides an EVQ.ACK of `id`: also whether there is anything up to `id` that it finishes, for what
-/// failed or is held is not finished by passing it.
+/// Decides an EVQ.ACK of `id` where delivery is not plain: also whether there is anything up to
+/// `id` that it finishes, for what failed or is held is not finished by passing it.
 ///
 /// # Errors
 /// As [`Progress::ack`].
@@ -226,17 +239,16 @@ pub fn ack<S: Source>(
     let ack = progress.ack(caller, scene, id)?;
     let cursor = progress.cursor();
     let deleted = || stream.get(id).is_none();
-    if ack == Ack::Nothing || id <= cursor || progress.is_plain(group) || deleted() {
+    if ack == Ack::Nothing || id <= cursor || deleted() {
         return Ok(ack);
     }
     let mut passed = stream.after(cursor).take_while(|entry| entry.id() <= id);
-    let fresh = passed
-        .any(|entry| group.takes(entry.kind()) && progress.exceptions().get(entry.id()).is_none());
+    let fresh = passed.any(|entry| progress.is_fresh(group, &entry));
     Ok(if fresh { Ack::Finishes } else { Ack::Nothing })
 }
 
-/// Decides an EVQ.NACK of `id` by who may. None if the entry was deleted by hand while it was in
-/// flight, which finishes it.
+/// Decides an EVQ.NACK of `id` by the owner of the lease. None if the entry was deleted by hand
+/// while it was in flight, which finishes it.
 ///
 /// # Errors
 /// [`Error::BadId`] if it is not in flight; [`Error::Limit`] if the exceptions would not fit.
@@ -268,11 +280,6 @@ fn later_of_key<S: Source>(
     position: EventId,
 ) -> Vec<EventId> {
     let handed_out = stream.after(entry.id()).take_while(|other| other.id() <= position);
-    let of_key = |other: &S::Entry| {
-        other.key() == entry.key()
-            && group.takes(other.kind())
-            && progress.exceptions().get(other.id()).is_none()
-            && other.id() > progress.cursor()
-    };
+    let of_key = |other: &S::Entry| other.key() == entry.key() && progress.is_fresh(group, other);
     handed_out.filter(of_key).map(|other| other.id()).collect()
 }

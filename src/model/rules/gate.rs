@@ -1,22 +1,22 @@
 //! Resizing a ring without breaking any key's order.
 //!
-//! A resize ends one *generation* of the ring and begins the next at one instant. What it leaves
-//! behind is, for each partition, the id of its last event then: its *end*. A key that moves from
-//! partition `s` to `t` has its earlier events in `s` at or below the end of `s`, and its later
-//! ones in `t` above the end of `t`. So behind the end of every partition that gained keys stands a
-//! *barrier*, and for a group it is open when
+//! A resize ends one *generation* of the ring and begins the next at one instant. It leaves, for
+//! each partition, the id of its last event then: its *end*. A key that moves from partition `s` to
+//! `t` has its earlier events in `s` at or below the end of `s`, and its later ones in `t` above the
+//! end of `t`. So after the end of every partition that gained keys stands a *barrier*, and for a
+//! group it is open when
 //!
 //! - the group has finished everything at or below the end of each partition that lost keys to `t`,
 //!   apart from exceptions, and
 //! - each barrier of an earlier generation in front of those partitions, and of `t`, is open: a key
 //!   may live on 0, then on 2, then on 3.
 //!
-//! A barrier does not ask for the barriers of its own generation: what lies behind those is no
-//! older than what lies behind it, and where two partitions exchange keys they would wait for each
+//! A barrier does not depend on the barriers of its own generation: what lies after those is no
+//! older than what lies after it, and where two partitions exchange keys they would wait for each
 //! other for ever.
 //!
 //! Exceptions keep no barrier closed, or one dead event would stop a whole partition. Instead, an
-//! event behind an open barrier is held while its key has an exception at or below the ends of the
+//! event after an open barrier is held while its key has an exception at or below the ends of the
 //! generations before the event's own, in whichever partition.
 //!
 //! Whether a barrier is open is not saved anywhere: it follows from the cursors and exceptions of
@@ -39,11 +39,12 @@ use crate::model::ring::history::History;
 pub enum Drained {
     /// Apart from exceptions.
     Yes,
-    /// Apart from exceptions, and the cursor should pass to here, so that none of it is read again.
+    /// Apart from exceptions, and the cursor should pass to here, or all of it is looked at again
+    /// next time.
     YesUpTo(EventId),
     /// This event is next.
     No(EventId),
-    /// So far, and the cursor may pass to here: a bounded step was taken, and more may lie behind.
+    /// So far, and the cursor may pass to here: a bounded step was taken, and more may lie after it.
     SoFar(EventId),
 }
 
@@ -58,14 +59,12 @@ pub fn drained<S: Source>(
     if progress.cursor() >= until {
         return Drained::Yes;
     }
-    let plain = group.types.is_empty();
     let mut passed = None;
     for (scanned, entry) in (1..).zip(stream.after(progress.cursor())) {
         if entry.id() > until {
             break;
         }
-        let excepted = progress.exceptions().get(entry.id()).is_some();
-        if !excepted && (plain || group.takes(entry.kind())) {
+        if progress.is_fresh(group, &entry) {
             return Drained::No(entry.id());
         }
         if scanned == MAX_SCAN {
@@ -87,7 +86,8 @@ pub struct Gate<'a> {
     /// The end of the first barrier that is closed: nothing above is handed out yet.
     closed_after: Option<EventId>,
     history: Option<(&'a History, u32)>,
-    /// The exceptions of each other partition that once had keys of this one; it may have none.
+    /// The exceptions of other partitions that once had keys of this one, with those partitions that
+    /// have none.
     elsewhere: Vec<(u32, &'a Exceptions)>,
 }
 
@@ -129,7 +129,7 @@ impl<'a> Gate<'a> {
     }
 
     /// The exception of another partition that holds the event `id` of this one, whose key has this
-    /// digest: its partition and its id. O(partitions upstream * log(exceptions)).
+    /// digest: its partition and its id. O(partitions with exceptions * log(exceptions)).
     #[must_use]
     pub fn holder(&self, key: u128, id: EventId) -> Option<(u32, EventId)> {
         let (history, partition) = self.history?;

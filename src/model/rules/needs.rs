@@ -1,14 +1,15 @@
-//! What the groups of a ring still need of a partition, decided entry by entry from its front.
+//! What the groups of a ring still need of a partition, entry by entry from its front.
 //!
-//! Below the cursor a group needs only exceptions, so most groups need everything from one id on,
-//! and no entry has to be read. Above its cursor a group may have finished an event all the same:
-//! it does not take the type, or the event is an exception that is over. That is decided only for
-//! entries that are about to be removed, and the cursor stays where it is.
+//! Below the cursor only exceptions are needed, so for most groups there is one id from which on
+//! they need everything, and nothing has to be looked at. Above its cursor a group may have finished
+//! an event all the same: it does not take the type, whether or not a worker has pulled since, or
+//! the event is an exception that is finished. That is found out for those entries only that are to
+//! be removed, and the cursor stays where it is.
 
+use super::left::Left;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
-use crate::model::progress::exceptions::Exceptions;
 use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
 use crate::model::ring::group::Group;
@@ -17,7 +18,7 @@ use crate::model::ring::group::Group;
 pub trait Front {
     /// The id of the next entry.
     fn next_id(&mut self) -> Option<EventId>;
-    /// The type of the entry that came last, empty if it has none. It costs more to read than an
+    /// The type of the entry that came last, empty if it has none. Reading it costs more than an
     /// id.
     fn kind(&mut self) -> impl AsRef<[u8]>;
 }
@@ -37,7 +38,8 @@ struct Need<'a> {
     name: &'a Name,
     from: EventId,
     group: &'a Group,
-    exceptions: Option<&'a Exceptions>,
+    /// None where it has none yet: then everything from `from` on is left.
+    progress: Option<&'a Progress>,
 }
 
 /// Whether a group needs an event from its `from` on.
@@ -51,10 +53,10 @@ enum Answer {
 
 impl Need<'_> {
     fn answer(&self, id: EventId) -> Answer {
-        match self.exceptions.and_then(|all| all.get(id)) {
-            Some(exception) if exception.is_finished() => Answer::No,
-            None if !self.group.types.is_empty() => Answer::Type,
-            Some(_) | None => Answer::Yes,
+        match self.progress.map_or(Left::Fresh, |progress| progress.left_of(id)) {
+            Left::Nothing => Answer::No,
+            Left::Fresh if !self.group.types.is_empty() => Answer::Type,
+            Left::Exception | Left::Fresh => Answer::Yes,
         }
     }
 
@@ -71,10 +73,10 @@ impl<'a> Needs<'a> {
         all.min().unwrap_or(EventId::MAX)
     }
 
-    /// The group that has not finished the entry `id`, which came last from `front`; None if the
-    /// entry may go. Of several groups it is the one whose workers have been silent for the longest
-    /// time. What lies before the entry is finished. `reads` counts the types that were read.
-    /// O(groups with types or exceptions).
+    /// A group that has not finished the entry `id`, which came last from `front`; of several the
+    /// one whose workers have been silent for the longest time; none if the entry may go. What lies
+    /// before it is finished. `reads` counts the types that were read. O(groups with types or
+    /// exceptions).
     pub fn of(&self, id: EventId, front: &mut impl Front, reads: &mut u64) -> Option<&'a Name> {
         let asked = || self.some.iter().filter(|need| need.from <= id);
         let of = |answer| asked().filter(move |need| need.answer(id) == answer);
@@ -103,8 +105,8 @@ impl Progress {
 }
 
 impl Ring {
-    /// What the ring's groups need of a partition. `state` is the partition's delivery state; a
-    /// group without progress in it stands at its start. `exists` says whether an entry is there.
+    /// What its groups need of a partition. `state` is the partition's delivery state; a group
+    /// without progress in it stands at its start. `exists` returns whether an entry is there.
     /// O(groups * exceptions whose entries are gone).
     pub fn needs<'a>(
         &'a self,
@@ -118,9 +120,8 @@ impl Ring {
             let below = progress.and_then(|progress| progress.open_below(&exists));
             let cursor = progress.map_or_else(|| group.start(partition), Progress::cursor);
             let from = below.unwrap_or_else(|| cursor.next().unwrap_or(EventId::MAX));
-            let exceptions = progress.map(Progress::exceptions);
-            let need = Need { name, from, group, exceptions };
-            let all = group.types.is_empty() && exceptions.is_none_or(Exceptions::is_empty);
+            let need = Need { name, from, group, progress };
+            let all = group.types.is_empty() && progress.is_none_or(|p| p.exceptions().is_empty());
             if all || below.is_some() {
                 let rank = |need: &Need<'_>| (need.from, need.last_ms());
                 needs.all = needs.all.into_iter().chain([need]).min_by_key(rank);

@@ -1,8 +1,10 @@
 //! What may be handed out now, from the state alone: how many fresh events, which redelivery, and
-//! what happens to the next entry. [`crate::model::rules::delivery`] applies these rules to a
-//! stream.
+//! what happens to the next entry. [`super::delivery`] applies these rules to a stream.
+
+use std::collections::HashSet;
 
 use super::gate::Gate;
+use super::source::Entry;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_EXCEPTIONS;
 use crate::model::now::Now;
@@ -25,6 +27,23 @@ pub enum Offer {
     /// The partition waits here: the event lies after a closed barrier; or it would have to be
     /// held, or may have to hold its key as dead, and there is no room.
     Wait,
+}
+
+/// What this command has decided about the entries before.
+#[derive(Clone, Debug, Default)]
+pub struct SoFar {
+    /// How many it hands out or holds.
+    pub chosen: usize,
+    /// The digests of the keys of those that it holds.
+    pub held_keys: HashSet<u128>,
+}
+
+impl SoFar {
+    /// One more entry is held, whose key has this digest.
+    pub fn hold(&mut self, key: u128) {
+        self.chosen += 1;
+        self.held_keys.insert(key);
+    }
 }
 
 impl Progress {
@@ -85,22 +104,23 @@ impl Progress {
         known.come(reached).find(may).into_iter().chain(freed).chain(unknown).min()
     }
 
-    /// Volatile: sorts out what is due, so that no pull checks again what an exception waits for.
+    /// Volatile: sorts out what is due, so that what waits is not checked at every pull.
     ///
-    /// The first due exception that nothing comes before is found; those passed on the way are put
-    /// aside as being behind something. Three things can end that, and each takes them back:
+    /// Of what is due, the first that nothing comes before is found, and what is passed on the way
+    /// is put aside as being behind something. That an event is behind something changes in these
+    /// ways only, and each brings it back:
     ///
-    /// - An exception of their key ended. In this partition, the first one left of the key is taken
-    ///   back; the others are behind it. In another partition, the key is read from the list of
-    ///   ends there (see [`crate::model::progress::ended_keys`]), with the same consequence.
-    /// - It cannot be known what ended: a partition upstream was restored, sought, deleted or
-    ///   renamed, or too much ended in it; its stream is gone; the ring's past is another one. All
-    ///   are taken back.
-    /// - The clock goes back. All begins anew.
+    /// - An exception of its key ended. In this partition: then the first one left of the key is
+    ///   taken back; the others are behind that. In another: the key is read from the list of ends
+    ///   there (see [`crate::model::progress::ended_keys`]), with the same consequence.
+    /// - It cannot be known what ended: a partition upstream was put back, sought, deleted or
+    ///   renamed, or too much ended in it; its stream is gone; the ring's past is another one. Then
+    ///   all are taken back.
+    /// - The clock goes back. Then all begins anew.
     ///
-    /// New exceptions only make more wait. Each exception is put aside at most once for each time
-    /// it is taken back, so a pull takes O(log(exceptions)), and as much for each end since the
-    /// last call, apart from redeliveries in flight.
+    /// That other exceptions came to be only makes more wait. Each exception is put aside at most
+    /// once for each time it is taken back, so a pull takes O(log(exceptions)) and as much for each
+    /// end since the last look, apart from redeliveries in flight.
     pub fn look(&mut self, gate: &Gate<'_>, now: Now) {
         if self.exceptions.is_empty() {
             return;
@@ -150,25 +170,25 @@ impl Progress {
         later.find(|(_, id)| !in_flight(*id)).map(|(due_ms, _)| due_ms)
     }
 
-    /// What happens to the entry `id` with this key and type, when the stream is read from the
-    /// lease's position. `chosen` is how many entries this command has decided to hold or to give
-    /// so far, and `held` whether one of the held has this key.
+    /// What happens to the next entry, whose key has the digest `key`, when the stream is read from
+    /// the lease's position.
     #[must_use]
     pub fn offer(
         &self,
         group: &Group,
         gate: &Gate<'_>,
-        (id, key, kind): (EventId, u128, &[u8]),
-        chosen: usize,
-        held: bool,
+        entry: &impl Entry,
+        key: u128,
+        so_far: &SoFar,
     ) -> Offer {
-        if !group.takes(kind) || self.exceptions.get(id).is_some() {
+        let (id, chosen) = (entry.id(), so_far.chosen);
+        if !self.is_fresh(group, entry) {
             return Offer::Skip;
         }
         if !gate.admits(id) {
             return Offer::Wait;
         }
-        let here = held || self.exceptions.holder(key, id).is_some();
+        let here = so_far.held_keys.contains(&key) || self.exceptions.holder(key, id).is_some();
         let elsewhere = !here && gate.holder(key, id).is_some();
         if !here && !elsewhere {
             // Its last attempt may leave a dead event that holds its key, for which there is more

@@ -12,8 +12,8 @@ pub trait Entry {
     fn kind(&self) -> &[u8];
 }
 
-/// A partition's stream. It is read in one place at a time: what `after` gives has to be dropped
-/// before anything else is asked.
+/// A partition's stream. It is read in one place at a time: what `after` returns has to be dropped
+/// before anything else is read.
 pub trait Source {
     /// What it holds.
     type Entry: Entry;
@@ -21,4 +21,25 @@ pub trait Source {
     fn after(&self, after: EventId) -> impl Iterator<Item = Self::Entry>;
     /// The entry of this id, if it is there.
     fn get(&self, id: EventId) -> Option<Self::Entry>;
+    /// Whether there is an entry above `after`. A source that reads an entry's id sooner than its
+    /// fields answers without those.
+    fn has_after(&self, after: EventId) -> bool {
+        self.after(after).next().is_some()
+    }
+}
+
+impl<S: Source> Source for &S {
+    type Entry = S::Entry;
+
+    fn after(&self, after: EventId) -> impl Iterator<Item = Self::Entry> {
+        S::after(self, after)
+    }
+
+    fn get(&self, id: EventId) -> Option<Self::Entry> {
+        S::get(self, id)
+    }
+
+    fn has_after(&self, after: EventId) -> bool {
+        S::has_after(self, after)
+    }
 }

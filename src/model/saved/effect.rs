@@ -1,7 +1,6 @@
 //! Effects: the only way saved state changes. The primary decides one, applies it and replicates
-//! it; replicas and an AOF replay apply the same. Variants are only ever appended, and each travels
-//! after a format version (see [`crate::model::saved::snapshot`]), so that a log outlives an
-//! upgrade.
+//! it; replicas and an AOF replay apply the same. Variants are only ever appended, and each
+//! travels after a format version (see [`super::snapshot`]), so that a log outlives an upgrade.
 
 use std::collections::BTreeMap;
 
@@ -134,10 +133,9 @@ impl Partition {
         }
     }
 
-    /// The effect of an acknowledgement: events up to `id` are finished for `group`, or the
-    /// exception `id` is. It travels as the EVQ.ACK itself, which needs nothing that is not saved.
-    /// A caller that has the group's progress at hand calls
-    /// [`crate::model::progress::Progress::finish`].
+    /// The effect of an acknowledgement. It travels as the EVQ.ACK itself, which needs nothing that
+    /// is not saved: events up to `id` are finished for `group`, or the exception `id` is. Where the
+    /// group's progress is at hand, [`crate::model::progress::Progress::finish`] does the same.
     pub fn acknowledge(&mut self, group: &Name, id: EventId) {
         self.update(group, |progress| progress.finish(id));
     }
@@ -152,6 +150,14 @@ pub enum Fate {
     Dead,
     /// It is dead and its key goes on.
     Skipped,
+}
+
+impl Fate {
+    /// Whether this was the last attempt.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        matches!(self, Self::Dead | Self::Skipped)
+    }
 }
 
 /// A failure that was decided.

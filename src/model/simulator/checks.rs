@@ -1,7 +1,7 @@
 //! What must hold after each thing that happens: the guarantees, by watching what the server gives
 //! and comparing what it saved with the truth.
 
-use super::deliver::{Given, Ready};
+use super::shell::Given;
 use super::stream::Event;
 use super::truth::{End, Stage};
 use super::world::World;
@@ -10,6 +10,7 @@ use crate::model::ids::EventId;
 use crate::model::limits::MAX_EXCEPTIONS;
 use crate::model::now::Now;
 use crate::model::progress::exceptions::State;
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::source::Source;
 
 impl World {
@@ -172,14 +173,14 @@ impl World {
             let at = |ms: u64| Now { unix_us: ms * 1000 };
             let mut at_ms = now_ms;
             while let Some(next_ms) = world.progress(g).next_due_ms(at(at_ms)) {
-                let before = world.prepare(g, at(next_ms - 1), true);
+                let before = world.prepare(g, at(next_ms - 1), Taker::Owner);
                 assert_ne!(before, Ready::Work, "nobody looks before {next_ms}");
                 at_ms = next_ms;
-                if world.prepare(g, at(at_ms), true) != Ready::Nothing {
+                if world.prepare(g, at(at_ms), Taker::Owner) != Ready::Nothing {
                     return;
                 }
             }
-            let one_day = world.prepare(g, at(now_ms + 1_000_000_000), true);
+            let one_day = world.prepare(g, at(now_ms + 1_000_000_000), Taker::Owner);
             assert_ne!(one_day, Ready::Work, "nobody looks for what is due one day");
         });
     }

@@ -1,14 +1,13 @@
 //! What happens to workers and to the server from outside: connections that close, time, operators,
 //! hands in the stream, crashes. And how it ends: a patient worker finishes everything.
 
-use super::deliver::Ready;
 use super::truth::{End, Stage};
 use super::worker::{By, LEASE_MS, Memory, Simulation};
 use super::world::Logged;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
 use crate::model::ring::group::Group;
-use crate::model::saved::effect::Change;
+use crate::model::rules::ready::{Ready, Taker};
 
 /// How long everybody's patience lasts: past every backoff.
 const PATIENCE_MS: u64 = 1_000_000;
@@ -17,13 +16,10 @@ impl Simulation {
     pub(super) fn release(&mut self, w: usize, g: usize, by: By) {
         self.stop_waiting(w);
         let caller = self.caller(w, g, by);
-        let progress = self.world.progress(g);
-        let allowed = progress.authorize(&caller, self.world.scene(g)).is_ok();
-        assert_eq!(allowed, self.may(w, g, &caller), "who may release");
-        if allowed {
-            let (epoch, start) = (progress.next_epoch(self.world.now()), EventId::ZERO);
-            self.world.issue(g, Change::Epoch { epoch, start }, epoch);
-            self.world.fence_owner(g, None);
+        let may = self.may(w, g, &caller);
+        let released = self.world.release(g, &caller);
+        assert_eq!(released.is_ok(), may, "who may release");
+        if may {
             self.hand_over(g);
         }
     }
@@ -115,7 +111,7 @@ impl Simulation {
         if scene.queue || !progress.is_free(now, scene) {
             return;
         }
-        if self.world.prepare(g, now, false) == Ready::Work
+        if self.world.prepare(g, now, Taker::Next) == Ready::Work
             && let Some(waiting) = self.world.sides[g].any_line.pop_front()
         {
             self.serve(g, &waiting, true);
@@ -125,7 +121,7 @@ impl Simulation {
     /// Serves the owner that waits, if there is anything for it.
     fn look_for(&mut self, g: usize) {
         let Some(waiting) = self.world.sides[g].blocked.clone() else { return };
-        if self.world.prepare(g, self.world.now(), true) == Ready::Work {
+        if self.world.prepare(g, self.world.now(), Taker::Owner) == Ready::Work {
             self.world.sides[g].blocked = None;
             self.serve(g, &waiting, true);
         }
@@ -178,12 +174,12 @@ impl Simulation {
             Some(at) => events[at].id,
             None => EventId::ZERO,
         };
-        let epoch = self.world.progress(g).next_epoch(self.world.now());
-        let side = &mut self.world.sides[g];
-        assert!(epoch > side.truth.epoch);
-        side.truth.epoch = epoch;
-        side.truth.seek(&self.world.stream, cursor);
-        self.world.change(g, Change::Sought { cursor, epoch });
+        self.world.seek(g, cursor);
+        let epoch = self.world.progress(g).epoch();
+        let truth = &mut self.world.sides[g].truth;
+        assert!(epoch > truth.epoch);
+        truth.epoch = epoch;
+        truth.seek(&self.world.stream, cursor);
         self.world.remember();
         self.world.fence_owner(g, None);
         self.hand_over(g);

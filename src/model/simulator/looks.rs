@@ -1,5 +1,5 @@
-//! What is remembered of what is due makes no difference to what is given, only to how long it takes:
-//! before every look and after it the rules say what they say to one who remembers nothing.
+//! What is remembered of what is due makes no difference to what is handed out, only to how long it
+//! takes: before every look and after it the rules say what they say where nothing is remembered.
 
 use crate::model::ids::EventId;
 use crate::model::now::Now;
@@ -7,7 +7,7 @@ use crate::model::progress::Progress;
 use crate::model::progress::exceptions::{Exception, State};
 use crate::model::rules::gate::Gate;
 
-/// Looks as the server does before every step, and checks that.
+/// Looks as a shell does before every step, and checks that.
 pub(super) fn look(progress: &mut Progress, gate: &Gate<'_>, now: Now) {
     let anew = progress.without_looks();
     let said = |progress: &Progress| {

@@ -4,7 +4,7 @@
 //! skip and change settings; hands in the stream; a clock that jumps; a server that crashes and is
 //! rebuilt from any prefix of its effects.
 //!
-//! `world` is the server: the real rules, with what the shell does around them. `worker` and
+//! `world` is the server: the real rules and what runs them, over a `shell` in memory. `worker` and
 //! `fate` are what happens to it. `truth` is what must come of it, kept without any knowledge of
 //! the rules, and `checks` compares after every step:
 //!
@@ -21,11 +21,11 @@
 
 mod action;
 mod checks;
-mod deliver;
 mod fate;
 mod looks;
 mod regressions;
 mod rings;
+mod shell;
 mod stream;
 mod truth;
 mod worker;

@@ -1,7 +1,6 @@
 //! The workers of the simulation and everything else that can happen to a server: what each does,
 //! and what the contract says that it is answered.
 
-use super::deliver::Ready;
 use super::stream::Nature;
 use super::truth::{Owner, Stage};
 use super::world::{Waiting, World, saved};
@@ -10,7 +9,10 @@ use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::progress::lease::{Caller, Turn};
 use crate::model::ring::group::Group;
+use crate::model::rules::answers::Failed;
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::source::Source;
+use crate::model::rules::tenure::{Arrival, Target};
 use crate::model::saved::effect::Fate;
 
 pub(super) const LEASE_MS: u64 = 100;
@@ -126,14 +128,14 @@ impl Simulation {
     /// Runs a CONSUME, for the first time or when its turn has come.
     pub(super) fn serve(&mut self, g: usize, waiting: &Waiting, again: bool) -> Outcome {
         let Waiting { worker: w, caller, count, any } = waiting.clone();
-        let (now, mut scene) = (self.world.now(), self.world.scene(g));
-        scene.queue &= any || !again;
-        match self.world.progress(g).turn(&caller, now, scene) {
+        let now = self.world.now();
+        let arrival = if again && !any { Arrival::Called } else { Arrival::New };
+        match self.world.turn(g, &caller, arrival) {
             Turn::Wait => {
-                self.check_wait(g, scene.queue);
+                self.check_wait(g, self.world.scene(g).queue && arrival == Arrival::New);
                 return Outcome::NotItsTurn;
             }
-            Turn::Grant(_) if any && self.world.prepare(g, now, false) != Ready::Work => {
+            Turn::Grant(_) if any && self.world.prepare(g, now, Taker::Next) != Ready::Work => {
                 return Outcome::NotItsTurn;
             }
             Turn::Grant(epoch) => self.granted(w, g, &caller, epoch),
@@ -145,15 +147,13 @@ impl Simulation {
                     .take_if(|waiting| waiting.caller.connection != caller.connection);
             }
         }
-        self.world.volatile(g, |progress| {
-            progress.continue_lease(caller.connection, now, LEASE_MS);
-            progress.share_lease(any);
-        });
+        let target = if any { Target::Any } else { Target::One };
+        self.world.proceed(g, &caller, target, LEASE_MS);
         let owner = self.world.sides[g].truth.owner.as_mut().expect("an owner");
         owner.connection = self.workers[w].connection;
         (owner.lease_ms, owner.shared, owner.gone) = (LEASE_MS, any, false);
         self.renew_truth(g, None);
-        let ready = self.world.imagine(|world| world.prepare(g, now, true));
+        let ready = self.world.imagine(|world| world.prepare(g, now, Taker::Owner));
         let (given, cut) = self.world.deliver(g, count);
         if !cut && ready != Ready::Later {
             assert_eq!(ready == Ready::Work, !given.is_empty(), "{given:?}");
@@ -249,7 +249,8 @@ impl Simulation {
         let truly = !finished.is_disjoint(&in_flight);
         let known = side.truth.handed.contains_key(&id);
         match self.world.acknowledge(g, &caller, id) {
-            Ok(reply) => {
+            Ok(answered) => {
+                let reply = answered.finishes;
                 assert!(may, "who lost the lease cannot acknowledge");
                 assert!(reply || !truly, "{finished:?} are finished unsaid");
                 let truth = &self.world.sides[g].truth;
@@ -260,7 +261,9 @@ impl Simulation {
                 }
                 self.renew_truth(g, None);
                 self.world.remember();
-                self.world.share(g);
+                if answered.shared {
+                    self.world.share(g);
+                }
             }
             Err(error) => {
                 match error {
@@ -290,8 +293,8 @@ impl Simulation {
         let event = stream.get(id);
         let later = event.map(|event| side.truth.later(&side.group, stream, &event));
         match self.world.nack(g, &caller, id, delay_ms) {
-            Ok(None) => assert!(may && deleted),
-            Ok(Some(failure)) => {
+            Ok(Failed::Gone) => assert!(may && deleted),
+            Ok(Failed::Recorded(failure)) => {
                 assert!(may, "who lost the lease cannot refuse an event");
                 let side = &mut self.world.sides[g];
                 assert!(in_flight || side.truth.is_vague(), "{id} is not in flight");

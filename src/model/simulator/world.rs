@@ -1,12 +1,10 @@
 //! The server of the simulation: one partition and its groups, everything lasting in a log of
-//! effects from any prefix of which it can be rebuilt. Does what the shell does around the rules:
-//! the functions here have the names of those in `src/server` and `src/command`.
+//! effects from any prefix of which it can be rebuilt.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::stream::{Event, Nature, Stream};
 use super::truth::{End, Lasting, Truth};
-use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
@@ -16,11 +14,8 @@ use crate::model::progress::exceptions::State;
 use crate::model::progress::lease::{Caller, Scene};
 use crate::model::progress::partition::Partition;
 use crate::model::ring::group::Group;
-use crate::model::rules::delivery;
-use crate::model::rules::rights::Ack;
 use crate::model::rules::source::Source;
 use crate::model::saved::effect::{Change, Effect};
-use crate::model::saved::effect::{Failure, Fate};
 
 /// Something that lasts, as it is replicated.
 #[derive(Clone, Debug)]
@@ -122,7 +117,11 @@ impl World {
     }
 
     pub(super) fn scene(&self, g: usize) -> Scene {
-        let lease = self.partition.get(&self.sides[g].name).and_then(Progress::lease);
+        self.scene_of(g, self.partition.get(&self.sides[g].name))
+    }
+
+    pub(super) fn scene_of(&self, g: usize, progress: Option<&Progress>) -> Scene {
+        let lease = progress.and_then(Progress::lease);
         let connection = lease.and_then(|lease| lease.connection);
         Scene {
             owner_waits: self.sides[g].blocked.is_some(),
@@ -205,103 +204,26 @@ impl World {
 
     /// What would become of something, if it were done.
     pub(super) fn imagine<R>(&mut self, what: impl FnOnce(&mut Self) -> R) -> R {
-        let (partition, effects) = (self.partition.clone(), self.log.len());
+        let partition = self.partition.clone();
+        let (effects, remembered) = (self.log.len(), self.history.len());
         let result = what(self);
         self.partition = partition;
         self.log.truncate(effects);
+        self.history.truncate(remembered);
         result
     }
 
-    pub(super) fn grant(&mut self, g: usize, caller: &Caller, epoch: u64, lease_ms: u64) {
-        let now = self.now();
-        if self.progress(g).is_lost(caller, now, self.scene(g)) {
-            self.lose_lease(g);
-        }
-        let start = EventId::ZERO;
-        self.issue(g, Change::Epoch { epoch, start }, epoch);
-        let era = self.era;
-        self.volatile(g, |progress| progress.begin_lease(caller, now, lease_ms, era));
-        self.fence_owner(g, caller.connection);
-    }
-
-    /// An epoch ends the lease.
-    pub(super) fn issue(&mut self, g: usize, change: Change, epoch: u64) {
+    /// An epoch is issued, which ends the lease.
+    pub(super) fn note_epoch(&mut self, g: usize, epoch: u64) {
         let side = &mut self.sides[g];
         assert!(epoch > side.truth.epoch, "epoch {epoch} after {}", side.truth.epoch);
         side.truth.epoch = epoch;
         side.truth.end_lease(&side.group, &self.stream, End::GivenUp);
-        self.change(g, change);
-        self.remember();
-    }
-
-    pub(super) fn lose_lease(&mut self, g: usize) {
-        let (progress, now, mut blamed) = (self.progress(g), self.now(), None);
-        if progress.lease().is_some_and(|lease| lease.era == self.era) {
-            let loss = delivery::loss(progress, self.group(g), &self.stream, now);
-            blamed = loss.as_ref().map(|(event, _)| event.id);
-            self.check_loss(g, blamed);
-            match loss {
-                Some((event, Change::Failed(failure))) => self.record_failure(g, &event, failure),
-                Some((_, change)) => self.change(g, change),
-                None => {}
-            }
-        }
-        self.volatile(g, |progress| progress.lose_lease(blamed));
-        self.remember();
-    }
-
-    pub(super) fn record_failure(&mut self, g: usize, event: &Event, failure: Failure) {
-        if matches!(failure.fate, Fate::Dead | Fate::Skipped) {
-            self.letters += 1;
-            self.push(Logged::Letter(g, self.letters, event.id));
-        }
-        self.change(g, Change::Failed(failure));
     }
 
     /// Somebody else than the connection `but` got the lease.
     pub(super) fn fence_owner(&mut self, g: usize, but: Option<u64>) {
         self.sides[g].blocked.take_if(|waiting| waiting.caller.connection != but);
-    }
-
-    pub(super) fn acknowledge(
-        &mut self,
-        g: usize,
-        caller: &Caller,
-        id: EventId,
-    ) -> Result<bool, Error> {
-        let (progress, now) = (self.progress(g), self.now());
-        let (group, scene) = (self.group(g), self.scene(g));
-        let ack = delivery::ack(progress, group, &self.stream, caller, scene, id)?;
-        let finishes = ack == Ack::Finishes;
-        if finishes {
-            self.push(Logged::Ack(g, id));
-        }
-        self.volatile(g, |progress| progress.renew(now));
-        Ok(finishes)
-    }
-
-    /// Answers the failure; none if the entry was deleted.
-    pub(super) fn nack(
-        &mut self,
-        g: usize,
-        caller: &Caller,
-        id: EventId,
-        delay_ms: Option<u64>,
-    ) -> Result<Option<Failure>, Error> {
-        let (progress, now) = (self.progress(g), self.now());
-        let lease = progress.authorize(caller, self.scene(g))?;
-        progress.check_in_flight(lease, id)?;
-        let decided = delivery::nack(progress, self.group(g), &self.stream, now, id, delay_ms)?;
-        let Some((event, failure)) = decided else {
-            // Deleted by hand, which finishes it.
-            if progress.exceptions().get(id).is_some() {
-                self.change(g, Change::Dropped(id));
-            }
-            return Ok(None);
-        };
-        self.record_failure(g, &event, failure.clone());
-        self.volatile(g, |progress| progress.renew(now));
-        Ok(Some(failure))
     }
 
     /// The dead events with their letters, and those that hold their key without one.

@@ -338,4 +338,8 @@ impl Source for Open<'_> {
     fn get(&self, id: EventId) -> Option<Event> {
         Event::read(self.0, id)
     }
+
+    fn has_after(&self, after: EventId) -> bool {
+        Entries::after(self.0, after).next_entry().is_some()
+    }
 }

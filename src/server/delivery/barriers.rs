@@ -1,9 +1,9 @@
-//! Barriers in front of a partition's events after a resize: reads from the other partitions what
-//! [`crate::model::rules::gate`] decides by.
+//! What stands between a group and a partition's events because keys moved to it: finds out what
+//! [`crate::model::rules::gate`] needs to know of the other partitions.
 //!
-//! Here the other partitions are keys of the same server, read each time. Nothing is kept, so
-//! nothing goes stale. The user's permissions for them do not matter: what is read decides when an
-//! event is handed out, and all that is shown of it is the id of an event that others wait for.
+//! Here the other partitions are keys of the same server, looked at each time. Nothing is kept, so
+//! nothing goes stale. No user's permission is needed: what is read decides when an event is handed
+//! out, and all that is shown of it is the id of an event that others wait for.
 
 use std::sync::Arc;
 
@@ -11,20 +11,14 @@ use super::state;
 use super::state::DeliveryState;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
-use crate::model::progress::Progress;
 use crate::model::ring::history::{History, Upstream};
-use crate::model::rules::gate::{Drained, Gate, drained};
-use crate::model::saved::effect::Change;
+use crate::model::rules::gate::Gate;
+use crate::model::rules::shell::Acknowledged;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
-use crate::server::api::stream::Open;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::place::Place;
-
-/// How often one command moves cursors of other partitions over what its group does not take, each
-/// time after up to [`crate::model::limits::MAX_SCAN`] entries. There is more time later.
-const MAX_PASSES: usize = 4;
 
 /// The barriers in front of a place, as they are during one command.
 #[derive(Debug)]
@@ -39,7 +33,7 @@ pub(crate) struct Barriers {
 }
 
 impl Barriers {
-    /// These barriers as the rules take them.
+    /// The gate that they are for the rules.
     ///
     /// # Errors
     /// [`Error::WrongType`].
@@ -59,46 +53,27 @@ impl Barriers {
     }
 }
 
-impl Place {
-    /// The place of this group in another partition of the ring.
-    fn at(&self, partition: u32) -> Self {
-        Self {
-            names: RingNames::of(&self.line.ring).partition(partition),
-            line: Line { partition, ..self.line.clone() },
-            ..self.clone()
-        }
-    }
-
-    /// Whether an acknowledgement, before which its group had this cursor and so many exceptions
-    /// here, may let events go on that wait in other partitions.
-    pub(crate) fn may_open(&self, cursor: EventId, exceptions: usize, after: &Progress) -> bool {
-        let Some(history) = &self.history else { return false };
-        // A group that takes some types only has finished with an end before its cursor is there.
-        let typed = !self.group.types.is_empty() && cursor < history.last_end(self.line.partition);
-        let finished = after.exceptions().len() != exceptions;
-        typed || finished || history.is_crossed(self.line.partition, cursor, after.cursor())
-    }
+/// Whether an acknowledgement at a place may let events go on that wait in other partitions.
+pub(crate) fn may_open(place: &Place, acknowledged: &Acknowledged) -> bool {
+    let Some(history) = &place.history else { return false };
+    let (partition, Acknowledged { before, after, .. }) = (place.line.partition, acknowledged);
+    // A group that takes some types only has finished with an end before its cursor is there.
+    let typed = !place.group.types.is_empty() && before.cursor < history.last_end(partition);
+    let finished = after.exceptions != before.exceptions;
+    typed || finished || history.is_crossed(partition, before.cursor, after.cursor)
 }
 
-/// The barriers in front of a place; none if its partition never gained keys by a resize that
-/// is still of concern. O(partitions upstream), and more while one is closed.
+/// The barriers in front of a place; none if its partition never gained keys by a resize that is
+/// still of concern. `drain` finds out whether the group has finished the events of another place
+/// up to an id. O(partitions upstream), and more while one is closed.
 ///
 /// # Errors
 /// [`Error::WrongType`] if the delivery state of another partition is none.
-pub(crate) fn of(ctx: &Ctx, place: &Place) -> Result<Option<Barriers>, Error> {
-    find(ctx, place, MAX_PASSES)
-}
-
-/// The barriers as commands see them that only read: what would have to be saved on the way counts
-/// as unfinished.
-///
-/// # Errors
-/// As [`of`].
-pub(crate) fn as_seen(ctx: &Ctx, place: &Place) -> Result<Option<Barriers>, Error> {
-    find(ctx, place, 0)
-}
-
-fn find(ctx: &Ctx, place: &Place, passes: usize) -> Result<Option<Barriers>, Error> {
+pub(super) fn find(
+    ctx: &Ctx,
+    place: &Place,
+    mut drain: impl FnMut(&Place, EventId) -> Result<bool, Error>,
+) -> Result<Option<Barriers>, Error> {
     let partition = place.line.partition;
     let Some(history) = &place.history else { return Ok(None) };
     let upstream = history.all_upstream(partition);
@@ -106,9 +81,9 @@ fn find(ctx: &Ctx, place: &Place, passes: usize) -> Result<Option<Barriers>, Err
         return Ok(None);
     }
     let ring = RingNames::of(&place.line.ring);
-    let (mut failed, mut passes) = (None, passes);
+    let mut failed = None;
     let closed_after = history.closed_after(partition, |upstream| {
-        is_drained(ctx, place, &ring, upstream, &mut passes).unwrap_or_else(|error| {
+        is_drained(ctx, place, &ring, upstream, &mut drain).unwrap_or_else(|error| {
             failed = Some(error);
             false
         })
@@ -141,56 +116,20 @@ fn find(ctx: &Ctx, place: &Place, passes: usize) -> Result<Option<Barriers>, Err
     Ok(Some(Barriers { history, partition, closed_after, elsewhere, any_elsewhere }))
 }
 
-/// Whether the group of `place` has finished what comes first in another partition. A key of
-/// another type holds no events.
+/// Whether the group of `place` has finished what comes first in another partition.
 fn is_drained(
     ctx: &Ctx,
     place: &Place,
     ring: &RingNames,
     upstream: Upstream,
-    passes: &mut usize,
+    drain: impl FnOnce(&Place, EventId) -> Result<bool, Error>,
 ) -> Result<bool, Error> {
     let Upstream { partition, until } = upstream;
     let names = ring.partition(partition);
-    loop {
-        let (passed, done) = {
-            let state = state::open(ctx, &names);
-            let progress = state.progress(&place.line.group)?;
-            if progress.is_some_and(|progress| progress.cursor() >= until) {
-                return Ok(true);
-            }
-            let beginning = Progress::new(place.group.start(partition));
-            let Ok(Some(stream)) = key::open_read(ctx, &names.stream).stream() else {
-                return Ok(true);
-            };
-            let progress = progress.unwrap_or(&beginning);
-            match drained(progress, &place.group, &Open(&stream), until) {
-                Drained::Yes => return Ok(true),
-                Drained::No(_) => return Ok(false),
-                Drained::YesUpTo(id) => (id, true),
-                Drained::SoFar(id) => (id, false),
-            }
-        };
-        let Some(left) = passes.checked_sub(1) else { return Ok(done) };
-        *passes = left;
-        // What the group does not take need not be looked at again.
-        let other = place.at(partition);
-        begin(ctx, &other)?;
-        state::change(ctx, &other, Change::Passed(passed))?;
-        if done {
-            return Ok(true);
-        }
+    // As a rule it has come past it, and nothing else has to be found there.
+    if state::open(ctx, &names).progress(&place.line.group)?.is_some_and(|p| p.cursor() >= until) {
+        return Ok(true);
     }
-}
-
-/// A group that has no progress in a place yet gets some, which can change. Epoch 0 is nobody's.
-///
-/// # Errors
-/// [`Error::WrongType`].
-pub(crate) fn begin(ctx: &Ctx, place: &Place) -> Result<(), Error> {
-    if state::open(ctx, &place.names).progress(&place.line.group)?.is_some() {
-        return Ok(());
-    }
-    let start = place.group.start(place.line.partition);
-    state::change(ctx, place, Change::Epoch { epoch: 0, start })
+    let line = Line { partition, ..place.line.clone() };
+    drain(&Place { names, line, ..place.clone() }, until)
 }

@@ -169,7 +169,7 @@ pub(crate) fn count_on(ctx: &Ctx, place: &Place) {
     timer::arm(ctx, ctx.now().ms() + COUNT_STEP_MS);
 }
 
-/// Entries up to the end of a generation that are counted one by one.
+/// Entries that are counted one by one.
 const MAX_COUNTED: u64 = 1000;
 
 /// How many events of a place up to `end` its group has not finished. For a group that is far

@@ -10,8 +10,10 @@ use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::keys::dead_key;
 use crate::model::name::Name;
+use crate::model::now::Now;
+use crate::model::rules::shell::Letter;
 use crate::model::rules::source::Entry;
-use crate::model::saved::effect::{Change, Failure};
+use crate::model::saved::effect::Change;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::{Entries, Event};
 use crate::server::api::text::Text;
@@ -19,21 +21,6 @@ use crate::server::api::{key, stream};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::replicate;
 use crate::server::waiting::release::look_again;
-
-/// What is known of an event that failed for the last time.
-#[derive(Debug)]
-pub(crate) struct Letter<'a> {
-    /// The event.
-    pub(crate) event: &'a Event,
-    /// Its last failure.
-    pub(crate) failure: &'a Failure,
-    /// The worker that had it.
-    pub(crate) worker: String,
-    /// What the worker said.
-    pub(crate) reason: &'a [u8],
-    /// When it failed last, in unix ms.
-    pub(crate) last_ms: u64,
-}
 
 /// The name of a group's dead letters in a partition.
 pub(crate) fn letters_name(ring: &Name, p: u32, group: &Name) -> Text {
@@ -51,7 +38,12 @@ impl Place {
 ///
 /// # Errors
 /// [`Error::WrongType`]; nothing has changed then.
-pub(crate) fn write(ctx: &Ctx, place: &Place, letter: &Letter<'_>) -> Result<(), Error> {
+pub(crate) fn write(
+    ctx: &Ctx,
+    place: &Place,
+    letter: &Letter<'_, Event>,
+    now: Now,
+) -> Result<(), Error> {
     let name = place.letters();
     let key = key::open_write(ctx, &name);
     let failure = letter.failure;
@@ -61,7 +53,7 @@ pub(crate) fn write(ctx: &Ctx, place: &Place, letter: &Letter<'_>) -> Result<(),
         pair("reason", letter.reason),
         pair("worker", letter.worker.as_bytes()),
         pair("first-ms", failure.first_ms.to_string().as_bytes()),
-        pair("last-ms", letter.last_ms.to_string().as_bytes()),
+        pair("last-ms", now.ms().to_string().as_bytes()),
     ];
     let mut fields = vec![before.0.raw(), before.1.raw()];
     for (field, value) in &letter.event.fields {

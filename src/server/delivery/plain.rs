@@ -1,42 +1,27 @@
 //! Plain delivery: fresh events from the stream straight into the reply, where none has to be read
 //! before.
 //!
-//! There are three ways. Many small events come from the server's own XRANGE, whose reply is passed
-//! on, see [`crate::server::delivery::xrange`]. Otherwise entries are read one by one. A handful of
-//! them is read before the reply begins, so that its length is known: each word of a reply whose
-//! length is set at its end costs more than one that goes straight into the client's buffer.
+//! Three ways lead there. Where many small ones are wanted, the server itself is asked for a range
+//! and its reply is passed on, see [`super::xrange`]. Else entries are read one by one, a handful
+//! of them before the reply begins: a reply whose length is known only when all of it is written is
+//! put together by the server from parts, and each word that goes into it costs more than one that
+//! goes straight into the client's buffer.
 
+use super::event_reply::{Head, reply_event, reply_event_start};
 use super::xrange;
 use super::xrange::Given;
 use crate::model::ids::EventId;
+use crate::model::rules::shell::{Passed, Plain};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Key;
 use crate::server::api::reply;
 use crate::server::api::stream::{Entries, Field};
+use crate::server::api::stream_end::{Last, Stand};
 use crate::server::api::text::Text;
+use crate::server::keyspace::place::Place;
 
 /// Entries of a handful at most: by then the client's buffer is about full.
 const HANDFUL: u64 = 64;
-
-/// What a reply of EVQ.CONSUME begins with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Head {
-    /// The partition.
-    pub(crate) partition: u32,
-    /// The epoch of the lease.
-    pub(crate) epoch: u64,
-}
-
-/// What is to be given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
-    /// Entries above this id.
-    pub(crate) after: EventId,
-    /// At most so many.
-    pub(crate) count: u64,
-    /// What an entry took lately, on average.
-    pub(crate) event_bytes: Option<u32>,
-}
 
 /// Entries in the order of the stream.
 #[derive(Debug)]
@@ -71,23 +56,49 @@ impl Handful {
     }
 }
 
-/// Replies `[partition, epoch, events]` with the entries of the stream `name`, which is open as
-/// `stream`. None, without a reply, if there is no entry. With `and_more` it also finds out whether
-/// there are more.
-pub(crate) fn give(
+/// Replies `[partition, epoch, events]` with entries as they are, for a worker that stands there in
+/// the stream. None, without a reply, if there is none.
+pub(super) fn pass_on(
+    ctx: &Ctx,
+    place: &Place,
+    stream: &Key,
+    plain: &Plain,
+    stand: Stand,
+) -> Option<Passed<()>> {
+    let head = Head { partition: place.line.partition, epoch: plain.epoch };
+    // A worker that was told of more finds it sooner from where it stands.
+    let stand = if plain.behind { stand.with_a_backlog() } else { stand };
+    let and_more = stand.is_ready_to_wait();
+    let given = match stand.look(stream, plain.after) {
+        Last::Passed => return None,
+        Last::Alone(event) => {
+            head.reply(ctx);
+            reply::array(ctx, 1);
+            reply_event(ctx, &event, None);
+            Given { first: event.id, last: event.id, count: 1, bytes: 0, more: false }
+        }
+        Last::OfMany => give(ctx, &place.names.stream, stream, head, plain, and_more)?,
+    };
+    let Given { first, last, count, more, .. } = given;
+    Some(Passed { first, last, count, more, event_bytes: given.event_bytes(), batch: () })
+}
+
+/// Replies the entries of the stream `name`, which is open as `stream`. Whether there is more is
+/// looked at if that is wanted.
+fn give(
     ctx: &Ctx,
     name: &Text,
     stream: &Key,
     head: Head,
-    wanted: Wanted,
+    plain: &Plain,
     and_more: bool,
 ) -> Option<Given> {
-    let Wanted { after, count, event_bytes } = wanted;
+    let Plain { after, count, event_bytes, .. } = *plain;
     if xrange::pays(count, event_bytes)
         && let Some(range) = xrange::read(ctx, name, after, count)
     {
         let given = range.given?;
-        reply_head(ctx, head);
+        head.reply(ctx);
         xrange::reply(ctx, &range);
         return Some(given);
     }
@@ -107,7 +118,7 @@ pub(crate) fn give(
 fn give_handful(ctx: &Ctx, from: &mut Entries<'_>, head: Head, count: u64) -> Option<Given> {
     let read = Handful::read(from, count)?;
     let ((first, _), (last, _)) = (read.entries.first()?, read.entries.last()?);
-    reply_head(ctx, head);
+    head.reply(ctx);
     reply::array(ctx, read.entries.len());
     let mut bytes = 0;
     let mut fields = read.fields.iter();
@@ -125,7 +136,7 @@ fn give_handful(ctx: &Ctx, from: &mut Entries<'_>, head: Head, count: u64) -> Op
 fn give_each(ctx: &Ctx, from: &mut Entries<'_>, head: Head, count: u64) -> Option<Given> {
     let mut entry = from.next_entry()?;
     let (first, _) = entry;
-    reply_head(ctx, head);
+    head.reply(ctx);
     let events = if count == 1 {
         reply::array(ctx, 1);
         None
@@ -167,18 +178,4 @@ fn reply_field(ctx: &Ctx, name: &Field, value: &Field) -> u64 {
     reply::bytes(ctx, name);
     reply::bytes(ctx, value);
     (name.len() + value.len()) as u64
-}
-
-/// Replies what comes before the events.
-pub(crate) fn reply_head(ctx: &Ctx, head: Head) {
-    reply::array(ctx, 3);
-    reply::integer(ctx, head.partition.into());
-    reply::integer(ctx, head.epoch);
-}
-
-/// Replies an event's id and the start of its fields.
-pub(crate) fn reply_event_start(ctx: &Ctx, id: EventId, fields: usize) {
-    reply::array(ctx, 2);
-    reply::id(ctx, id);
-    reply::array(ctx, fields * 2);
 }

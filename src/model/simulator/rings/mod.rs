@@ -4,7 +4,8 @@
 //! retention and hands in the streams; a server that crashes and is rebuilt from any prefix of its
 //! effects.
 //!
-//! `world` is the server: the real rules over several partitions. `play` is what happens to it.
+//! `world` is the server: the real rules over several partitions, and what runs them over a `shell`
+//! in memory. `play` is what happens to it.
 //! `truth` is what must come of it: it knows which event of a key was triggered before which, and
 //! nothing of partitions, generations or barriers. After every step and at the end:
 //!
@@ -17,9 +18,9 @@
 
 mod action;
 mod checks;
-mod deliver;
 mod flaws;
 mod play;
+mod shell;
 mod truth;
 mod world;
 

@@ -1,21 +1,21 @@
-//! What workers and operators do to the ring, and how it ends: a patient worker finishes everything,
-//! and then nothing is left of any resize.
+//! What workers and operators do to the ring, and how it ends: a patient worker finishes
+//! everything, and then nothing is left of any resize.
 
 use std::collections::BTreeMap;
 
 use super::action::Action;
-use super::deliver::Given;
 use super::truth::Stage;
-use super::world::{GROUPS, LEASE_MS, Logged, Rules, World, name};
+use super::world::{GROUPS, Logged, Rules, World, name};
 use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
 use crate::model::progress::exceptions::{Exceptions, State};
 use crate::model::progress::lease::{Caller, Turn};
-use crate::model::rules::delivery;
-use crate::model::rules::rights::Ack;
+use crate::model::rules::answers::Failed;
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::source::Source;
+use crate::model::rules::tenure::Target;
 use crate::model::saved::effect::{Change, Effect};
 use crate::model::simulator::stream::{Event, Nature};
 
@@ -79,33 +79,23 @@ impl Play {
         let targets = nth.map_or_else(|| self.world.live(), |nth| vec![self.partition(nth)]);
         let caller = self.caller(w);
         for p in targets {
-            let (now, scene) = (self.world.now(), self.world.scene());
-            let beginning = Progress::default();
-            let progress = self.world.progress(p, g).unwrap_or(&beginning);
-            match progress.turn(&caller, now, scene) {
+            match self.world.turn(p, g, &caller) {
                 Turn::Wait => continue,
                 Turn::Continue => {}
                 Turn::Grant(epoch) => {
-                    let ready = self.world.next(p, g, false, 1);
-                    if any && !matches!(ready, Given::Fresh(_) | Given::Again(_)) {
+                    if any && self.world.prepare(p, g, Taker::Next) != Ready::Work {
                         continue;
                     }
                     self.world.grant(p, g, &caller, epoch);
                     self.workers.iter_mut().for_each(|other| drop(other.given.remove(&(p, g))));
                 }
             }
-            self.world.volatile(p, g, |progress| {
-                progress.continue_lease(caller.connection, now, LEASE_MS);
-                progress.share_lease(any);
-            });
-            let events = match self.world.next(p, g, true, count) {
-                Given::Fresh(events) => events,
-                Given::Again(event) => {
-                    self.world.truths[g].again((p, event.id));
-                    vec![event]
-                }
-                Given::Nothing | Given::Later => continue,
-            };
+            let target = if any { Target::Any } else { Target::One };
+            self.world.proceed(p, g, &caller, target);
+            let events = self.world.deliver(p, g, count);
+            if events.is_empty() {
+                continue;
+            }
             for event in &events {
                 self.world.check_given(p, g, event);
                 self.world.truths[g].give((p, event.id));
@@ -118,18 +108,21 @@ impl Play {
     }
 
     pub(super) fn ack(&mut self, w: usize, p: u32, g: usize, id: EventId) {
-        let (caller, scene) = (self.caller(w), self.world.scene());
-        let Some(settings) = self.world.ring.group(&name(g)).cloned() else { return };
-        let Some(progress) = self.world.progress(p, g) else { return };
-        let stream = self.world.stream(p);
-        match delivery::ack(progress, &settings, stream, &caller, scene, id) {
-            Ok(Ack::Nothing) => {}
-            Ok(Ack::Finishes) => {
-                for finished in self.world.truths[g].acknowledged(p, id) {
-                    self.world.truths[g].set((p, finished), Stage::Finished);
+        if !self.world.has(g) {
+            return;
+        }
+        let finished = self.world.truths[g].acknowledged(p, id);
+        match self.world.acknowledge(p, g, &self.caller(w), id) {
+            Ok(answered) => {
+                if answered.finishes {
+                    for finished in finished {
+                        self.world.truths[g].set((p, finished), Stage::Finished);
+                    }
+                    self.world.remember();
                 }
-                self.world.push(Logged::Ack(p, g, id));
-                self.world.remember();
+                if answered.shared {
+                    self.world.share(p, g);
+                }
             }
             Err(Error::Fenced | Error::BadId(_)) => {}
             Err(error) => panic!("{error}"),
@@ -137,19 +130,12 @@ impl Play {
     }
 
     pub(super) fn nack(&mut self, w: usize, p: u32, g: usize, id: EventId, delay_ms: u64) {
-        let (caller, scene, now) = (self.caller(w), self.world.scene(), self.world.now());
-        let Some(settings) = self.world.ring.group(&name(g)).cloned() else { return };
-        let Some(progress) = self.world.progress(p, g) else { return };
-        if progress.authorize(&caller, scene).is_err() {
+        if !self.world.has(g) {
             return;
         }
-        let stream = self.world.stream(p);
-        match delivery::nack(progress, &settings, stream, now, id, Some(delay_ms)) {
-            Ok(Some((event, failure))) => self.world.fail(p, g, event.id, failure),
-            Ok(None) if progress.exceptions().get(id).is_some() => {
-                self.world.change(p, g, Change::Dropped(id));
-            }
-            Ok(None) | Err(Error::BadId(_) | Error::Limit(..)) => {}
+        match self.world.nack(p, g, &self.caller(w), id, delay_ms) {
+            Ok(Failed::Recorded(_)) => self.world.share(p, g),
+            Ok(Failed::Gone) | Err(Error::Fenced | Error::BadId(_) | Error::Limit(..)) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -190,13 +176,11 @@ impl Play {
         if !self.world.has(g) {
             return;
         }
-        let now = self.world.now();
         for p in nth.map_or_else(|| self.world.live(), |nth| vec![self.partition(nth)]) {
             let stream = self.world.stream(p).clone();
             let at = event.checked_rem(stream.events.len() + 1).and_then(|at| at.checked_sub(1));
             let cursor = at.map_or(EventId::ZERO, |at| stream.events[at].id);
-            let epoch = self.world.progress(p, g).map_or(1, |progress| progress.next_epoch(now));
-            self.world.change(p, g, Change::Sought { cursor, epoch });
+            self.world.seek(p, g, cursor);
             self.world.truths[g].seek(p, &stream, cursor);
             self.world.remember();
         }

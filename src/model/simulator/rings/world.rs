@@ -1,26 +1,23 @@
 //! The server of the simulation: a ring, its partitions and groups, everything lasting in a log of
-//! effects. Does what the shell does around the rules.
+//! effects.
 
 use std::collections::BTreeMap;
 
-use super::truth::{Stage, Truth};
+use super::truth::Truth;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_RESIZES;
 use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::Progress;
-use crate::model::progress::lease::{Caller, Scene};
 use crate::model::progress::partition::Partition;
 use crate::model::ring::continuum::Continuum;
 use crate::model::ring::group::{Group, OnDead};
 use crate::model::ring::history::{End, History};
 use crate::model::ring::{Payload, Ring, Shape};
-use crate::model::rules::delivery;
 use crate::model::rules::needs::Front;
 use crate::model::rules::needs::tests::Listed;
 use crate::model::rules::source::Source;
 use crate::model::saved::effect::{Change, Effect};
-use crate::model::saved::effect::{Failure, Fate};
 use crate::model::simulator::stream::{Event, Nature, Stream};
 
 pub(super) const GROUPS: usize = 3;
@@ -163,15 +160,14 @@ impl World {
         self.keys.get(&p).and_then(|keys| keys.state.get(&name(g)))
     }
 
-    pub(super) fn volatile(&mut self, p: u32, g: usize, change: impl FnOnce(&mut Progress)) {
-        if let Some(progress) = self.keys.get_mut(&p).and_then(|keys| keys.state.get_mut(&name(g)))
-        {
-            change(progress);
-        }
+    pub(super) fn progress_mut(&mut self, p: u32, g: usize) -> Option<&mut Progress> {
+        self.keys.get_mut(&p).and_then(|keys| keys.state.get_mut(&name(g)))
     }
 
-    pub(super) fn scene(&self) -> Scene {
-        Scene { era: self.era, ..Scene::default() }
+    pub(super) fn volatile(&mut self, p: u32, g: usize, change: impl FnOnce(&mut Progress)) {
+        if let Some(progress) = self.progress_mut(p, g) {
+            change(progress);
+        }
     }
 
     /// Does something lasting and replicates it.
@@ -303,55 +299,6 @@ impl World {
         if generations > 0 {
             self.push(Logged::Ring(Effect::Forgotten(generations)));
         }
-        self.remember();
-    }
-
-    pub(super) fn grant(&mut self, p: u32, g: usize, caller: &Caller, epoch: u64) {
-        let (now, scene) = (self.now(), self.scene());
-        if self.progress(p, g).is_some_and(|progress| progress.is_lost(caller, now, scene)) {
-            self.lose_lease(p, g);
-        }
-        self.change(p, g, Change::Epoch { epoch, start: EventId::ZERO });
-        let era = self.era;
-        self.volatile(p, g, |progress| progress.begin_lease(caller, now, LEASE_MS, era));
-        self.truths[g].handed.remove(&p);
-        self.remember();
-    }
-
-    pub(super) fn lose_lease(&mut self, p: u32, g: usize) {
-        let now = self.now();
-        let settings = self.ring.group(&name(g)).unwrap().clone();
-        let Some(progress) = self.progress(p, g) else { return };
-        let mut blamed = None;
-        if progress.lease().is_some_and(|lease| lease.era == self.era) {
-            let loss = delivery::loss(progress, &settings, self.stream(p), now);
-            blamed = loss.as_ref().map(|(event, _)| event.id);
-            match loss {
-                Some((event, Change::Failed(failure))) => self.fail(p, g, event.id, failure),
-                Some((_, change)) => self.change(p, g, change),
-                None => {}
-            }
-        }
-        self.volatile(p, g, |progress| progress.lose_lease(blamed));
-        self.truths[g].handed.remove(&p);
-        self.remember();
-    }
-
-    /// Records a failure.
-    pub(super) fn fail(&mut self, p: u32, g: usize, id: EventId, failure: Failure) {
-        let stage = match failure.fate {
-            Fate::Retry(_) => Stage::Open,
-            Fate::Dead => Stage::Dead,
-            Fate::Skipped => Stage::Skipped,
-        };
-        if stage != Stage::Open {
-            self.push(Logged::Letter(p, g, id));
-        }
-        let truth = &mut self.truths[g];
-        truth.again((p, id));
-        truth.set((p, id), stage);
-        failure.held.iter().for_each(|held| truth.again((p, *held)));
-        self.change(p, g, Change::Failed(failure));
         self.remember();
     }
 }
