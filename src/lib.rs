@@ -14,6 +14,7 @@
 //!   ops            settings, counters, log lines, caught panics
 //!   api            the module API as safe types, ignorant of EVQ
 //! model            pure rules: no server, no clock, no I/O
+//!   waiting        who waits and who is served next, as a state machine
 //!   rules          decisions from a state and a `now`; nothing changes
 //!   saved          effects, the only changes to saved state, and their format
 //!   progress       one group in one partition

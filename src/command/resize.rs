@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::limits::{MAX_DRYRUN, MAX_PARTITIONS};
@@ -21,9 +22,8 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::Entries;
-use crate::server::api::{key, reply};
+use crate::server::api::{key, reply, timer};
 use crate::server::dispatch::tidy;
-use crate::server::dispatch::tidy::tidy_soon;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring;
@@ -169,7 +169,7 @@ impl Command for Resize {
             ring::change(ctx, &view.names, Effect::Resized(weights, ends))?;
             key::notify_module(ctx, c"evq.resize", &view.names.ring);
             watch_all(ctx, &request.ring, None);
-            tidy_soon(ctx);
+            timer::soon(ctx, Reason::Tidy);
         }
         let ring = ring::find(ctx, &user, &request.ring)?;
         reply::integer(ctx, ring.value()?.ring.generation());

@@ -1,9 +1,10 @@
 //! The rules of EVQ as plain Rust: no Redis, no clock, no I/O, no `unsafe`.
 //!
 //! Everything lasting is a value ([`ring::Ring`], [`progress::partition::Partition`]) that changes
-//! only by applying an [`saved::effect::Effect`], so a replica, an AOF replay and a test all run the
-//! same code.
+//! only by applying an [`saved::effect::Effect`], so a replica, an AOF replay and a test all run
+//! the same code.
 
+pub mod deadlines;
 pub mod error;
 pub mod hash;
 mod identity;
@@ -19,6 +20,7 @@ pub mod ring;
 pub mod rules;
 pub mod saved;
 pub mod throttle;
+pub mod waiting;
 
 #[cfg(test)]
 mod simulator;

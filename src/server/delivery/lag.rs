@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use super::backlog::{Budget, Tally};
 use super::{backlog, state};
+use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
@@ -166,7 +167,7 @@ pub(crate) fn count_on(ctx: &Ctx, place: &Place) {
             counting.entry(place.line.clone()).or_insert_with(|| place.clone());
         }
     });
-    timer::arm(ctx, ctx.now().ms() + COUNT_STEP_MS);
+    timer::arm(ctx, Reason::Lag, ctx.now().ms() + COUNT_STEP_MS);
 }
 
 /// Entries that are counted one by one.

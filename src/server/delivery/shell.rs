@@ -8,6 +8,7 @@ use std::cell::{Cell, OnceCell};
 
 use super::barriers::Barriers;
 use super::{barriers, letters, plain, state};
+use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::now::Now;
@@ -165,7 +166,7 @@ impl Shell for PlaceShell<'_> {
             release::look_again(self.ctx, &self.place.line);
         }
         if barriers::may_open(self.place, acknowledged) {
-            timer::soon(self.ctx);
+            timer::soon(self.ctx, Reason::Barrier);
         }
     }
 
@@ -186,7 +187,7 @@ impl Shell for PlaceShell<'_> {
                 release::look_again(ctx, &place.line);
             }
             Occurrence::Dropped => release::look_again(ctx, &place.line),
-            Occurrence::Freed => timer::soon(ctx),
+            Occurrence::Freed => timer::soon(ctx, Reason::Lease),
         }
     }
 }

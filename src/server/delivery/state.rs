@@ -1,6 +1,7 @@
 //! A partition's delivery state under its `:groups` key: open it, change it by effects, replicate
 //! exactly those.
 
+use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::keys::parse_ring_key;
@@ -49,7 +50,7 @@ pub(crate) fn change(ctx: &Ctx, place: &Place, change: Change) -> Result<(), Err
     let effect = Effect::Group(place.line.group.clone(), change);
     change_partition(ctx, &place.names, effect)?;
     if concerns_others {
-        timer::soon(ctx);
+        timer::soon(ctx, Reason::Barrier);
         if goes_back {
             watch_all(ctx, &place.line.ring, Some(&place.line.group));
         }

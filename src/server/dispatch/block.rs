@@ -6,10 +6,10 @@
 //!
 //! In the wake-up callback of a key only that key may be read until it is certain that the client
 //! will be served: answering "not served" after a replication, or after opening another key that
-//! has expired, kills Redis 7.0. So the callback looks for an entry beyond the waiter's position
-//! first, and only then runs the command again, which always replies.
+//! has expired, kills Redis 7.0. So the callback reads whether there is an entry after the waiter's
+//! position first, and only then runs the command again, which always replies.
 //!
-//! That a client is released the server is told by the sweep only, a timer, and it lets the client
+//! The server is told that a client is released by the sweep only, a timer, and it lets the client
 //! go before it reads the next command. A parked client's time is kept by the sweep too. For on
 //! Redis 7.0, when the time is up or CLIENT UNBLOCK comes between the telling and the letting go, a
 //! parked client is unblocked without any reply, and one that blocks on its stream gets a second.
@@ -17,35 +17,52 @@
 use std::ffi::{c_int, c_longlong};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
+use std::rc::Rc;
 
-use super::call;
+use super::partitions::Keys;
+use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::name::Name;
-use crate::model::progress::Progress;
+use crate::model::waiting::calls;
+use crate::model::waiting::line::ANY;
+use crate::model::waiting::partitions::Partitions;
+use crate::model::waiting::waiter::{Answer, Cause, Left, Outcome, Wait};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{ERR, OK, raw};
 use crate::server::api::key::Kind;
 use crate::server::api::stream::Entries;
 use crate::server::api::stream_end::Seen;
-use crate::server::api::timer::RECHECK_MS;
 use crate::server::api::{key, reply, timer};
 use crate::server::delivery::state;
-use crate::server::keyspace::line::Line;
+use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::ops::panics::reply_outcome;
-use crate::server::waiting::release::release;
-use crate::server::waiting::waiter::{Outcome, Wait, Waiter, Woken};
-use crate::server::waiting::{any_lines, lines};
+use crate::server::waiting::lines;
+use crate::server::waiting::waiter::{Client, Resume, Woken};
 
 type RawCtx = *mut raw::RedisModuleCtx;
 type RawArgs = *mut *mut raw::RedisModuleString;
 
-/// Blocks the client as the owner of its line's lease until the stream has an entry beyond
-/// `wait.position`, at most `timeout_ms` (0: for ever). The context must allow blocking.
-pub(crate) fn on_stream_key(ctx: &Ctx, wait: Wait, timeout_ms: u64) {
-    let mut keys = [wait.names.stream.raw()];
+/// What the server needs to block a client.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// What it waits for.
+    pub(crate) wait: Wait,
+    /// The keys of its partition; of one that takes any, those of the first.
+    pub(crate) names: Rc<PartitionNames>,
+    /// How long it waits, in ms; 0 is for ever.
+    pub(crate) timeout_ms: u64,
+    /// What to do when its turn comes.
+    pub(crate) resume: Resume,
+}
+
+/// Blocks the client as the owner of its line's lease until the stream has an entry after the
+/// position of its wait, or its time is up. The context must allow blocking.
+pub(crate) fn on_stream_key(ctx: &Ctx, request: Request) {
+    let Request { wait, names, timeout_ms, resume } = request;
+    let mut keys = [names.stream.raw()];
     // SAFETY: the callbacks have the signatures that the server wants; the key is copied.
-    let handle = unsafe {
+    let blocked = unsafe {
         api!(RedisModule_BlockClientOnKeys)(
             ctx.raw(),
             Some(on_stream_ready),
@@ -57,70 +74,56 @@ pub(crate) fn on_stream_key(ctx: &Ctx, wait: Wait, timeout_ms: u64) {
             null_mut(),
         )
     };
-    if watch_disconnect(ctx, handle) {
-        let look_ms = wait.look_ms;
-        lines::wait_as_owner(ctx.client_id(), on_stream(wait, handle));
-        if let Some(look_ms) = look_ms {
-            timer::arm(ctx, look_ms);
+    if watch_disconnect(blocked) {
+        let (id, plain) = (ctx.client_id(), wait.plain);
+        let client = Client { blocked, names, resume };
+        lines::change(|lines| lines.wait_as_owner(id, wait, client));
+        if !plain {
+            // The sweep checks at once, and knows from there on when to check again.
+            timer::arm(ctx, Reason::Watch, ctx.now().ms());
         }
     }
 }
 
-/// Parks the client at the end of its line, behind the lease of `progress` if it is one
-/// partition's, at most `timeout_ms` (0: for ever). The context must allow blocking.
-pub(crate) fn park(ctx: &Ctx, wait: Wait, timeout_ms: u64, progress: Option<&Progress>) {
+/// Parks the client at the end of its line until its time is up. The lease that it waits for lapses
+/// at `lapses_ms`, or is free. The context must allow blocking.
+pub(crate) fn park(ctx: &Ctx, request: Request, lapses_ms: u64) {
+    let Request { wait, names, timeout_ms, resume } = request;
     // SAFETY: the callbacks have the signatures that the server wants.
-    let handle = unsafe {
+    let blocked = unsafe {
         api!(RedisModule_BlockClient)(ctx.raw(), Some(on_parked_ready), Some(on_timeout), None, 0)
     };
-    if watch_disconnect(ctx, handle) {
-        let ends_ms = (timeout_ms > 0).then(|| ctx.now().ms().saturating_add(timeout_ms));
-        let waiter = Waiter { on_stream: false, ends_ms, ..on_stream(wait, handle) };
-        lines::wait_in_line(ctx.client_id(), waiter);
-        watch(ctx, progress);
+    if watch_disconnect(blocked) {
+        let (id, now_ms, any) = (ctx.client_id(), ctx.now().ms(), wait.line.partition == ANY);
+        let ends_ms = (timeout_ms > 0).then(|| now_ms.saturating_add(timeout_ms));
+        let client = Client { blocked, names, resume };
+        lines::change(|lines| lines.wait_in_line(id, wait, client, ends_ms));
+        if let Some(ends_ms) = ends_ms {
+            timer::arm(ctx, Reason::WaitEnd, ends_ms);
+        }
+        if any {
+            timer::arm(ctx, Reason::AnyPartition, now_ms + 1);
+        } else {
+            timer::arm(ctx, Reason::Lease, lapses_ms.max(now_ms + 1));
+        }
     }
 }
 
-fn watch_disconnect(_ctx: &Ctx, handle: *mut raw::RedisModuleBlockedClient) -> bool {
-    if handle.is_null() {
+fn watch_disconnect(blocked: *mut raw::RedisModuleBlockedClient) -> bool {
+    if blocked.is_null() {
         // The server has replied an error by itself.
         return false;
     }
     // SAFETY: the handle is fresh, the callback has the signature that the server wants.
-    unsafe { api!(RedisModule_SetDisconnectCallback)(handle, Some(on_disconnect)) };
+    unsafe { api!(RedisModule_SetDisconnectCallback)(blocked, Some(on_disconnect)) };
     true
 }
 
 /// Lets the parked workers of a partition see what was appended to it: its parked owners, and
 /// the workers that take any partition. Cheap if there are none.
 pub(crate) fn wake(ctx: &Ctx, ring: &Name, partition: u32) {
-    if lines::any_parked_owner() {
-        for client in lines::parked_owners(ctx.db(), ring, partition) {
-            if lines::wait_of(client).is_some_and(|wait| wait.plain) {
-                release(ctx, client, Outcome::Serve);
-            } else {
-                timer::soon(ctx);
-            }
-        }
-    }
-    if any_lines::any_waited_in() {
-        for line in any_lines::to_look_for(ctx.db(), ring, partition) {
-            call::look_at(ctx, &line, partition);
-        }
-    }
-}
-
-fn on_stream(wait: Wait, handle: *mut raw::RedisModuleBlockedClient) -> Waiter {
-    let outcome = Outcome::Serve;
-    Waiter {
-        wait,
-        called: None,
-        handle,
-        on_stream: true,
-        released: false,
-        told: false,
-        outcome,
-        ends_ms: None,
+    if lines::awaits_appends() {
+        calls::appended(&mut Keys(ctx), ctx.db(), ring, partition, ctx.now());
     }
 }
 
@@ -128,21 +131,23 @@ unsafe extern "C" fn on_stream_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) ->
     let ctx = Ctx::new(ctx);
     let seen = catch_unwind(AssertUnwindSafe(|| {
         let client = ctx.client_id();
-        let (names, position, plain) = lines::awaited(client)?;
+        let (names, awaited) = lines::read(|lines| {
+            lines.awaited(client).map(|(to, awaited)| (Rc::clone(&to.names), awaited))
+        })?;
         let key = key::open_read(&ctx, &names.stream);
         if key.kind() != Kind::Stream {
             return None;
         }
-        if plain {
+        if awaited.plain {
             // Any event is for it, and the last is found at once.
-            return Seen::look(&key, position);
+            return Seen::look(&key, awaited.position);
         }
-        let next = Entries::after(&key, position).next_entry();
+        let next = Entries::after(&key, awaited.position).next_entry();
         if let Some((id, _)) = next {
             // Whether this event is for the group takes more than this key to know.
             drop(key);
-            lines::move_on(client, id);
-            timer::soon(&ctx);
+            lines::change(|lines| lines.move_on(client, id));
+            timer::soon(&ctx, Reason::Watch);
         }
         None
     }));
@@ -162,98 +167,93 @@ unsafe extern "C" fn on_parked_ready(ctx: RawCtx, argv: RawArgs, argc: c_int) ->
 /// `argv` and `argc` must be the arguments of the context's client.
 unsafe fn resume(ctx: &Ctx, argv: RawArgs, argc: c_int, seen: Option<Seen>) {
     reply_outcome(ctx, || {
-        let (waiter, owner) = leave(ctx)?;
+        let left = leave(ctx, Cause::Woken)?;
         // SAFETY: the caller vouches for the arguments.
-        unsafe { end_wait(ctx, waiter, owner, argv, argc, seen) }
+        unsafe { end_wait(ctx, &left, argv, argc, seen) }
     });
-}
-
-/// # Safety
-/// `argv` and `argc` must be the arguments of the context's client.
-unsafe fn end_wait(
-    ctx: &Ctx,
-    waiter: Waiter,
-    owner: bool,
-    argv: RawArgs,
-    argc: c_int,
-    seen: Option<Seen>,
-) -> Result<(), Error> {
-    let (wait, partition) = (waiter.wait, waiter.called);
-    let ended = match waiter.outcome {
-        // To serve may mean to write, and who must not write has no way to wait on.
-        Outcome::Serve if ctx.may_replicate() => {
-            // SAFETY: the caller vouches for the arguments.
-            let args = unsafe { Args::new(argv, argc) };
-            let resumed = (wait.resume)(ctx, &args, Woken { seen, partition });
-            if resumed.is_ok() {
-                return Ok(());
-            }
-            resumed
-        }
-        Outcome::Serve | Outcome::Nothing => give_nothing(ctx, &wait, owner),
-        Outcome::Refuse(error) => Err(error),
-    };
-    if let Some(partition) = partition {
-        call::call_off(ctx, ctx.client_id(), &Line { partition, ..wait.line });
-    }
-    ended
 }
 
 /// The time is up, CLIENT UNBLOCK was called, or a client that blocks on its stream was released.
 unsafe extern "C" fn on_timeout(ctx: RawCtx, argv: RawArgs, argc: c_int) -> c_int {
     let ctx = Ctx::new(ctx);
     reply_outcome(&ctx, || {
-        let (waiter, owner) = leave(&ctx)?;
-        if !waiter.on_stream && !waiter.told {
-            // SAFETY: a parked client's handle lives until the server is told, once.
-            unsafe { api!(RedisModule_UnblockClient)(waiter.handle, null_mut()) };
-        }
-        if !waiter.released {
-            return give_nothing(&ctx, &waiter.wait, owner);
-        }
+        let left = leave(&ctx, Cause::TimedOut)?;
         // SAFETY: the server keeps a blocked client's arguments.
-        unsafe { end_wait(&ctx, waiter, owner, argv, argc, None) }
+        unsafe { end_wait(&ctx, &left, argv, argc, None) }
     });
     OK
 }
 
-/// Ends the bookkeeping of the context's client; also tells whether it waited as the owner.
-fn leave(ctx: &Ctx) -> Result<(Waiter, bool), Error> {
-    lines::remove(ctx.client_id()).ok_or(Error::Bug("an unknown waiter"))
-}
-
-/// Replies null. The lease of an owner did not age while it waited; from here on it does.
-fn give_nothing(ctx: &Ctx, wait: &Wait, owner: bool) -> Result<(), Error> {
-    if owner {
-        let (client, now) = (ctx.client_id(), ctx.now());
-        let mut state = state::open(ctx, &wait.names);
-        state.volatile(&wait.line.group, |progress| progress.renew_for(client, now))?;
-    }
-    reply::null_array(ctx);
-    Ok(())
-}
-
 /// The client was killed or closed its connection, or the server lets it go by itself.
-unsafe extern "C" fn on_disconnect(ctx: RawCtx, handle: *mut raw::RedisModuleBlockedClient) {
+unsafe extern "C" fn on_disconnect(ctx: RawCtx, _blocked: *mut raw::RedisModuleBlockedClient) {
     let ctx = Ctx::new(ctx);
     // A panic here could only come from the bookkeeping; there is nobody to reply to.
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        let client = ctx.client_id();
-        let Some((waiter, _)) = lines::remove(client) else { return };
-        if !waiter.on_stream && !waiter.told {
-            // SAFETY: a parked client's handle lives until the server is told, once.
-            unsafe { api!(RedisModule_UnblockClient)(handle, null_mut()) };
-        }
-        if let Some(partition) = waiter.called {
-            call::call_off_soon(&ctx, client, Line { partition, ..waiter.wait.line });
+        if leave(&ctx, Cause::Vanished).is_ok_and(|left| left.called.is_some()) {
+            // No key may be opened here: the sweep takes the call back.
+            timer::soon(&ctx, Reason::Departure);
         }
     }));
 }
 
-/// A line is waited in from now on: looks after it when the lease that it waits for lapses.
-pub(crate) fn watch(ctx: &Ctx, progress: Option<&Progress>) {
-    let now_ms = ctx.now().ms();
-    let deadline_ms = progress.and_then(Progress::lease).map_or(now_ms, |lease| lease.deadline_ms);
-    let end_ms = lines::next_end().unwrap_or(u64::MAX);
-    timer::arm(ctx, deadline_ms.min(end_ms).clamp(now_ms + 1, now_ms + RECHECK_MS));
+/// Ends the bookkeeping of the context's client.
+fn leave(ctx: &Ctx, cause: Cause) -> Result<Left<Client>, Error> {
+    let id = ctx.client_id();
+    let left = lines::change(|lines| lines.leave(id, cause));
+    let left = left.ok_or(Error::Bug("an unknown waiter"))?;
+    if left.is_untold && cause != Cause::Woken {
+        // SAFETY: a parked client's handle lives until the server is told, once.
+        unsafe { api!(RedisModule_UnblockClient)(left.handle.blocked, null_mut()) };
+    }
+    Ok(left)
+}
+
+/// # Safety
+/// `argv` and `argc` must be the arguments of the context's client.
+unsafe fn end_wait(
+    ctx: &Ctx,
+    left: &Left<Client>,
+    argv: RawArgs,
+    argc: c_int,
+    seen: Option<Seen>,
+) -> Result<(), Error> {
+    let ended = match &left.outcome {
+        // To serve may mean to write, and who must not write has no way to wait on.
+        Outcome::Serve if ctx.may_replicate() => {
+            // SAFETY: the caller vouches for the arguments.
+            let args = unsafe { Args::new(argv, argc) };
+            let resumed = (left.handle.resume)(ctx, &args, Woken { seen, partition: left.called });
+            if resumed.is_ok() {
+                check_lease(ctx, left, Answer::Events);
+                return Ok(());
+            }
+            resumed
+        }
+        Outcome::Serve | Outcome::Nothing => give_nothing(ctx, left),
+        Outcome::Refuse(error) => Err(error.clone()),
+    };
+    check_lease(ctx, left, Answer::Other);
+    if let Some(partition) = left.called {
+        Keys(ctx).call_off(ctx.client_id(), &left.wait.line.at(partition));
+        timer::soon(ctx, Reason::Departure);
+    }
+    ended
+}
+
+/// The standbys of an owner that left have its lease checked.
+fn check_lease(ctx: &Ctx, left: &Left<Client>, answer: Answer) {
+    if let Some(after_ms) = left.lease_check_in_ms(answer) {
+        timer::arm(ctx, Reason::Lease, ctx.now().ms().saturating_add(after_ms));
+    }
+}
+
+/// Replies null. The lease of an owner did not age while it waited; from here on it does.
+fn give_nothing(ctx: &Ctx, left: &Left<Client>) -> Result<(), Error> {
+    if left.as_owner {
+        let (client, now) = (ctx.client_id(), ctx.now());
+        let mut state = state::open(ctx, &left.handle.names);
+        state.volatile(&left.wait.line.group, |progress| progress.renew_for(client, now))?;
+    }
+    reply::null_array(ctx);
+    Ok(())
 }

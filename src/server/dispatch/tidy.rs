@@ -1,12 +1,12 @@
 //! The life of a resize after its one instant: leaving partitions that nobody needs disappear, and
-//! what is of no concern any more is forgotten.
+//! generations that are of no concern any more are forgotten.
 //!
-//! Done now and then by the sweep, on primaries, for each ring that this server has seen. What has
-//! to be done is found by looking at the keys, so nothing is lost by a restart or a failover.
+//! Done now and then by the sweep, on primaries, for each ring that this server has seen. The keys
+//! tell what has to be done, so nothing is lost by a restart or a failover.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
@@ -24,38 +24,22 @@ use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{known_rings, ring};
 use crate::server::waiting::release::dismiss_partition;
 
-/// How often rings that were resized are looked after.
+/// How often rings that were resized are cared for.
 const TIDY_MS: u64 = 1000;
 
-thread_local! {
-    /// When to look after them next, if any ring may need it.
-    static NEXT_MS: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-/// A ring that was resized was seen: it is looked after soon.
-pub(crate) fn tidy_soon(ctx: &Ctx) {
-    known_rings::note_resized(ctx);
-}
-
-/// Looks after every ring that was resized, if it is time to. Answers when it is the next time.
-pub(crate) fn tidy(ctx: &Ctx, now_ms: u64) -> Option<u64> {
-    if known_rings::take_resized() {
-        NEXT_MS.set(Some(0));
-    }
-    let next_ms = NEXT_MS.get()?;
-    if now_ms < next_ms {
-        return Some(next_ms);
-    }
+/// Cares for every ring that was resized, and again later if any may need it.
+pub(crate) fn tidy(ctx: &Ctx, now_ms: u64) {
     let mut any = false;
     for (db, ring) in known_rings::all() {
         // What could not be done now may be later: a key of another type may go.
         any |= ctx.select_db(db) && tidy_ring(ctx, &ring).unwrap_or(true);
     }
-    NEXT_MS.set(any.then_some(now_ms + TIDY_MS));
-    NEXT_MS.get()
+    if any {
+        timer::arm(ctx, Reason::Tidy, now_ms + TIDY_MS);
+    }
 }
 
-/// Answers whether the ring has to be looked after again.
+/// Returns whether the ring has to be cared for again.
 fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
     let names = RingNames::of(name);
     let mut gone = Vec::new();
@@ -94,8 +78,8 @@ fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
     }
     if forgotten > 0 {
         ring::change(ctx, &names, Effect::Forgotten(forgotten))?;
-        // What waited for a barrier that nobody remembers goes on.
-        timer::soon(ctx);
+        // Events that waited for a barrier that nobody remembers go on.
+        timer::soon(ctx, Reason::Barrier);
     }
     let key = key::open_read(ctx, &names.ring);
     Ok(key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()))

@@ -3,12 +3,13 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
+use crate::model::deadlines::Reason;
 use crate::model::keys::parse_ring_key;
+use crate::model::waiting::lines::Lines;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 use crate::server::api::text::bytes_of;
 use crate::server::api::timer;
-use crate::server::dispatch::tidy;
 use crate::server::keyspace::known_rings;
 use crate::server::retention::idle_groups;
 use crate::server::waiting::{connections, lines};
@@ -58,9 +59,7 @@ unsafe extern "C" fn on_client_change(
     let client = unsafe { (*data.cast::<raw::RedisModuleClientInfo>()).id };
     // Keys are not opened here: the server is in the middle of freeing the client.
     let _ = std::panic::catch_unwind(|| {
-        if connections::connection_closed(client) {
-            timer::soon(&Ctx::new(ctx));
-        }
+        connections::connection_closed(&Ctx::new(ctx), client);
     });
 }
 
@@ -71,7 +70,7 @@ unsafe extern "C" fn on_role_change(
     _data: *mut c_void,
 ) {
     let _ = std::panic::catch_unwind(|| {
-        lines::new_era();
+        lines::change(Lines::begin_era);
         begin_to_act(&Ctx::new(ctx));
     });
 }
@@ -91,7 +90,13 @@ unsafe extern "C" fn on_loading(
 fn begin_to_act(ctx: &Ctx) {
     let now = ctx.now();
     idle_groups::begin_anew(now);
-    tidy::tidy_soon(ctx);
+    check_everything(ctx);
+}
+
+/// Also of the rings that were resized.
+fn check_everything(ctx: &Ctx) {
+    timer::soon(ctx, Reason::Recheck);
+    timer::soon(ctx, Reason::Tidy);
 }
 
 unsafe extern "C" fn on_flush(
@@ -119,7 +124,7 @@ unsafe extern "C" fn on_swap(
         let (one, other) = (swap.dbnum_first, swap.dbnum_second);
         let _ = std::panic::catch_unwind(|| {
             known_rings::swap(one, other);
-            connections::swap(one, other);
+            lines::change(|lines| lines.swap_databases(one, other));
         });
     }
 }
@@ -142,7 +147,7 @@ unsafe extern "C" fn on_key_event(
         if let Some(ring) = parse_ring_key(unsafe { bytes_of(key) }) {
             let ctx = Ctx::new(ctx);
             known_rings::note(ctx.db(), &ring);
-            tidy::tidy_soon(&ctx);
+            check_everything(&ctx);
         }
     });
     OK

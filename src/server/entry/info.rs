@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::panic::catch_unwind;
 
 use super::load;
+use crate::model::waiting::lines::Lines;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 use crate::server::keyspace::known_rings;
@@ -24,7 +25,7 @@ unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c
     }
     // A panic ends here: the section is then shorter.
     let _ = catch_unwind(|| {
-        let waiting = lines::totals();
+        let waiting = lines::read(Lines::totals);
         // A context only to read the clock by.
         let retention = background::overview(Ctx::new(std::ptr::null_mut()).now());
         let (idlest, idlest_ms) = retention.idlest.unwrap_or_default();

@@ -8,14 +8,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use crate::model::name::Name;
-use crate::server::api::ctx::Ctx;
-use crate::server::api::timer;
 
 thread_local! {
     static KNOWN: RefCell<BTreeSet<(i32, Name)>> = const { RefCell::new(BTreeSet::new()) };
     static CHANGES: Cell<u64> = const { Cell::new(0) };
-    /// Whether a ring that was resized was seen since the sweep last asked.
-    static RESIZED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Grows whenever another set of rings is known.
@@ -45,17 +41,6 @@ pub(crate) fn forget(db: i32, ring: &Name) {
     });
 }
 
-/// A ring that was resized was seen: the next sweep looks after it.
-pub(crate) fn note_resized(ctx: &Ctx) {
-    RESIZED.set(true);
-    timer::soon(ctx);
-}
-
-/// Whether a ring that was resized was seen since the last call.
-pub(crate) fn take_resized() -> bool {
-    RESIZED.take()
-}
-
 /// A database was emptied; all of them for none.
 pub(crate) fn forget_all(db: Option<i32>) {
     changed();
@@ -63,7 +48,7 @@ pub(crate) fn forget_all(db: Option<i32>) {
 }
 
 /// Where what was in `db` is after these two databases changed places.
-pub(crate) fn swapped(db: i32, one: i32, other: i32) -> i32 {
+fn swapped(db: i32, one: i32, other: i32) -> i32 {
     match db {
         db if db == one => other,
         db if db == other => one,

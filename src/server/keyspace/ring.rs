@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::datatype::RingValue;
 use super::key_names::{PartitionNames, RingNames};
 use super::{datatype, known_rings, replicate};
+use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::{DEFAULT, Name};
@@ -82,7 +83,7 @@ pub(crate) fn find(ctx: &Ctx, user: &User, name: &Name) -> Result<RingView, Erro
         if names.keep() {
             known_rings::note(ctx.db(), name);
             if key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()) {
-                known_rings::note_resized(ctx);
+                timer::soon(ctx, Reason::Tidy);
             }
         }
         return Ok(RingView { found: Ok(key), names });
@@ -137,7 +138,7 @@ pub(crate) fn make(ctx: &Ctx, user: &User, name: &Name, ring: Ring) -> Result<()
     datatype::create_value(ctx, &names.ring, RingValue::new(ring))?;
     replicate::effect(ctx, &names.ring, &effect);
     known_rings::note(ctx.db(), name);
-    timer::arm(ctx, ctx.now().ms() + 1);
+    timer::arm(ctx, Reason::Recheck, ctx.now().ms() + 1);
     key::notify_module(ctx, c"evq.create", &names.ring);
     Ok(())
 }

@@ -139,6 +139,11 @@ impl Background {
     }
 }
 
+/// Whether other rings are known than when it was last done.
+pub(crate) fn has_other_rings() -> bool {
+    BACKGROUND.with_borrow(|all| all.known_changes != Some(known_rings::changes()))
+}
+
 /// Trims what is due, for a bounded time; returns when something is due again.
 pub(crate) fn sweep(ctx: &Ctx) -> Option<u64> {
     let begun = Instant::now();

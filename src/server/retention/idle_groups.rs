@@ -40,7 +40,7 @@ pub(crate) fn begin_anew(now: Now) {
 /// For how long no worker of a group has asked, in ms.
 pub(crate) fn idle_ms_in(db: i32, ring: &Name, name: &Name, group: &Group, now: Now) -> u64 {
     let idle_ms = group.activity.idle_ms(now, SINCE_MS.get());
-    if idle_ms > 0 && !lines::waiters_of_ring(db, ring, Some(name)).is_empty() {
+    if idle_ms > 0 && lines::read(|lines| lines.is_group_waited_for(db, ring, name)) {
         group.activity.note(now);
         return 0;
     }

@@ -1,11 +1,9 @@
-//! Clients that wait: which line each stands in, and how its wait ends.
+//! Clients that wait: this server's lines, and the calls to the server that end a wait.
 //!
-//! Knows `api` to `keyspace`, and the pure lines of the model.
-//! Kept out: keys. Nothing here opens one, so it may be called from any callback.
+//! Knows `api` to `keyspace`, and the state machine of [`crate::model::waiting`].
+//! Kept out: keys, and decisions. Nothing here opens a key, so it may be called from any callback.
 
-pub(crate) mod any_lines;
 pub(crate) mod connections;
-pub(crate) mod fast_map;
 pub(crate) mod lines;
 pub(crate) mod release;
 pub(crate) mod waiter;

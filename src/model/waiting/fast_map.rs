@@ -1,4 +1,4 @@
-//! Maps for the module's own bookkeeping, which is looked into several times for each command.
+//! Maps for who waits, which is read several times for each command.
 //!
 //! The standard library's hash withstands keys that are chosen to collide, and costs more than all
 //! else that is done with such a map. The keys here are client ids and the lines of groups: both
@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map with the quick hash.
-pub(crate) type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
+pub type QuickMap<K, V> = HashMap<K, V, BuildHasherDefault<Quick>>;
 /// A set with the quick hash.
-pub(crate) type QuickSet<K> = HashSet<K, BuildHasherDefault<Quick>>;
+pub type QuickSet<K> = HashSet<K, BuildHasherDefault<Quick>>;
 
 /// Folds in a word at a time by a rotation, an exclusive or and a multiplication.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Quick(u64);
+pub struct Quick(u64);
 
 impl Quick {
     fn fold(&mut self, word: u64) {

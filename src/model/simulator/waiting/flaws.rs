@@ -1,0 +1,112 @@
+//! The checks have teeth: with a flaw in what surrounds the state machine they fail.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
+
+use super::action::action;
+use super::run;
+use crate::model::deadlines::Reason;
+
+/// What is done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// The timer never fires for a reason.
+    Forgets(Reason),
+    /// EVQ.TRIGGER tells nobody of its append.
+    Deaf,
+    /// A search finds work wherever there are events.
+    Hopeful,
+    /// Others may take the lease of a worker that was called.
+    Unprotected,
+    /// A called worker that does not come keeps the lease.
+    NeverCalledOff,
+    /// A grant leaves the owner before waiting.
+    NobodyFenced,
+    /// Standbys wait on the stream key too.
+    Crowded,
+    /// The last in line is the next.
+    Shuffled,
+    /// A client that vanishes stays in its line.
+    Forgotten,
+    /// The lease of an owner that stops waiting is not checked for those that stand after it.
+    Unfollowed,
+    /// A lease that does not lapse while its owner waits is checked all the time.
+    Hectic,
+}
+
+/// What the check that finds a flaw says.
+fn found(flaw: Flaw) -> String {
+    let config = Config {
+        cases: 3000,
+        rng_algorithm: RngAlgorithm::XorShift,
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..Config::default()
+    };
+    let histories = prop::collection::vec(action(), 1..120);
+    let ran = TestRunner::new(config).run(&histories, |actions| {
+        run(actions, Some(flaw));
+        Ok(())
+    });
+    ran.expect_err(&format!("nobody notices {flaw:?}")).to_string()
+}
+
+#[test]
+fn a_reason_that_the_timer_forgets_is_noticed() {
+    for reason in [
+        Reason::Release,
+        Reason::WaitEnd,
+        Reason::Departure,
+        Reason::Lease,
+        Reason::AnyPartition,
+        Reason::Parked,
+        Reason::Watch,
+        Reason::Retry,
+        Reason::Barrier,
+    ] {
+        found(Flaw::Forgets(reason));
+    }
+}
+
+#[test]
+fn an_append_that_nobody_is_told_of_is_noticed() {
+    assert!(found(Flaw::Deaf).contains("work in"));
+}
+
+#[test]
+fn a_worker_that_is_called_for_nothing_is_noticed() {
+    assert!(found(Flaw::Hopeful).contains("was woken for nothing"));
+    assert!(found(Flaw::Unprotected).contains("was woken for nothing"));
+    assert!(found(Flaw::NobodyFenced).contains("was woken for nothing"));
+}
+
+#[test]
+fn two_that_are_woken_by_one_append_are_noticed() {
+    assert!(found(Flaw::Crowded).contains("two of a group are woken by one append"));
+}
+
+#[test]
+fn a_line_out_of_order_is_noticed() {
+    assert!(found(Flaw::Shuffled).contains("came"));
+}
+
+#[test]
+fn a_standby_that_waits_for_a_free_lease_is_noticed() {
+    assert!(found(Flaw::Unfollowed).contains("a standby waits for a free lease"));
+}
+
+#[test]
+fn a_worker_that_idles_beside_work_is_noticed() {
+    assert!(found(Flaw::NeverCalledOff).contains("nobody comes"));
+}
+
+#[test]
+fn what_is_left_behind_is_noticed() {
+    assert!(found(Flaw::Forgotten).contains("those who wait are those who block"));
+}
+
+#[test]
+fn a_timer_that_fires_all_the_time_is_noticed() {
+    assert!(found(Flaw::Hectic).contains("firings"));
+}

@@ -1,0 +1,121 @@
+//! Scenes of the simulation, written out.
+
+use super::clients::{Play, Pull};
+use super::world::{At, Hands};
+use crate::model::waiting::partitions::Tenure;
+
+const AT: At = At { ring: 0, partition: 0, group: 0 };
+
+fn pull(partition: Option<u32>, block_ms: u64, lease_ms: u64) -> Pull {
+    let (At { ring, group, .. }, block_ms) = (AT, Some(block_ms));
+    Pull { ring, partition, group, count: 1, block_ms, lease_ms }
+}
+
+fn waits(play: &Play, c: usize) -> bool {
+    play.clients[c].blocked.is_some()
+}
+
+/// The connection that has the lease.
+fn holder(play: &Play) -> Option<usize> {
+    match play.world.tenure_of(AT) {
+        Tenure::Held { by, .. } => play.index(by?),
+        Tenure::Free { .. } => None,
+    }
+}
+
+/// Clients 3 to 5 have no names.
+#[test]
+fn a_lease_does_not_lapse_while_its_owner_waits_and_then_goes_to_the_first_standby_in_time() {
+    let mut play = Play::new(None);
+    play.pull(3, pull(Some(0), 500, 30));
+    play.pull(4, pull(Some(0), 0, 30));
+    play.pull(5, pull(Some(0), 0, 30));
+    let firings = play.pass(499, Hands::None);
+    assert_eq!(holder(&play), Some(3));
+    assert!(firings < 10, "nothing can happen, and the timer fired {firings} times");
+    // Its time is up: from here on the lease ages.
+    play.pass(30, Hands::None);
+    assert_eq!((waits(&play, 3), holder(&play)), (false, Some(3)));
+    play.pass(1, Hands::None);
+    assert_eq!(holder(&play), Some(4));
+    assert!(waits(&play, 4) && waits(&play, 5), "there is nothing to give");
+    play.finish();
+}
+
+#[test]
+fn an_append_wakes_the_owner_alone_and_the_standby_has_the_lease_when_it_lapses() {
+    let mut play = Play::new(None);
+    play.pull(3, pull(Some(0), 0, 50));
+    play.pull(4, pull(Some(0), 0, 50));
+    play.append(0, 0, false, false);
+    assert_eq!(play.clients[3].holds.len(), 1);
+    play.pass(49, Hands::None);
+    assert!(waits(&play, 4));
+    // What the owner did not acknowledge is handed out again.
+    play.pass(1, Hands::None);
+    assert_eq!(play.clients[4].holds, play.clients[3].holds);
+    play.finish();
+}
+
+#[test]
+fn a_promoted_standby_gets_what_was_appended_by_hand_within_the_time_for_that() {
+    let mut play = Play::new(None);
+    play.pull(3, pull(Some(0), 0, 2000));
+    play.pull(4, pull(Some(0), 0, 2000));
+    play.vanish(3);
+    play.pass(0, Hands::None);
+    assert_eq!(holder(&play), Some(4));
+    play.append(0, 0, false, true);
+    play.pass(10, Hands::None);
+    assert_eq!(play.clients[4].holds.len(), 1);
+    play.finish();
+}
+
+#[test]
+fn workers_that_take_any_are_called_one_to_a_partition_and_nobody_takes_what_they_are_called_for() {
+    let mut play = Play::new(None);
+    for c in 3..6 {
+        play.pull(c, pull(None, 0, 30));
+    }
+    play.pass(50, Hands::None);
+    for partition in [0, 1] {
+        play.append(0, partition, false, false);
+        play.append(0, partition, false, false);
+    }
+    play.fire_if_due();
+    // They have yet to come.
+    play.pull(0, pull(Some(0), 0, 30));
+    assert!(waits(&play, 0) && waits(&play, 3) && waits(&play, 4));
+    play.unblock();
+    assert_eq!((play.clients[3].holds.len(), play.clients[4].holds.len()), (1, 1));
+    assert!(waits(&play, 0) && waits(&play, 5));
+    play.finish();
+}
+
+#[test]
+fn a_worker_that_vanishes_on_its_way_leaves_its_event_to_the_next() {
+    let mut play = Play::new(None);
+    play.pull(3, pull(None, 0, 2000));
+    play.pull(4, pull(None, 0, 2000));
+    play.pass(50, Hands::None);
+    play.append(0, 1, false, false);
+    play.fire_if_due();
+    play.vanish(3);
+    play.pass(0, Hands::None);
+    assert_eq!(play.clients[4].holds.len(), 1);
+    play.finish();
+}
+
+#[test]
+fn a_failed_event_comes_back_to_its_waiting_owner_when_its_delay_is_over() {
+    let mut play = Play::new(None);
+    play.append(0, 0, false, false);
+    play.pull(3, pull(Some(0), 0, 2000));
+    play.nack(3, 0, 700);
+    play.pull(3, pull(Some(0), 0, 2000));
+    play.pass(699, Hands::None);
+    assert!(waits(&play, 3));
+    play.pass(1, Hands::None);
+    assert_eq!(play.clients[3].holds.len(), 1);
+    play.finish();
+}
