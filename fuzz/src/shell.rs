@@ -12,6 +12,7 @@ use evq::model::progress::partition::Partition;
 use evq::model::ring::group::Group;
 use evq::model::rules::answers::Failed;
 use evq::model::rules::drive::Delivery;
+use evq::model::rules::failure::Refusal;
 use evq::model::rules::ready::{Ready, Taker};
 use evq::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
 use evq::model::rules::source::{Entry, Source};
@@ -275,7 +276,7 @@ impl Server {
         id: EventId,
         delay_ms: Option<u64>,
     ) -> Result<Option<Failure>, Error> {
-        match answers::fail(self, caller, id, delay_ms, b"")? {
+        match answers::fail(self, caller, &Refusal { delay_ms, ..Refusal::of(id) })? {
             Failed::Gone => Ok(None),
             Failed::Recorded(failure) => {
                 answers::share(self)?;

@@ -6,16 +6,15 @@
 //! already and are now held behind it.
 
 use crate::model::error::Error;
-use crate::model::ids::EventId;
 use crate::model::limits::MAX_REASON_BYTES;
 use crate::model::parse::{Claim, PartitionArg, Words, event_id, is, once};
 use crate::model::progress::lease::Caller;
 use crate::model::rules::answers::Failed;
+use crate::model::rules::failure::Refusal;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
-use crate::server::delivery::leases::Refusal;
 use crate::server::delivery::{hand_out, leases};
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
@@ -26,9 +25,7 @@ pub(super) struct Nack;
 
 struct Request<'a> {
     partition: PartitionArg,
-    id: EventId,
-    delay_ms: Option<u64>,
-    reason: &'a [u8],
+    refusal: Refusal<'a>,
     claim: Claim,
 }
 
@@ -48,7 +45,7 @@ fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
     }
     let reason = reason.unwrap_or_default();
     let reason = reason.get(..MAX_REASON_BYTES).unwrap_or(reason);
-    Ok(Request { partition, id, delay_ms, reason, claim })
+    Ok(Request { partition, refusal: Refusal { id, delay_ms, reason }, claim })
 }
 
 impl Command for Nack {
@@ -80,9 +77,8 @@ impl Command for Nack {
         let user = User::of(ctx);
         let place = place::find(ctx, &user, &ring, p, &request.claim.group())?;
         user.check(&place.names.stream, Access::Read)?;
-        let Request { id, delay_ms, reason, .. } = request;
-        let (refusal, now) = (Refusal { id, delay_ms, reason }, ctx.now());
-        let held = match leases::fail(ctx, &place, &user, &caller, refusal, now)? {
+        let now = ctx.now();
+        let held = match leases::fail(ctx, &place, &user, &caller, &request.refusal, now)? {
             Failed::Recorded(failure) => {
                 hand_out::share(ctx, &place, now)?;
                 failure.held

@@ -1,6 +1,7 @@
 //! Every documented limit on what a client can make large: at the bound the answer is as ever, one
 //! more is refused, and nothing has changed. The limits with a life of their own are tested in
-//! `bound` (exceptions), `hostile` (bytes of an event), `dead` (REASON) and `resize::order` (resizes).
+//! `bound` (exceptions), `hostile` (bytes of an event), `dead` (REASON) and `resize::order`
+//! (resizes).
 
 use crate::harness::{Conn, cmd, each_server, must};
 

@@ -2,6 +2,7 @@
 //! the handling failed; and what follows for a lease that others may take.
 
 use super::delivery;
+use super::failure::Refusal;
 use super::rights::Ack;
 use super::shell::{Acknowledged, Letter, Occurrence, Shell, Standing};
 use crate::model::error::Error;
@@ -78,8 +79,7 @@ pub enum Failed {
     Gone,
 }
 
-/// Decides an EVQ.NACK of `id` and applies it. Renews the lease. `delay_ms` replaces the group's
-/// backoff. [`share`] has to follow.
+/// Decides an EVQ.NACK and applies it. Renews the lease. [`share`] has to follow.
 ///
 /// # Errors
 /// [`Error::Fenced`], [`Error::BadId`], [`Error::Limit`] if the exceptions would not fit,
@@ -87,10 +87,9 @@ pub enum Failed {
 pub fn fail<S: Shell>(
     shell: &mut S,
     caller: &Caller,
-    id: EventId,
-    delay_ms: Option<u64>,
-    reason: &[u8],
+    refusal: &Refusal<'_>,
 ) -> Result<Failed, Error> {
+    let id = refusal.id;
     let (worker, was_exception, decided) = shell.with(|shell, progress| {
         let progress = progress.ok_or(Error::Fenced)?;
         let lease = progress.authorize(caller, shell.scene(Some(progress)))?;
@@ -99,7 +98,7 @@ pub fn fail<S: Shell>(
         let (group, now) = (shell.group(), shell.now());
         group.activity.note(now);
         let decided = match shell.stream()? {
-            Some(stream) => delivery::nack(progress, group, &stream, now, id, delay_ms)?,
+            Some(stream) => delivery::nack(progress, group, &stream, now, refusal)?,
             None => None,
         };
         let was_exception = progress.exceptions().get(id).is_some();
@@ -112,7 +111,7 @@ pub fn fail<S: Shell>(
         }
         return Ok(Failed::Gone);
     };
-    record(shell, &event, failure.clone(), Report { worker: &worker, reason })?;
+    record(shell, &event, failure.clone(), Report { worker: &worker, reason: refusal.reason })?;
     shell.with(|shell, progress| {
         if let Some(progress) = progress {
             progress.renew(shell.now());

@@ -5,6 +5,7 @@
 //! again), a redelivery, fresh events, or nothing. Nothing here changes anything: the loop around
 //! it is [`super::drive`], and who applies what it decides is a [`super::shell::Shell`].
 
+use super::failure::Refusal;
 use super::gate::Gate;
 use super::offer::{Offer, SoFar};
 use super::rights::Ack;
@@ -247,7 +248,7 @@ pub fn ack<S: Source>(
     Ok(if fresh { Ack::Finishes } else { Ack::Nothing })
 }
 
-/// Decides an EVQ.NACK of `id` by the owner of the lease. None if the entry was deleted by hand
+/// Decides an EVQ.NACK by the owner of the lease. None if the entry was deleted by hand
 /// while it was in flight, which finishes it.
 ///
 /// # Errors
@@ -257,9 +258,9 @@ pub fn nack<S: Source>(
     group: &Group,
     stream: &S,
     now: Now,
-    id: EventId,
-    delay_ms: Option<u64>,
+    refusal: &Refusal<'_>,
 ) -> Result<Option<(S::Entry, Failure)>, Error> {
+    let id = refusal.id;
     let lease = progress.lease().ok_or(Error::Fenced)?;
     progress.check_in_flight(lease, id)?;
     let Some(entry) = stream.get(id) else { return Ok(None) };
@@ -267,7 +268,7 @@ pub fn nack<S: Source>(
         return Err(Error::BadId("the event is not in flight under this lease"));
     }
     let later = later_of_key(progress, group, stream, &entry, lease.position);
-    let failure = progress.fail(group, now, id, digest(entry.key()), &later, delay_ms)?;
+    let failure = progress.fail(group, now, refusal, digest(entry.key()), &later)?;
     Ok(Some((entry, failure)))
 }
 

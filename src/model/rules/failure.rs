@@ -9,10 +9,29 @@ use crate::model::progress::exceptions::{Exception, State};
 use crate::model::ring::group::{Group, OnDead};
 use crate::model::saved::effect::{Change, Failure, Fate};
 
+/// A failure as the worker reports it: what EVQ.NACK says. An option of that command is a field
+/// here, and reaches the decision without passing through anybody's hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// The event.
+    pub id: EventId,
+    /// Replaces the group's backoff.
+    pub delay_ms: Option<u64>,
+    /// What the worker says, for the dead letter.
+    pub reason: &'a [u8],
+}
+
+impl Refusal<'_> {
+    /// A failure of which nothing is said.
+    #[must_use]
+    pub fn of(id: EventId) -> Self {
+        Self { id, ..Self::default() }
+    }
+}
+
 impl Progress {
     /// Decides the failure of an event in flight. `later` are the events of its key that were
-    /// handed out after it; those that are no exceptions yet become held. `delay_ms` replaces the
-    /// group's backoff.
+    /// handed out after it; those that are no exceptions yet become held.
     ///
     /// # Errors
     /// [`Error::Limit`] if the exceptions would not fit.
@@ -20,13 +39,12 @@ impl Progress {
         &self,
         group: &Group,
         now: Now,
-        id: EventId,
+        refusal: &Refusal<'_>,
         key: u128,
         later: &[EventId],
-        delay_ms: Option<u64>,
     ) -> Result<Failure, Error> {
-        let failure = self.failure(group, now, id, key, later, delay_ms);
-        let new = usize::from(self.exceptions.get(id).is_none());
+        let failure = self.failure(group, now, refusal, key, later);
+        let new = usize::from(self.exceptions.get(refusal.id).is_none());
         self.check_room(failure.held.len() + new)?;
         Ok(failure)
     }
@@ -36,11 +54,11 @@ impl Progress {
         &self,
         group: &Group,
         now: Now,
-        id: EventId,
+        refusal: &Refusal<'_>,
         key: u128,
         later: &[EventId],
-        delay_ms: Option<u64>,
     ) -> Failure {
+        let Refusal { id, delay_ms, .. } = *refusal;
         let attempts = self.attempts(id).saturating_add(1);
         let first_ms = match self.exceptions.get(id) {
             Some(exception) if exception.first_ms > 0 => exception.first_ms,
@@ -76,7 +94,8 @@ impl Progress {
         if self.exceptions.get(id).is_none() && attempts < group.max_attempts {
             return Change::Suspected(id, attempts);
         }
-        Change::Failed(self.failure(group, now, id, key, &[], Some(0)))
+        let at_once = Refusal { delay_ms: Some(0), ..Refusal::of(id) };
+        Change::Failed(self.failure(group, now, &at_once, key, &[]))
     }
 
     /// Decides an operator's EVQ.DEAD RETRY of the event `id`: none if it is not over anyway, as

@@ -2,9 +2,9 @@
 //!
 //! A resize ends one *generation* of the ring and begins the next at one instant. It leaves, for
 //! each partition, the id of its last event then: its *end*. A key that moves from partition `s` to
-//! `t` has its earlier events in `s` at or below the end of `s`, and its later ones in `t` above the
-//! end of `t`. So after the end of every partition that gained keys stands a *barrier*, and for a
-//! group it is open when
+//! `t` has its earlier events in `s` at or below the end of `s`, and its later ones in `t` above
+//! the end of `t`. So after the end of every partition that gained keys stands a *barrier*, and for
+//! a group it is open when
 //!
 //! - the group has finished everything at or below the end of each partition that lost keys to `t`,
 //!   apart from exceptions, and
@@ -44,7 +44,8 @@ pub enum Drained {
     YesUpTo(EventId),
     /// This event is next.
     No(EventId),
-    /// So far, and the cursor may pass to here: a bounded step was taken, and more may lie after it.
+    /// So far, and the cursor may pass to here: a bounded step was taken, and more may lie after
+    /// it.
     SoFar(EventId),
 }
 
@@ -86,8 +87,8 @@ pub struct Gate<'a> {
     /// The end of the first barrier that is closed: nothing above is handed out yet.
     closed_after: Option<EventId>,
     history: Option<(&'a History, u32)>,
-    /// The exceptions of other partitions that once had keys of this one, with those partitions that
-    /// have none.
+    /// The exceptions of other partitions that once had keys of this one, with those partitions
+    /// that have none.
     elsewhere: Vec<(u32, &'a Exceptions)>,
 }
 

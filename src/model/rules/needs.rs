@@ -1,10 +1,10 @@
 //! What the groups of a ring still need of a partition, entry by entry from its front.
 //!
 //! Below the cursor only exceptions are needed, so for most groups there is one id from which on
-//! they need everything, and nothing has to be looked at. Above its cursor a group may have finished
-//! an event all the same: it does not take the type, whether or not a worker has pulled since, or
-//! the event is an exception that is finished. That is found out for those entries only that are to
-//! be removed, and the cursor stays where it is.
+//! they need everything, and nothing has to be looked at. Above its cursor a group may have
+//! finished an event all the same: it does not take the type, whether or not a worker has pulled
+//! since, or the event is an exception that is finished. That is found out for those entries only
+//! that are to be removed, and the cursor stays where it is.
 
 use super::left::Left;
 use crate::model::ids::EventId;

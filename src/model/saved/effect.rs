@@ -134,8 +134,8 @@ impl Partition {
     }
 
     /// The effect of an acknowledgement. It travels as the EVQ.ACK itself, which needs nothing that
-    /// is not saved: events up to `id` are finished for `group`, or the exception `id` is. Where the
-    /// group's progress is at hand, [`crate::model::progress::Progress::finish`] does the same.
+    /// is not saved: events up to `id` are finished for `group`, or the exception `id` is. Where
+    /// the group's progress is at hand, [`crate::model::progress::Progress::finish`] does the same.
     pub fn acknowledge(&mut self, group: &Name, id: EventId) {
         self.update(group, |progress| progress.finish(id));
     }

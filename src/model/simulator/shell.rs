@@ -11,6 +11,7 @@ use crate::model::progress::lease::{Caller, Scene, Turn};
 use crate::model::ring::group::Group;
 use crate::model::rules::answers::{Answered, Failed};
 use crate::model::rules::drive::Delivery;
+use crate::model::rules::failure::Refusal;
 use crate::model::rules::gate::Gate;
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
@@ -192,7 +193,7 @@ impl World {
         id: EventId,
         delay_ms: Option<u64>,
     ) -> Result<Failed, Error> {
-        answers::fail(&mut self.here(g), caller, id, delay_ms, b"")
+        answers::fail(&mut self.here(g), caller, &Refusal { delay_ms, ..Refusal::of(id) })
     }
 
     /// Something was answered: a lease that EVQ.CONSUME * took is anybody's with nothing in flight.

@@ -11,6 +11,7 @@ use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::lease::{Caller, Lease, Turn};
 use crate::model::rules::answers::{Answered, Failed};
+use crate::model::rules::failure::Refusal;
 use crate::model::rules::tenure::{Arrival, Target};
 use crate::model::rules::{answers, tenure};
 use crate::server::api::acl::User;
@@ -61,8 +62,8 @@ pub(crate) fn grant(
     Ok(())
 }
 
-/// The lease goes on at the connection of `caller`, whose pull from one partition or from any renews
-/// it.
+/// The lease goes on at the connection of `caller`, whose pull from one partition or from any
+/// renews it.
 ///
 /// # Errors
 /// [`Error::WrongType`].
@@ -121,17 +122,6 @@ pub(crate) fn acknowledge(
     answers::acknowledge(&mut PlaceShell::new(ctx, place, now), caller, id)
 }
 
-/// An event whose handling failed, as its worker reports it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Refusal<'a> {
-    /// The event.
-    pub(crate) id: EventId,
-    /// Replaces the group's backoff.
-    pub(crate) delay_ms: Option<u64>,
-    /// What the worker says.
-    pub(crate) reason: &'a [u8],
-}
-
 /// Decides a failure and records it, with a dead letter after the last attempt, which `user` has to
 /// be allowed to write. Renews the lease.
 ///
@@ -142,12 +132,11 @@ pub(crate) fn fail(
     place: &Place,
     user: &User,
     caller: &Caller,
-    refusal: Refusal<'_>,
+    refusal: &Refusal<'_>,
     now: Now,
 ) -> Result<Failed, Error> {
-    let Refusal { id, delay_ms, reason } = refusal;
     let mut shell = PlaceShell::new(ctx, place, now).with_writer(user);
-    answers::fail(&mut shell, caller, id, delay_ms, reason)
+    answers::fail(&mut shell, caller, refusal)
 }
 
 /// Applies an acknowledgement that the primary has decided.

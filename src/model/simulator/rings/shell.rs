@@ -13,6 +13,7 @@ use crate::model::ring::group::Group;
 use crate::model::ring::history::Upstream;
 use crate::model::rules::answers::{Answered, Failed};
 use crate::model::rules::drive::Delivery;
+use crate::model::rules::failure::Refusal;
 use crate::model::rules::gate::Gate;
 use crate::model::rules::ready::{Passes, Ready, Taker};
 use crate::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
@@ -246,7 +247,8 @@ impl World {
         id: EventId,
         delay_ms: u64,
     ) -> Result<Failed, Error> {
-        answers::fail(&mut self.at(p, g), caller, id, Some(delay_ms), b"")
+        let refusal = Refusal { delay_ms: Some(delay_ms), ..Refusal::of(id) };
+        answers::fail(&mut self.at(p, g), caller, &refusal)
     }
 
     /// Something was answered.

@@ -6,6 +6,7 @@ use crate::model::ids::EventId;
 use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Lease};
+use crate::model::progress::volatile::HandedOut;
 use crate::model::waiting::partitions::{Ready, Taker};
 
 /// The events of a partition.
@@ -117,7 +118,8 @@ impl Side {
         let given: Vec<_> = fresh.collect();
         if let (Some(first), Some(last)) = (given.first(), given.last()) {
             let entries = given.len() as u64;
-            self.progress.hand_out(Some(*first), *last, entries, entries, now);
+            let (first, last) = (Some(*first), *last);
+            self.progress.hand_out(HandedOut { first, last, entries, given: entries }, now);
         }
         given
     }
