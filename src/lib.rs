@@ -15,7 +15,6 @@
 //!   api            the module API as safe types, ignorant of EVQ
 //! model            pure rules: no server, no clock, no I/O
 //!   waiting        who waits and who is served next, as a state machine
-//!   waiting        who waits in which line, and who is called
 //!   rules          decisions from a state and a `now`, and the driver that runs them
 //!   saved          effects, the only changes to saved state, and their format
 //!   progress       one group in one partition

@@ -57,8 +57,8 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     Ok(Request { ring, partitions, weights, dry_run: dry_run.is_some() })
 }
 
-/// What would move, of the hash space and of the retained events. Looks at a bounded number of
-/// these, of each partition as many, the newest first.
+/// The share of the hash space and of the retained events that would move. Reads a bounded number
+/// of events, of each partition as many, the newest first.
 fn foresee(ctx: &Ctx, view: &RingView, shape: Option<&Shape>) -> Result<Value, Error> {
     let value = view.value()?;
     let (old, generation) = (&value.continuum, value.ring.generation());

@@ -62,7 +62,7 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     }))
 }
 
-/// What is left of earlier resizes; null where nothing is.
+/// The rest of earlier resizes that is still of concern; null where there is none.
 fn resizing(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     let ring = &view.value()?.ring;
     if !ring.is_changing() {

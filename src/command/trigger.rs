@@ -21,7 +21,7 @@ use crate::server::retention::depth;
 
 pub(super) struct Trigger;
 
-/// Where in the command's words the parts of the event are.
+/// The parts of the event, some as their places among the command's words.
 struct Request<'a> {
     key: &'a [u8],
     payload: &'a [u8],

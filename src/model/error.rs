@@ -14,7 +14,7 @@ pub enum Error {
     Arity(&'static str),
     /// An argument that must be a whole number between two bounds.
     Number {
-        /// What the number is.
+        /// The name of the number.
         what: &'static str,
         /// Smallest allowed.
         min: i64,

@@ -1,10 +1,10 @@
-//! How much memory values take, for MEMORY USAGE: what the server's allocator gives, not what was
-//! asked for. Reckoned, not asked: the allocator knows blocks, and a tree does not tell its nodes.
+//! Memory of values, for MEMORY USAGE: what the server's allocator takes for them, reckoned from
+//! their sizes. The allocator rounds to blocks, and a B-tree does not show its nodes.
 
 /// Entries of a full B-tree node, as the standard library builds them.
 const NODE_ENTRIES: usize = 11;
 
-/// How a B-tree got its entries, which decides how full its nodes are.
+/// The way a B-tree got its entries, which decides how full its nodes are.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) enum Filled {
     /// One by one in order, as ids come and as whatever is read back: a full leaf splits off 6, and

@@ -14,15 +14,15 @@ use super::memory::block;
 
 /// A valid name: 1 to 128 bytes of `[A-Za-z0-9._-]`, or also `:` for groups and workers.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Name(Letters);
+pub struct Name(Storage);
 
 /// Bytes of a name that is kept in place: as many as a pointer and a length leave room for.
 const SHORT: usize = 22;
 
 /// A text of ASCII. One that fits is always short, so that equal ones are of the same kind.
 #[derive(Clone, PartialEq, Eq, Hash)]
-enum Letters {
-    /// How many bytes; behind them are zeros.
+enum Storage {
+    /// The number of bytes; zeros follow them.
     Short(u8, [u8; SHORT]),
     Long(Box<str>),
 }
@@ -65,8 +65,8 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            Letters::Short(..) => std::str::from_utf8(self.bytes()).unwrap_or_default(),
-            Letters::Long(text) => text,
+            Storage::Short(..) => std::str::from_utf8(self.bytes()).unwrap_or_default(),
+            Storage::Long(text) => text,
         }
     }
 
@@ -74,15 +74,15 @@ impl Name {
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
-            Letters::Short(..) => 0,
-            Letters::Long(text) => block(text.len()),
+            Storage::Short(..) => 0,
+            Storage::Long(text) => block(text.len()),
         }
     }
 
     fn bytes(&self) -> &[u8] {
         match &self.0 {
-            Letters::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
-            Letters::Long(text) => text.as_bytes(),
+            Storage::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Storage::Long(text) => text.as_bytes(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Name {
         let mut bytes = [0; SHORT];
         let (start, _) = bytes.split_at_mut(text.len());
         start.copy_from_slice(text);
-        Self(Letters::Short(text.len() as u8, bytes))
+        Self(Storage::Short(text.len() as u8, bytes))
     }
 
     fn checked(bytes: &[u8], colon: bool) -> Option<Self> {
@@ -106,7 +106,7 @@ impl Name {
         if bytes.len() <= SHORT {
             return Some(Self::short(bytes));
         }
-        std::str::from_utf8(bytes).ok().map(|name| Self(Letters::Long(name.into())))
+        std::str::from_utf8(bytes).ok().map(|name| Self(Storage::Long(name.into())))
     }
 }
 
@@ -115,7 +115,7 @@ impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
         match (&self.0, &other.0) {
             // No name has a zero in it, so the shorter of two that begin alike comes first.
-            (Letters::Short(_, one), Letters::Short(_, other)) => one.cmp(other),
+            (Storage::Short(_, one), Storage::Short(_, other)) => one.cmp(other),
             _ => self.bytes().cmp(other.bytes()),
         }
     }

@@ -82,7 +82,7 @@ impl<'a> Words<'a> {
         counted(self.value(word)?, what, 0, max)
     }
 
-    /// How many words are left.
+    /// The number of words left.
     #[must_use]
     pub fn left(&self) -> usize {
         self.words.len()
@@ -248,7 +248,7 @@ pub fn partition_or_all(text: &[u8], ring: Option<Name>) -> Result<(Name, Option
     Ok((ring, Some(partition)))
 }
 
-/// How a description is replied.
+/// The form of a description in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// As maps, arrays, numbers and strings of the protocol.
@@ -275,7 +275,7 @@ pub fn ring_and_format(command: &'static str, all: &[&[u8]]) -> Result<(Name, Fo
     Ok(asked)
 }
 
-/// Where a group begins or goes on, as EVQ.GROUP and EVQ.SEEK take it.
+/// The place where a group begins or goes on, as EVQ.GROUP and EVQ.SEEK take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Before the first event that is retained.
@@ -323,7 +323,7 @@ impl Start {
     }
 }
 
-/// Which group's lease a command is about and by what right: the options `RING`, `GROUP`,
+/// The lease that a command is about and the right to act under it: the options `RING`, `GROUP`,
 /// `WORKER` and `EPOCH` that CONSUME, ACK, NACK, EXTEND and RELEASE share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {

@@ -1,5 +1,5 @@
-//! When to say something that may happen a thousand times a second: once it has happened often
-//! enough within a period, and then not again before the next one.
+//! A throttle for log lines about what may happen a thousand times a second: one line once it has
+//! happened often enough within a period, and no other before the next period.
 
 use super::now::Now;
 
@@ -9,7 +9,7 @@ pub const PERIOD_MS: u64 = 10_000;
 /// Counts one kind of happening.
 #[derive(Clone, Copy, Debug)]
 pub struct Throttle {
-    /// How many of them in a period are worth a word.
+    /// The number of them in a period that is worth a line.
     threshold: u64,
     began_ms: u64,
     in_period: u64,

@@ -2,8 +2,8 @@
 //! and single values as that version wrote them, in `tests/data/v<format>`, against what the server
 //! answered at the time. A later version may answer more, never less or otherwise.
 //!
-//! The same round is made with what this version writes. `scripts/fixtures` keeps its files as the
-//! fixture of a new format.
+//! What this version writes makes the same round. `scripts/fixtures` keeps its files as the fixture
+//! of a new format.
 
 mod resized;
 mod scene;

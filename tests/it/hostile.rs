@@ -22,7 +22,7 @@ impl Call {
         Self { words: words.map(Arg::to_arg).collect(), options }
     }
 
-    /// The same with this option in place of the one of its name.
+    /// This command with `option` in place of the one of its name.
     fn with(mut self, option: Words) -> Self {
         self.options.retain(|other| other[0] != option[0]);
         self.options.push(option);

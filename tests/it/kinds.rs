@@ -11,10 +11,10 @@ pub(crate) enum Kind {
     Worker,
     /// A number or a stream key.
     Partition,
-    /// The same, or `*` for every partition.
+    /// A partition, or `*` for every one.
     PartitionOrAll,
     EventId,
-    /// The same, or `*` for every event.
+    /// An event id, or `*` for every event.
     EventIdOrAll,
     /// `first`, `last`, an event id or a time.
     Start,

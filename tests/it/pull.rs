@@ -70,7 +70,7 @@ pub(crate) fn say(conn: &mut Conn, line: &str) -> Value {
     conn.cmd(&words(line))
 }
 
-/// The same without waiting for the reply.
+/// Sends a command of plain words in one line, without waiting for the reply.
 #[track_caller]
 pub(crate) fn start(conn: &mut Conn, line: &str) {
     conn.send(&words(line));
@@ -119,7 +119,7 @@ pub(crate) fn block(control: &mut Conn, conn: &mut Conn, line: &str) {
     block_in(control, conn, &format!("EVQ.CONSUME {P} {line}"));
 }
 
-/// The same with a whole command.
+/// Blocks `conn` in a command, behind those that are blocked already.
 #[track_caller]
 pub(crate) fn block_in(control: &mut Conn, conn: &mut Conn, command: &str) {
     let before = blocked(control);

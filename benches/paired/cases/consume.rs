@@ -159,7 +159,7 @@ fn pull(out: &mut Vec<u8>, p: usize, last: &[Vec<u8>], count: &str) -> usize {
     0
 }
 
-/// The same by two commands, sent together.
+/// Acknowledges and pulls by two commands, sent together.
 fn acknowledge_and_pull(out: &mut Vec<u8>, p: usize, last: &[Vec<u8>], count: &str) -> usize {
     let partition = p.to_string();
     if let Some(id) = last.first() {

@@ -29,7 +29,7 @@ pub(super) fn memory(server: &Server, events: usize) -> Outcome<Case<'_>> {
     })
 }
 
-/// The same events into streams of the same lengths.
+/// Writes equal events into streams of equal lengths, for both sides.
 fn fill(server: &Server, events: usize, native: bool) -> Outcome<()> {
     let (mut commands, payload) = (Commands::default(), payload());
     let mut conn = server.connect()?;

@@ -96,7 +96,7 @@ fn triggering<'a>(
     sending(server, name, ring, commands, events)
 }
 
-/// The same by XADD, over streams that have a ring's names.
+/// Appends by XADD, over streams that have a ring's names.
 fn adding<'a>(
     server: &'a Server,
     name: &'static str,

@@ -1,10 +1,10 @@
-//! What a group's progress counts beside what it saves: deliveries for EVQ.STATS, and the entries
-//! below the cursor, from which the lag follows. Volatile.
+//! Volatile counts of a group's progress: deliveries for EVQ.STATS, and the entries below the
+//! cursor, from which the lag follows. Neither is saved; a server that starts begins with nothing.
 
 use crate::model::ids::EventId;
 use crate::model::now::Now;
 
-/// What has been delivered since the server started or loaded the value. Volatile.
+/// Deliveries since the server started or loaded the value. Volatile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Events handed out.
@@ -42,9 +42,8 @@ impl Totals {
     }
 }
 
-/// How many entries of the stream lie at or below the cursor: what is not finished follows from
-/// the stream's length. Volatile; good as long as nothing else removes entries, which the stamp
-/// tells.
+/// The number of entries at or below the cursor, from which and from the stream's length the lag
+/// follows. Volatile; valid while the stamp stays, that is until somebody else removes entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     /// Counted up to here, which the cursor may have left behind.
@@ -55,10 +54,10 @@ pub struct Counted {
     pub stamp: Stamp,
 }
 
-/// What changes whenever entries are removed from a stream.
+/// A mark of a stream that changes whenever entries are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// How many entries were ever removed.
+    /// Entries ever removed.
     pub removed: u64,
     /// The first entry that is left.
     pub first: EventId,
@@ -67,10 +66,10 @@ pub struct Stamp {
 /// A reply with fresh events: what its acknowledgement adds to the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The stream was read from behind here.
+    /// The stream was read after here.
     pub start: EventId,
     /// Its last event.
     pub last: EventId,
-    /// How many entries lie between, the last one included.
+    /// Entries in between, the last one included.
     pub entries: u64,
 }

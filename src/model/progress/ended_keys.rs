@@ -11,7 +11,7 @@ use crate::model::memory::block;
 /// Keys that are kept at most. A reader that is further behind checks everything.
 const MAX_KEPT: usize = if cfg!(test) { 5 } else { 1000 };
 
-/// How far a reader has read.
+/// The place up to which a reader has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) enum Mark {
     /// There was no exception, and no end of one was kept.
@@ -20,7 +20,7 @@ pub(in crate::model) enum Mark {
     At {
         /// The identity of the value.
         whose: u64,
-        /// How many there had been.
+        /// The number of ends then.
         count: u64,
     },
 }
@@ -29,7 +29,7 @@ pub(in crate::model) enum Mark {
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Ends {
     whose: Identity,
-    /// How many there have been.
+    /// The number of ends so far.
     count: u64,
     /// The last of them.
     kept: Option<Vec<u128>>,

@@ -14,7 +14,7 @@ use super::retries::{Due, Marks};
 use crate::model::ids::EventId;
 use crate::model::memory::{Filled, tree};
 
-/// What an exception waits for.
+/// The state of an exception: what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// It is handed out again once this unix time in ms has come.
@@ -32,11 +32,11 @@ pub enum State {
 pub struct Exception {
     /// The digest of its key, see [`crate::model::hash::digest`].
     pub key: u128,
-    /// How often its handling has failed.
+    /// Failures of its handling so far.
     pub attempts: u32,
     /// When it failed first, in unix ms; 0 if it never did.
     pub first_ms: u64,
-    /// What it waits for.
+    /// Its state.
     pub state: State,
 }
 
@@ -66,7 +66,7 @@ pub struct Exceptions {
 }
 
 impl Exceptions {
-    /// How many there are.
+    /// The number of exceptions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_id.len()
@@ -136,7 +136,8 @@ impl Exceptions {
         earlier.map(|(_, id)| *id).find(|id| self.is_unfinished(*id))
     }
 
-    /// What the held event `id` of `key` is held behind: the nearest one that is not held itself.
+    /// The exception that the held event `id` of `key` is held behind: the nearest one that is not
+    /// held itself.
     #[must_use]
     pub fn head(&self, key: u128, id: EventId) -> Option<EventId> {
         let earlier = self.by_key.range((key, EventId::ZERO)..(key, id)).rev();
@@ -145,7 +146,7 @@ impl Exceptions {
         })
     }
 
-    /// What is known of those that wait for a retry.
+    /// The exceptions that wait for a retry, sorted.
     pub(in crate::model) fn due(&self) -> &Due {
         &self.due
     }
@@ -163,7 +164,7 @@ impl Exceptions {
         }
     }
 
-    /// How far a reader has read that reads everything now; None if ends are not kept.
+    /// The mark of a reader that reads everything now; None if ends are not kept.
     pub(in crate::model) fn mark(&self) -> Option<Mark> {
         match &self.ends {
             Some(ends) => Some(ends.mark()),

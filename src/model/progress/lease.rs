@@ -106,7 +106,7 @@ impl Lease {
     }
 }
 
-/// What the server knows about a (partition, group) beside its value.
+/// Facts that the server has about a (partition, group) beside its value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scene {
     /// The owner is blocked in EVQ.CONSUME at this moment.
@@ -119,7 +119,7 @@ pub struct Scene {
     pub era: u64,
 }
 
-/// What EVQ.CONSUME comes to.
+/// The decision about an EVQ.CONSUME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The caller's lease goes on.

@@ -50,12 +50,12 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::model) struct Suspect {
     pub(in crate::model) id: EventId,
-    /// How many leases.
+    /// The number of leases.
     pub(in crate::model) count: u32,
 }
 
-/// What was in flight when a lease was lost is handed out one event at a time until it is
-/// finished, so that a poison event shows itself and its neighbours are not blamed.
+/// Events that were in flight when a lease was lost. They are handed out one at a time until they
+/// are finished, so that a poison event shows itself and its neighbours are not blamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::model) struct Careful {
     pub(in crate::model) until: EventId,
@@ -93,7 +93,7 @@ impl Progress {
         self.lease.as_ref()
     }
 
-    /// What the cursor passed, or may pass, without it being finished.
+    /// The events that the cursor passed, or may pass, without their being finished.
     #[must_use]
     pub fn exceptions(&self) -> &Exceptions {
         &self.exceptions
@@ -112,7 +112,7 @@ impl Progress {
         self.suspect.is_some_and(|suspect| suspect.id == id)
     }
 
-    /// How often `id` has been handed out in vain so far.
+    /// The number of times that `id` was handed out in vain.
     #[must_use]
     pub fn attempts(&self, id: EventId) -> u32 {
         match (self.exceptions.get(id), self.suspect) {
@@ -122,13 +122,13 @@ impl Progress {
         }
     }
 
-    /// What was delivered, since when see [`Totals`].
+    /// Deliveries so far, see [`Totals`].
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// What is known of the number of entries below the cursor.
+    /// The counted entries below the cursor, if they were counted.
     #[must_use]
     pub fn counted(&self) -> Option<Counted> {
         self.counted

@@ -36,7 +36,7 @@ pub(in crate::model) struct Due {
     looked: Option<Box<Looked>>,
 }
 
-/// What the last look found.
+/// The sorting as of its last run.
 #[derive(Clone, Debug, Default)]
 struct Looked {
     at_ms: u64,
@@ -92,7 +92,7 @@ impl Due {
         self.looked.as_ref().is_some_and(|looked| !looked.behind.is_empty())
     }
 
-    /// What those rest on.
+    /// The marks that those rest on.
     pub(in crate::model) fn marks(&self) -> Option<&Marks> {
         self.looked.as_ref().map(|looked| &looked.marks)
     }
@@ -112,7 +112,7 @@ impl Due {
         }
     }
 
-    /// What came before `id` may have ended.
+    /// Takes `id` back: its predecessor may have ended.
     pub(in crate::model) fn free(&mut self, id: EventId) {
         if let Some(looked) = &mut self.looked
             && looked.behind.remove(&id)
@@ -121,7 +121,7 @@ impl Due {
         }
     }
 
-    /// What came before any of them may have ended.
+    /// Takes all of them back: any predecessor may have ended.
     pub(in crate::model) fn free_all(&mut self) {
         if let Some(looked) = &mut self.looked {
             looked.come.append(&mut looked.behind);
@@ -137,7 +137,7 @@ impl Due {
         }
     }
 
-    /// What is behind something rests on this from now on.
+    /// Replaces the marks that `behind` rests on.
     pub(in crate::model) fn rest_on(&mut self, marks: Marks) {
         self.looked.get_or_insert_default().marks = marks;
     }

@@ -1,5 +1,5 @@
-//! When a group was last asked for by a worker. Volatile: after a start, a load or a change of role
-//! nobody knows, and the time without workers is counted from there.
+//! The last request of a group's workers. Volatile: after a start, a load or a change of role it is
+//! not known, and the time without workers is counted from there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -29,7 +29,7 @@ pub struct Continuum {
     /// points, side by side, so a search ends at once. More parts would not fit the processor's
     /// cache.
     begins: Vec<u32>,
-    /// How far to the right the number of a hash value's part is in it.
+    /// The bits of a hash value to the right of the number of its part.
     shift: u32,
 }
 
@@ -120,12 +120,12 @@ impl Continuum {
     }
 }
 
-/// What moves when one continuum replaces another.
+/// The keys that move when one continuum replaces another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
     /// The partitions between which keys move.
     pub pairs: BTreeSet<Move>,
-    /// How many of the 2^32 hash values move.
+    /// The hash values that move, out of 2^32.
     pub values: u64,
 }
 
@@ -138,7 +138,7 @@ pub struct Move {
     pub gains: u32,
 }
 
-/// What moves when `new` replaces `old`. O(points of both).
+/// The keys that move when `new` replaces `old`. O(points of both).
 #[must_use]
 pub fn moves(old: &Continuum, new: &Continuum) -> Moves {
     let mut points: Vec<i32> = old.points().chain(new.points()).map(|(point, _)| point).collect();

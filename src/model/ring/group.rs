@@ -12,7 +12,7 @@ use crate::model::limits::{
 };
 use crate::model::memory::{Filled, block, tree};
 
-/// What happens to a key when one of its events is dead.
+/// The policy for a key when one of its events is dead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnDead {
     /// The key goes on without it.
@@ -42,15 +42,15 @@ pub struct Group {
     pub starts: BTreeMap<u32, EventId>,
     /// The types it takes; all if empty. An event without a type has the empty type.
     pub types: Vec<Box<[u8]>>,
-    /// How often an event is handed out at most, from 1.
+    /// The most times that an event is handed out, from 1.
     pub max_attempts: u32,
     /// The delay after the first failure.
     pub backoff_min_ms: u64,
     /// The delay is doubled with each failure up to this.
     pub backoff_max_ms: u64,
-    /// What a dead event does to its key.
+    /// The policy for the key of a dead event.
     pub on_dead: OnDead,
-    /// When a worker last asked.
+    /// The last request of a worker.
     #[serde(skip)]
     pub activity: Activity,
 }

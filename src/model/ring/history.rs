@@ -11,12 +11,12 @@ use crate::model::identity::Identity;
 use crate::model::ids::EventId;
 use crate::model::memory::block;
 
-/// Where a generation ended in a partition.
+/// The end of a generation in a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// The last event.
     pub last: EventId,
-    /// How many entries had ever been added to the stream, to count what came since.
+    /// Entries ever added to the stream by then, to count what came since.
     pub added: u64,
 }
 
@@ -25,11 +25,11 @@ pub struct End {
 pub struct Past {
     /// The weight of each partition, in the order of their numbers 0..N-1.
     pub weights: Vec<u32>,
-    /// Where it ended, in each partition that held events then.
+    /// Its ends, in each partition that held events then.
     pub ends: BTreeMap<u32, End>,
 }
 
-/// What of a ring's past still matters for the order of delivery, with what follows from it.
+/// The past of a ring as far as it matters for the order of delivery, with what follows from it.
 #[derive(Debug)]
 pub struct History {
     /// One for each resize, the oldest first.
@@ -48,7 +48,7 @@ struct Resize {
     sources: Vec<Vec<u32>>,
 }
 
-/// What comes before the events of a partition.
+/// The events that come before those of a partition.
 #[derive(Debug, Default)]
 struct Precedence {
     /// In the order of the barriers that need it.
@@ -85,7 +85,7 @@ pub struct Barrier {
 }
 
 impl History {
-    /// What follows from a ring's past, whose generations had the continuums `before`, and from its
+    /// The history of a ring's past, whose generations had the continuums `before`, and of its
     /// continuum now. None where there is no past. O(resizes * (points + partitions)).
     #[must_use]
     pub fn new(past: &[Past], before: &[Continuum], now: &Continuum) -> Option<Self> {
@@ -181,7 +181,7 @@ impl History {
         found
     }
 
-    /// What comes before the events of a partition; worked out once.
+    /// The events that come before those of a partition; worked out once.
     fn precedence(&self, partition: u32) -> Option<&Precedence> {
         let known = self.precedence.get(partition as usize)?;
         Some(known.get_or_init(|| {
@@ -228,7 +228,7 @@ impl History {
         Some(self.end(partition, closed.barrier.into()))
     }
 
-    /// How many resizes took place before the event `id` of a partition.
+    /// The number of resizes before the event `id` of a partition.
     #[must_use]
     pub fn resizes_before(&self, partition: u32, id: EventId) -> usize {
         self.resizes.partition_point(|resize| resize.end(partition) < id)

@@ -73,7 +73,7 @@ impl Ring {
         &self.shape
     }
 
-    /// Which shape in the ring's history this is, from 1.
+    /// The number of this shape in the ring's history, from 1.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
@@ -85,19 +85,19 @@ impl Ring {
         self.shape.vnodes()
     }
 
-    /// What the ring accepts as payload.
+    /// The payloads that the ring accepts.
     #[must_use]
     pub fn payload(&self) -> Payload {
         self.shape.payload()
     }
 
-    /// How long the ring keeps events.
+    /// The settings for how long the ring keeps events.
     #[must_use]
     pub fn retention(&self) -> &Retention {
         self.shape.retention()
     }
 
-    /// How long events of a partition are kept, where the server's age is `default_age_ms`.
+    /// The retention of a partition, where the server's age is `default_age_ms`.
     #[must_use]
     pub fn retention_of(&self, partition: u32, default_age_ms: u64) -> Retention {
         let leaves = partition >= self.len();
@@ -148,8 +148,8 @@ impl Ring {
         self.groups.get(name)
     }
 
-    /// What a stream of this partition that is made anew must begin above, as far as the ring
-    /// knows: where groups start in it and where generations ended.
+    /// The id that a new stream of this partition must begin above, as far as the ring knows: where
+    /// groups start in it and where generations ended.
     #[must_use]
     pub fn floor(&self, partition: u32) -> EventId {
         let starts = self.groups.values().map(|group| group.start(partition));

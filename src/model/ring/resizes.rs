@@ -29,7 +29,7 @@ impl Ring {
         !self.past.is_empty() || !self.leaving.is_empty()
     }
 
-    /// What follows from the past for the order of delivery; None without a past.
+    /// The consequences of the past for the order of delivery; None without a past.
     /// O(resizes * points * log points).
     #[must_use]
     pub fn history(&self, now: &Continuum) -> Option<History> {
@@ -55,8 +55,8 @@ impl Ring {
         Ok(Some(shape))
     }
 
-    /// How many of the oldest past generations are of no concern any more: nothing that was
-    /// triggered in them is retained. `first` tells the first event of a partition.
+    /// The number of the oldest past generations that are of no concern any more: nothing that was
+    /// triggered in them is retained. `first` returns the first event of a partition.
     pub fn forgettable(&self, mut first: impl FnMut(u32) -> Option<EventId>) -> u32 {
         let mut over = |past: &Past| {
             past.ends.iter().all(|(p, end)| first(*p).is_none_or(|first| first > end.last))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::error::Error;
 use crate::model::limits::{MAX_DURATION_MS, MAX_KEPT_EVENTS};
 
-/// What MAXLEN and MAXAGE may remove.
+/// The events that MAXLEN and MAXAGE may remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trim {
     /// Only events that every group has finished.
@@ -41,7 +41,7 @@ pub struct Retention {
     pub max_len: Option<u64>,
     /// The age up to which entries are kept; 0 is for ever, none the server's setting.
     pub max_age_ms: Option<u64>,
-    /// What the two above may remove.
+    /// The events that the two above may remove.
     pub trim: Trim,
 }
 

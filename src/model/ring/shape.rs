@@ -10,7 +10,7 @@ use crate::model::error::Error;
 use crate::model::limits::{MAX_PARTITIONS, MAX_POINTS, MAX_VNODES, MAX_WEIGHT};
 use crate::model::memory::block;
 
-/// What a ring accepts as payload.
+/// The payloads that a ring accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
     /// Any bytes.
@@ -103,13 +103,13 @@ impl Shape {
         self.vnodes
     }
 
-    /// What the ring accepts as payload.
+    /// The payloads that the ring accepts.
     #[must_use]
     pub fn payload(&self) -> Payload {
         self.payload
     }
 
-    /// How long the ring keeps events.
+    /// The settings for how long the ring keeps events.
     #[must_use]
     pub fn retention(&self) -> &Retention {
         &self.retention

@@ -1,4 +1,5 @@
-//! What a failure does: decided here, applied as an effect.
+//! Failures: the fate of an event whose handling failed, decided here and applied as an effect.
+//! Also the verdicts of an operator about dead events, which start again or are given up.
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;
@@ -49,7 +50,7 @@ impl Progress {
         Ok(failure)
     }
 
-    /// What a failure does, whether or not there is room for its exceptions.
+    /// Decides a failure, whether or not there is room for its exceptions.
     fn failure(
         &self,
         group: &Group,

@@ -81,7 +81,7 @@ pub fn drained<S: Source>(
 /// From so many entries on it is worth a change to the cursor not to read them again.
 const NOTEWORTHY: u64 = MAX_SCAN / 200 + 1;
 
-/// What a group may be given of a partition, as far as the other partitions are concerned.
+/// The gate in front of a partition for one group: what the other partitions let pass.
 #[derive(Clone, Debug, Default)]
 pub struct Gate<'a> {
     /// The end of the first barrier that is closed: nothing above is handed out yet.
@@ -145,7 +145,7 @@ impl<'a> Gate<'a> {
         })
     }
 
-    /// What all answers of [`Gate::holder`] rest on.
+    /// The marks that all answers of [`Gate::holder`] rest on.
     pub(in crate::model) fn marks(&self) -> Marks {
         let upstream = self.elsewhere.iter().map(|(_, all)| all.mark());
         Marks { past: self.past(), upstream: upstream.collect() }

@@ -23,7 +23,7 @@ pub trait Front {
     fn kind(&mut self) -> impl AsRef<[u8]>;
 }
 
-/// What the groups of a ring need of one partition.
+/// The needs of a ring's groups in one partition.
 #[derive(Debug)]
 pub struct Needs<'a> {
     /// Of the groups that need everything from an id on, the one that has come the least far.
@@ -32,7 +32,7 @@ pub struct Needs<'a> {
     some: Vec<Need<'a>>,
 }
 
-/// What one group needs: nothing below `from`.
+/// The needs of one group: nothing below `from`.
 #[derive(Clone, Copy, Debug)]
 struct Need<'a> {
     name: &'a Name,

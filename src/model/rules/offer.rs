@@ -12,7 +12,7 @@ use crate::model::progress::Progress;
 use crate::model::progress::lease::Lease;
 use crate::model::ring::group::{Group, OnDead};
 
-/// What may happen to the next entry of the stream.
+/// The decision about the next entry of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
     /// It is handed out.
@@ -53,8 +53,8 @@ impl Progress {
         self.exceptions.is_empty() && group.types.is_empty() && !self.is_careful()
     }
 
-    /// How many fresh events may be handed out now: all, one, or none while one that was in
-    /// flight when a lease was lost has to be finished first.
+    /// The number of fresh events that may be handed out now: all, one, or none while one that was
+    /// in flight when a lease was lost has to be finished first.
     #[must_use]
     pub fn fresh_allowed(&self, lease: Option<&Lease>) -> u64 {
         let idle = lease.is_none_or(|lease| lease.is_idle(self.cursor));

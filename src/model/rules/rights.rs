@@ -1,5 +1,5 @@
-//! Who may do what: whether a CONSUME goes on, takes the lease or waits, and whether an ACK, a
-//! NACK, an EXTEND or a RELEASE comes from the owner. Nothing here changes anything.
+//! Rights: whether a CONSUME goes on, takes the lease or waits, and whether an ACK, a NACK, an
+//! EXTEND or a RELEASE comes from the owner. Nothing here changes anything.
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;
@@ -7,7 +7,7 @@ use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Lease, Scene, Turn};
 
-/// What an acknowledgement comes to.
+/// The decision about an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
     /// It repeats, or names an exception that is not in flight: nothing changes.

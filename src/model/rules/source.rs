@@ -1,4 +1,5 @@
-//! Where the rules read events from: a stream, whatever holds it.
+//! The stream as the rules read it, whatever holds it: the server's own stream, a simulator's, a
+//! fuzzer's.
 
 use crate::model::ids::EventId;
 
@@ -15,7 +16,7 @@ pub trait Entry {
 /// A partition's stream. It is read in one place at a time: what `after` returns has to be dropped
 /// before anything else is read.
 pub trait Source {
-    /// What it holds.
+    /// The entries it holds.
     type Entry: Entry;
     /// The entries above `after`, in the order of ids.
     fn after(&self, after: EventId) -> impl Iterator<Item = Self::Entry>;

@@ -11,11 +11,11 @@ use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::ring::retention::{Retention, Trim};
 
-/// How soon a partition is scanned again after something was removed: what becomes too old or too
-/// much meanwhile goes together.
+/// The pause before a partition is scanned again after something was removed: what becomes too old
+/// or too much meanwhile goes together.
 pub const BUSY_MS: u64 = 100;
 
-/// How soon where nothing could be removed, though there is a limit that tells no time.
+/// The pause where nothing could be removed, though there is a limit that tells no time.
 pub const IDLE_MS: u64 = 1000;
 
 /// Entries that go early beyond what is needed, at most, so that a producer at MAXDEPTH does not
@@ -26,7 +26,7 @@ const MAX_EARLY: u64 = 100;
 /// A step that has read so many removes what it found, and the next one goes on from there.
 const MAX_READS: u64 = if cfg!(any(test, fuzzing)) { 8 } else { 100 };
 
-/// What retention asks of a partition at one moment.
+/// The demands of retention on a partition at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     max_len: u64,
@@ -55,8 +55,8 @@ impl Rules {
         self.trim == Trim::Any && (id < self.young_from || length > self.max_len)
     }
 
-    /// How far a stream of `length` entries is to be trimmed, at most by `step`, and what is in the
-    /// way. O(entries that go), of which at most [`MAX_READS`] are read.
+    /// Finds how far a stream of `length` entries is to be trimmed, at most by `step`, and what is
+    /// in the way. O(entries that go), of which at most [`MAX_READS`] are read.
     pub fn scan<'a>(
         &self,
         front: &mut impl Front,
@@ -95,12 +95,12 @@ impl Rules {
     }
 }
 
-/// What scanning the front of a partition comes to.
+/// The result of scanning the front of a partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Scan<'a> {
-    /// What goes.
+    /// The entries that go.
     pub cut: Cut,
-    /// What keeps other events from going, or producers from going on.
+    /// The event that keeps others from going, or producers from going on.
     pub held_up: Option<HeldUp<'a>>,
 }
 
@@ -113,10 +113,10 @@ pub struct HeldUp<'a> {
     pub event: EventId,
 }
 
-/// What is to be removed from the front of a stream.
+/// The entries to be removed from the front of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// How many entries.
+    /// The number of entries.
     pub entries: u64,
     /// The last of them.
     pub last: EventId,
@@ -157,7 +157,7 @@ impl Cut {
 }
 
 impl Retention {
-    /// What holds at this moment.
+    /// The demands at this moment.
     #[must_use]
     pub fn rules(&self, default_age_ms: u64, now: Now) -> Rules {
         let oldest = self.age_ms(default_age_ms).and_then(|age_ms| now.ms().checked_sub(age_ms));
@@ -200,7 +200,7 @@ impl Retention {
         })
     }
 
-    /// How many entries have to go so that `more` fit into a stream of `length`.
+    /// The number of entries that have to go so that `more` fit into a stream of `length`.
     ///
     /// # Errors
     /// [`Error::Full`] if they do not fit into an empty one.

@@ -1,6 +1,6 @@
-//! What the exceptions of a group wait for, as EVQ.PENDING and EVQ.STATS show it. The state that is
-//! saved says less: an exception that is due may be in flight, or be held by an event of another
-//! partition.
+//! Unfinished exceptions with what they wait for, as EVQ.PENDING and EVQ.STATS show them. The state
+//! that is saved says less: an exception that is due may be in flight, or be held by an event of
+//! another partition.
 
 use super::gate::Gate;
 use crate::model::ids::EventId;
@@ -8,7 +8,7 @@ use crate::model::progress::Progress;
 use crate::model::progress::exceptions::{Exception, State};
 use crate::model::progress::lease::Lease;
 
-/// What an unfinished exception waits for.
+/// The thing that an unfinished exception waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfinished {
     /// The worker's answer: it was handed out again.

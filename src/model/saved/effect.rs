@@ -44,7 +44,7 @@ pub enum Change {
     Epoch {
         /// The epoch.
         epoch: u64,
-        /// Where a group without progress begins.
+        /// The start of a group without progress.
         start: EventId,
     },
     /// The cursor moved on without an acknowledgement: over exceptions and what the group does
@@ -141,7 +141,7 @@ impl Partition {
     }
 }
 
-/// What a failure does to its event.
+/// The fate of an event whose handling failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// It is handed out again at this unix time in ms.
@@ -167,11 +167,11 @@ pub struct Failure {
     pub id: EventId,
     /// The digest of its key.
     pub key: u128,
-    /// How often it has failed, this time included.
+    /// Its failures so far, this one included.
     pub attempts: u32,
     /// When it failed first, in unix ms.
     pub first_ms: u64,
-    /// What happens to it.
+    /// Its fate.
     pub fate: Fate,
     /// Later events of its key that were handed out already: they are held behind it from now on.
     pub held: Vec<EventId>,

@@ -11,7 +11,7 @@ use super::ffi::{OK, raw};
 use super::text::{Text, bytes_of};
 use crate::model::error::Error;
 
-/// What a command does to a key, in the words of ACL key permissions (`%R~`, `%W~`).
+/// The use of a key by a command, in the words of ACL key permissions (`%R~`, `%W~`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Returns its data.

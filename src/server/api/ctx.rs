@@ -12,7 +12,7 @@ use crate::model::now::Now;
 #[derive(Debug)]
 pub(crate) struct Ctx {
     raw: *mut raw::RedisModuleCtx,
-    /// What the server said about the call when it was first asked.
+    /// The flags of the call, once they were read.
     flags: Cell<Option<c_int>>,
 }
 
@@ -27,7 +27,7 @@ impl Ctx {
         self.raw
     }
 
-    /// What kind of call this is. Asked once: none of the flags in use changes during a call.
+    /// The flags of this call, read once: none of those in use changes during a call.
     fn flags(&self) -> c_int {
         if let Some(flags) = self.flags.get() {
             return flags;

@@ -1,11 +1,15 @@
-//! Keys that stay open between two looks of one command.
+//! Keys that stay open while one command opens them again and again: to open a key and to close it
+//! costs the server a look-up and a handle.
+//!
+//! Whatever may change or delete a key, or make the server expire it, closes them all first, and so
+//! does the end of the call.
 
 use std::cell::RefCell;
 use std::ffi::c_int;
 
 use super::ffi::raw;
 
-/// Keys that are kept at most, for a command that looks at every partition of a ring.
+/// Keys that are kept at most, for a command that opens those of every partition of a ring.
 const MAX_KEPT: usize = 8;
 
 /// A context, its database then, and a name: all only to be compared.
@@ -22,7 +26,7 @@ pub(crate) type Kept = Option<(Opened, *mut raw::RedisModuleKey)>;
 #[derive(Clone, Copy)]
 pub(crate) struct KeptKeys {
     keys: [Kept; MAX_KEPT],
-    /// How many they are: the first so many.
+    /// The number of keys: the first so many.
     count: usize,
 }
 

@@ -22,11 +22,11 @@ use crate::model::error::Error;
 #[derive(Debug)]
 pub(crate) struct Key {
     raw: *mut raw::RedisModuleKey,
-    /// What it was opened by, if it may be kept. The server's string lives as long as the key.
+    /// The call that opened it, if it may be kept. The server's string lives as long as the key.
     opened: Option<Opened>,
 }
 
-/// What an open key holds.
+/// The kind of value that an open key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Nothing: the key does not exist.
@@ -45,7 +45,7 @@ impl Key {
         self.raw
     }
 
-    /// What the key holds.
+    /// The kind of value that the key holds.
     pub(crate) fn kind(&self) -> Kind {
         // SAFETY: the key is open; the server answers "empty" for a null pointer.
         match unsafe { api!(RedisModule_KeyType)(self.raw) } as isize {

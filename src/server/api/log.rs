@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::ffi::raw;
 
-/// How much a line matters.
+/// The weight of a line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Level {
     /// Worth knowing once.

@@ -169,7 +169,7 @@ impl IdText {
     }
 }
 
-/// How many digits a number has.
+/// The number of digits of a number.
 fn length_of(value: u64) -> usize {
     if value < 10 { 1 } else { value.checked_ilog10().unwrap_or(0) as usize + 1 }
 }

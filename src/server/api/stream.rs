@@ -15,7 +15,7 @@ use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::rules::source::{Entry, Source};
 
-/// Where the field `type` stands among those of an event with a type, from 0.
+/// The place of the field `type` among those of an event with a type, from 0.
 const TYPE_AT: usize = 2;
 
 fn to_raw(id: EventId) -> raw::RedisModuleStreamID {
@@ -97,7 +97,7 @@ pub(crate) struct Added {
     pub(crate) existed: bool,
 }
 
-/// How much a stream holds.
+/// The extent of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Extent {
     /// The number of entries.

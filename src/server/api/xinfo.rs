@@ -1,4 +1,5 @@
-//! What only XINFO STREAM tells about a stream.
+//! Facts about a stream that only XINFO STREAM reports: the entries ever added, and the last id
+//! that was given out even if its entry is gone.
 
 use std::ffi::CStr;
 
@@ -13,7 +14,7 @@ use crate::model::ids::EventId;
 pub(crate) struct Info {
     /// The number of entries.
     pub(crate) length: u64,
-    /// How many entries were ever added.
+    /// Entries ever added.
     pub(crate) added: u64,
     /// The first entry.
     pub(crate) first: EventId,
@@ -22,7 +23,7 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    /// How many entries were ever removed.
+    /// Entries ever removed.
     pub(crate) fn removed(&self) -> u64 {
         self.added.saturating_sub(self.length)
     }

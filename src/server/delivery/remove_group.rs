@@ -1,4 +1,4 @@
-//! The end of a group: EVQ.DELGROUP, and groups that were idle for too long.
+//! Removal of a group: by EVQ.DELGROUP, and of groups that were idle for too long.
 
 use super::letters::letters_name;
 use super::state;

@@ -1,5 +1,5 @@
-//! A partition's delivery state under its `:groups` key: open it, change it by effects, replicate
-//! exactly those.
+//! The delivery state of a partition under its `:groups` key: opened, changed by effects, and
+//! exactly those replicated.
 
 use crate::model::deadlines::Reason;
 use crate::model::error::Error;

@@ -1,5 +1,4 @@
-//! Where the server enters the module for a command: no panic leaves, every error becomes one
-//! reply.
+//! The entry point of every command: no panic leaves it, and every error becomes one reply.
 
 use std::ffi::c_int;
 

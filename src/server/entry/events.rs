@@ -1,4 +1,4 @@
-//! What the server tells the module: a connection closed, the role changed, databases were loaded,
+//! Events that the server reports: a connection closed, the role changed, databases were loaded,
 //! emptied or swapped, a key came to be, or got another name or database.
 
 use std::ffi::{CStr, c_char, c_int, c_void};

@@ -1,5 +1,5 @@
-//! Telling the server about commands: name, flags, arity, key specs, documentation, ACL
-//! categories. One path for every server version: what a server does not have is left out.
+//! Registration of commands: name, flags, arity, key specs, documentation, ACL categories. One path
+//! for every server version: what a server does not have is left out.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::null;

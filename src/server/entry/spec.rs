@@ -1,4 +1,5 @@
-//! What the server and its clients are told about a command.
+//! The description of a command for the server and its clients: arity, flags, ACL categories,
+//! routing, and the arguments for COMMAND DOCS.
 
 use std::ffi::{CStr, c_int};
 

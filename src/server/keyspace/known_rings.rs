@@ -1,8 +1,9 @@
-//! The rings this server has seen: a hint for EVQ.RINGS, so that it need not scan the keyspace.
+//! The rings this server has seen: a hint for EVQ.RINGS and for the sweep, so that neither scans
+//! the keyspace.
 //!
 //! Fed by whatever brings a ring's value into being (EVQ.CREATE, a load, RESTORE, COPY), to a name
-//! or a database (RENAME, MOVE), or finds one. Every use opens the key and checks; what is no
-//! longer there is forgotten.
+//! or a database (RENAME, MOVE), or finds one. Every use opens the key and checks; a ring that is
+//! gone is forgotten.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

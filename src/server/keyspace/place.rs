@@ -1,4 +1,5 @@
-//! A partition and a group of it.
+//! Places: a group in a partition of a ring, found with everything checked that can refuse a
+//! command.
 
 use std::rc::Rc;
 use std::sync::Arc;

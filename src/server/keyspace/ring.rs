@@ -1,4 +1,4 @@
-//! Finding a ring, and making one.
+//! Rings: finding one, making one, changing one. The ring `default` is made by its first use.
 
 use std::rc::Rc;
 

@@ -1,5 +1,6 @@
-//! Room for producers under MAXDEPTH: at the limit finished events go early, and what then does not
-//! fit is refused before anything changes. A ring without MAXDEPTH costs one comparison.
+//! Room for producers under MAXDEPTH: at the limit finished events go early, and an event that does
+//! not fit even then is refused before anything changes. A ring without MAXDEPTH costs one
+//! comparison.
 
 use super::front::FromFront;
 use super::{front, trim};

@@ -1,5 +1,5 @@
-//! The front of a partition's stream, as retention reads it, and who still needs what of it: see
-//! [`crate::model::rules::needs`].
+//! The front of a partition's stream as retention reads it, and what the groups still need of it,
+//! see [`crate::model::rules::needs`].
 
 use std::cell::Cell;
 

@@ -1,6 +1,6 @@
-//! When retention looks at what next: each ring, and each of its partitions, has one moment.
+//! The schedule of retention: each ring, and each of its partitions, is due at one moment.
 //!
-//! A hint like [`crate::server::keyspace::known_rings`]: every look opens the keys and checks.
+//! A hint like [`crate::server::keyspace::known_rings`]: every visit opens the keys and checks.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,8 +1,8 @@
-//! Removing the front of a partition's stream: as XTRIM does it, by XTRIM, so that XINFO, the
-//! keyspace event and what replicas get are those of the native command.
+//! Removal of the front of a partition's stream by XTRIM, so that XINFO, the keyspace event and
+//! what replicas get are those of the native command.
 //!
-//! Of the delivery state nothing saved changes, so that a WATCH on it does not see a trim. Only
-//! where TRIM any removes what failed or was held, that is over: a removed event is finished.
+//! Nothing saved of the delivery state changes, so a WATCH on it does not see a trim. The exception
+//! is TRIM any, where it removes events that failed or were held: a removed event is finished.
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;

@@ -61,7 +61,7 @@ impl Chain {
         assert_eq!(state(last), wanted);
     }
 
-    /// The same, and once more after each server has loaded what it has saved.
+    /// Checks that all have the same data, now and after each has loaded what it has saved.
     #[track_caller]
     pub(crate) fn assert_same_for_good(mut self) {
         self.assert_same();
