@@ -10,13 +10,14 @@
 use super::line::Line;
 use super::owners;
 use super::owners::PARKED_MS;
-use super::partitions::{Found, Grant, Partitions, Ready, Taker, Tenure};
+use super::partitions::{Found, Grant, Partitions, Tenure};
 use super::view::Worker;
 use crate::model::deadlines::{RECHECK_MS, Reason};
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::lease::Turn;
+use crate::model::rules::ready::{Ready, Taker};
 
 /// A ring with more partitions than this is searched less often for workers that take any.
 const FEW_PARTITIONS: usize = 64;

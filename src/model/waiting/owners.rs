@@ -1,11 +1,12 @@
 //! Owners that wait: whether there is anything for them by now, and if not, when to check again.
 
-use super::partitions::{Found, Partitions, Ready, Taker};
+use super::partitions::{Found, Partitions};
 use super::view::Worker;
 use super::waiter::Outcome;
 use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::now::Now;
+use crate::model::rules::ready::{Ready, Taker};
 
 /// How soon an append that did not come through EVQ.TRIGGER reaches a parked worker.
 pub const PARKED_MS: u64 = 10;

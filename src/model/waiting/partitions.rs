@@ -11,6 +11,7 @@ use crate::model::error::Error;
 use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Scene, Turn};
+use crate::model::rules::ready::{Ready, Taker};
 
 /// What there is of a line's partition and group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,28 +55,6 @@ impl Tenure {
             _ => Self::Free { epoch: progress.next_epoch(now) },
         }
     }
-}
-
-/// Whom work is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taker {
-    /// The worker that has the lease.
-    Owner,
-    /// The worker that gets the lease next.
-    Next,
-}
-
-/// What a partition has for a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ready {
-    /// Something to hand out.
-    Work,
-    /// Nothing now.
-    Nothing,
-    /// Nothing so far: a bounded search stopped, and more may lie after it.
-    Later,
-    /// Nothing before a barrier opens.
-    Closed,
 }
 
 /// A lease that is granted.

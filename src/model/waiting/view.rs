@@ -1,4 +1,4 @@
-//! What the lines tell of those who wait, without any change.
+//! What can be read of the lines. Nothing changes.
 
 use super::line::{ANY, Line};
 use super::lines::{Lines, Queue};

@@ -8,8 +8,7 @@ use super::shell::PlaceShell;
 use crate::model::error::Error;
 use crate::model::now::Now;
 use crate::model::rules::drive::{Delivery, Shown};
-pub(crate) use crate::model::rules::ready::Ready;
-use crate::model::rules::ready::Taker;
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::{answers, drive, ready};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream_end::Stand;
@@ -49,13 +48,11 @@ pub(crate) fn deliver(
     Ok(true)
 }
 
-/// Finds out whether there is anything to hand out in `place`, to its owner if `owned`, else to
-/// whoever gets the lease next.
+/// Finds out whether there is anything to hand out in `place`, see [`ready::prepare`].
 ///
 /// # Errors
 /// [`Error::WrongType`].
-pub(crate) fn prepare(ctx: &Ctx, place: &Place, now: Now, owned: bool) -> Result<Ready, Error> {
-    let taker = if owned { Taker::Owner } else { Taker::Next };
+pub(crate) fn prepare(ctx: &Ctx, place: &Place, now: Now, taker: Taker) -> Result<Ready, Error> {
     ready::prepare(&mut PlaceShell::new(ctx, place, now), taker)
 }
 

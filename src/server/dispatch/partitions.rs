@@ -5,10 +5,11 @@ use crate::model::error::Error;
 use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Turn};
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::waiting::connections::Departure;
 use crate::model::waiting::line::Line;
 use crate::model::waiting::lines::Lines;
-use crate::model::waiting::partitions::{Found, Grant, Partitions, Ready, Taker, Tenure};
+use crate::model::waiting::partitions::{Found, Grant, Partitions, Tenure};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::{key, timer};
 use crate::server::delivery::{hand_out, leases, state};
@@ -105,12 +106,7 @@ impl Partitions for Keys<'_> {
     }
 
     fn search(&mut self, place: &Place, taker: Taker, now: Now) -> Result<Ready, Error> {
-        Ok(match hand_out::prepare(self.0, place, now, taker == Taker::Owner)? {
-            hand_out::Ready::Work => Ready::Work,
-            hand_out::Ready::Nothing => Ready::Nothing,
-            hand_out::Ready::Later => Ready::Later,
-            hand_out::Ready::Closed => Ready::Closed,
-        })
+        hand_out::prepare(self.0, place, now, taker)
     }
 
     fn next_retry_ms(&mut self, place: &Place, now: Now) -> Result<Option<u64>, Error> {

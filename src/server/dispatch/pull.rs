@@ -12,13 +12,13 @@ use super::request::{Acknowledged, Request};
 use crate::model::error::Error;
 use crate::model::now::Now;
 use crate::model::progress::lease::{Caller, Turn};
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::tenure::Target;
 use crate::model::waiting::waiter::Wait;
 use crate::server::api::acl::User;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::stream_end::{Seen, Stand};
-use crate::server::delivery::hand_out::Ready;
 use crate::server::delivery::{hand_out, leases, shell, state};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::{replicate, ring};
@@ -173,7 +173,9 @@ fn take(
     };
     match turn {
         Turn::Wait => return Ok(false),
-        Turn::Grant(_) if any && hand_out::prepare(ctx, place, now, false)? != Ready::Work => {
+        Turn::Grant(_)
+            if any && hand_out::prepare(ctx, place, now, Taker::Next)? != Ready::Work =>
+        {
             return Ok(false);
         }
         Turn::Grant(epoch) => leases::grant(ctx, place, caller, epoch, now, request.lease_ms)?,

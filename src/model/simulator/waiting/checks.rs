@@ -6,9 +6,10 @@ use super::commands::all_places;
 use super::world::{At, Hands, World};
 use crate::model::deadlines::{RECHECK_MS, Reason};
 use crate::model::progress::lease::{Caller, Turn};
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::waiting::line::{ANY, Line};
 use crate::model::waiting::owners::PARKED_MS;
-use crate::model::waiting::partitions::{Ready, Taker, Tenure};
+use crate::model::waiting::partitions::Tenure;
 use crate::model::waiting::waiter::{Left, Outcome, Stage};
 
 /// How long a rest lasts: more than any moment that the state machine may wait by itself.

@@ -7,8 +7,9 @@ use crate::model::deadlines::Reason;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::progress::lease::{Caller, Scene, Turn};
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::waiting::line::ANY;
-use crate::model::waiting::partitions::{Grant, Partitions, Ready, Taker, Tenure};
+use crate::model::waiting::partitions::{Grant, Partitions, Tenure};
 use crate::model::waiting::waiter::{Answer, Cause, Left, Outcome, Wait};
 
 pub(super) const CLIENTS: usize = 6;

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
 
 use super::action::action;
+use super::clients::Play;
 use super::run;
+use super::scenes::pull;
+use super::world::Hands;
 use crate::model::deadlines::Reason;
 
 /// What is done wrong.
@@ -87,6 +90,21 @@ fn two_that_are_woken_by_one_append_are_noticed() {
 }
 
 #[test]
+#[should_panic(expected = "two are on the way")]
+fn two_that_are_called_to_one_partition_are_noticed() {
+    let mut play = Play::new(Some(Flaw::Unprotected));
+    for c in [3, 4] {
+        play.pull(c, pull(None, 0, 2000));
+    }
+    play.pass(50, Hands::None);
+    for _ in 0..2 {
+        play.append(0, 0, false, false);
+        play.fire_if_due();
+    }
+    play.check();
+}
+
+#[test]
 fn a_line_out_of_order_is_noticed() {
     assert!(found(Flaw::Shuffled).contains("came"));
 }
@@ -98,6 +116,7 @@ fn a_standby_that_waits_for_a_free_lease_is_noticed() {
 
 #[test]
 fn a_worker_that_idles_beside_work_is_noticed() {
+    assert!(found(Flaw::Forgets(Reason::AnyPartition)).contains("idles, work in"));
     assert!(found(Flaw::NeverCalledOff).contains("nobody comes"));
 }
 

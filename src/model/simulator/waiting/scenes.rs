@@ -6,7 +6,7 @@ use crate::model::waiting::partitions::Tenure;
 
 const AT: At = At { ring: 0, partition: 0, group: 0 };
 
-fn pull(partition: Option<u32>, block_ms: u64, lease_ms: u64) -> Pull {
+pub(super) fn pull(partition: Option<u32>, block_ms: u64, lease_ms: u64) -> Pull {
     let (At { ring, group, .. }, block_ms) = (AT, Some(block_ms));
     Pull { ring, partition, group, count: 1, block_ms, lease_ms }
 }

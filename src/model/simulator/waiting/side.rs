@@ -7,7 +7,7 @@ use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Lease};
 use crate::model::progress::volatile::HandedOut;
-use crate::model::waiting::partitions::{Ready, Taker};
+use crate::model::rules::ready::{Ready, Taker};
 
 /// The events of a partition.
 #[derive(Clone, Debug, Default)]
@@ -116,9 +116,8 @@ impl Side {
         let after = self.progress.lease().map_or(cursor, |lease| lease.position.max(cursor));
         let fresh = stream.after(after).take(if self.closed { 0 } else { count });
         let given: Vec<_> = fresh.collect();
-        if let (Some(first), Some(last)) = (given.first(), given.last()) {
+        if let (first, Some(last)) = (given.first().copied(), given.last().copied()) {
             let entries = given.len() as u64;
-            let (first, last) = (Some(*first), *last);
             self.progress.hand_out(HandedOut { first, last, entries, given: entries }, now);
         }
         given

@@ -11,10 +11,11 @@ use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Scene, Turn};
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::waiting::connections::Departure;
 use crate::model::waiting::line::Line;
 use crate::model::waiting::lines::Lines;
-use crate::model::waiting::partitions::{Found, Grant, Partitions, Ready, Taker, Tenure};
+use crate::model::waiting::partitions::{Found, Grant, Partitions, Tenure};
 
 pub(super) const RINGS: usize = 2;
 pub(super) const PARTITIONS: u32 = 2;
