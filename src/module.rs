@@ -9,6 +9,7 @@ use crate::server::dispatch::sweep;
 use crate::server::entry::{events, info, registry};
 use crate::server::keyspace::datatype;
 use crate::server::ops::config;
+use crate::server::unique::value as tokens;
 
 on_load!(load);
 
@@ -17,6 +18,7 @@ fn load(ctx: &Ctx, arguments: &[&[u8]]) -> Result<(), String> {
         return Err("cluster-enabled is yes; rings over a cluster are not supported yet".into());
     }
     let registered = datatype::register(ctx)
+        && tokens::register(ctx)
         && registry::register_category(ctx)
         && command::register(ctx)
         && events::subscribe(ctx)

@@ -1,7 +1,8 @@
-//! `EVQ.APPLY key effect`: internal.
+//! `EVQ.APPLY key effect [field value ...]`: internal.
 //!
-//! Carries an encoded effect to a replica and out of the append-only file. Refused from anybody
-//! else, so that no client can write state that EVQ did not decide.
+//! Carries an encoded effect to a replica and out of the append-only file, and with it an event
+//! where both belong together. Refused from anybody else, so that no client can write state that
+//! EVQ did not decide.
 
 use crate::model::error::Error;
 use crate::model::parse::Words;
@@ -14,20 +15,30 @@ use crate::server::api::text::Text;
 use crate::server::delivery::state;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::replicate;
 use crate::server::ops::alarm::unreadable;
+use crate::server::producing::once;
 
 pub(super) struct Apply;
+
+const EFFECT: usize = 1;
 
 impl Command for Apply {
     const SPEC: Spec = Spec {
         name: c"EVQ.APPLY",
         flags: c"write fast",
         acl: c"write fast dangerous",
-        arity: 3,
+        arity: -3,
         summary: c"Internal: applies a replicated effect. Refused from clients.",
         complexity: c"O(N), where N is the size of the effect.",
         routing: Routing::Key(1),
-        args: &[Arg::string(c"key"), Arg::string(c"effect")],
+        args: &[
+            Arg::string(c"key"),
+            Arg::string(c"effect"),
+            Arg::block(c"data", &[Arg::string(c"field"), Arg::string(c"value")])
+                .optional()
+                .repeated(),
+        ],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
@@ -41,7 +52,13 @@ impl Command for Apply {
             unreadable(ctx, key.bytes(), corrupt);
             Error::Usage("an effect this version cannot read")
         })?;
-        state::apply(ctx, &key, effect, bytes)?;
+        let mut fields = args.strings_from(EFFECT + 1).to_vec();
+        if fields.is_empty() {
+            state::apply(ctx, &key, effect, bytes)?;
+        } else {
+            once::replay(ctx, &key, effect, &mut fields)?;
+            replicate::verbatim(ctx);
+        }
         reply::ok(ctx);
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! `EVQ.CREATE ring partitions [VNODES n] [WEIGHTS w ...] [PAYLOAD any|json]
-//! [MAXDEPTH n] [MAXLEN n] [MAXAGE ms] [TRIM finished|any]`
+//! [MAXDEPTH n] [MAXLEN n] [MAXAGE ms] [TRIM finished|any] [UNIQUEFOR ms]`
 //!
 //! Makes a ring: a number of partitions and the mapping of keys to them. Replies `OK`, also where
 //! the ring exists in this shape; another shape is `EVQRINGEXISTS`.
@@ -27,13 +27,15 @@ struct Request {
     vnodes: Option<u32>,
     payload: Payload,
     kept: Retention,
+    unique_for_ms: Option<u64>,
 }
 
 impl Request {
     /// The shape that is asked for, with so many virtual nodes if that was left open.
     fn shape(self, vnodes: u32) -> Result<Shape, Error> {
         let vnodes = self.vnodes.unwrap_or(vnodes);
-        Shape::new(self.weights, vnodes, self.payload)?.with_retention(self.kept)
+        let shape = Shape::new(self.weights, vnodes, self.payload)?.with_retention(self.kept)?;
+        shape.with_unique_for(self.unique_for_ms)
     }
 }
 
@@ -42,7 +44,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let name = Name::ring(words.positional()?)?;
     let partitions = count(words.positional()?, "partitions of a ring", MAX_PARTITIONS.into())?;
     let (mut vnodes, mut weights, mut payload) = (None, None, None);
-    let (mut kept, mut trim) = (Retention::default(), None);
+    let (mut kept, mut trim, mut unique_for_ms) = (Retention::default(), None, None);
     while let Some(word) = words.next() {
         if is(word, "VNODES") {
             once(&mut vnodes, word, words.count_after(word, "virtual nodes", MAX_VNODES.into())?)?;
@@ -71,6 +73,9 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
                 value => return Err(Error::syntax(value)),
             };
             once(&mut trim, word, what)?;
+        } else if is(word, "UNIQUEFOR") {
+            let window_ms = words.duration_ms(word, "UNIQUEFOR", 1)?.unsigned_abs();
+            once(&mut unique_for_ms, word, window_ms)?;
         } else {
             return Err(Error::syntax(word));
         }
@@ -78,7 +83,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let weights = weights.unwrap_or_else(|| vec![1; small(partitions) as usize]);
     let kept = Retention { trim: trim.unwrap_or_default(), ..kept };
     let (vnodes, payload) = (vnodes.map(small), payload.unwrap_or_default());
-    Ok(Request { name, weights, vnodes, payload, kept })
+    Ok(Request { name, weights, vnodes, payload, kept, unique_for_ms })
 }
 
 /// A count that its limit keeps within 32 bits.
@@ -109,6 +114,7 @@ impl Command for Create {
             Arg::one_of(c"trim", &[Arg::flag(c"finished", c"FINISHED"), Arg::flag(c"any", c"ANY")])
                 .after(c"TRIM")
                 .optional(),
+            Arg::number(c"unique-for-ms", c"UNIQUEFOR"),
         ],
     };
 

@@ -3,17 +3,22 @@
 //! Removes a ring with all its keys, as UNLINK does. Who waits in front of it gets `EVQNORING`.
 //! Replies `OK`.
 
+use std::rc::Rc;
+
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::parse::Words;
+use crate::model::unique::tokens::Tokens;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::key::Kind;
 use crate::server::api::{key, reply};
 use crate::server::delivery::letters::letters_name;
 use crate::server::delivery::state;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::{known_rings, ring};
 use crate::server::waiting::release::dismiss;
 
@@ -53,17 +58,22 @@ impl Command for DropRing {
                 }
             }
         }
+        let unique =
+            |names: &&Rc<PartitionNames>| key::open_read(ctx, &names.unique).kind() != Kind::Empty;
+        let tokens: Vec<_> = partitions.iter().filter(unique).collect();
         // Closed before its key is deleted.
         drop(ring);
         let mut keys = vec![&names.ring];
         keys.extend(partitions.iter().flat_map(|names| [&names.stream, &names.groups]));
         keys.extend(&letters);
+        keys.extend(tokens.iter().map(|names| &names.unique));
         for key in &keys {
             user.check(key, Access::Delete)?;
         }
         for partition in &partitions {
             key::open_read(ctx, &partition.stream).stream()?;
             state::open(ctx, partition).check()?;
+            key::open_read(ctx, &partition.unique).value::<Tokens>()?;
         }
         key::unlink(ctx, &keys)?;
         known_rings::forget(ctx.db(), &name);

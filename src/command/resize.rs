@@ -166,7 +166,7 @@ impl Command for Resize {
                 ring::change(ctx, &view.names, Effect::Forgotten(forgotten))?;
             }
             let weights = shape.weights().to_vec();
-            ring::change(ctx, &view.names, Effect::Resized(weights, ends))?;
+            ring::change(ctx, &view.names, Effect::Resized(weights, ends, ctx.now().ms()))?;
             key::notify_module(ctx, c"evq.resize", &view.names.ring);
             watch_all(ctx, &request.ring, None);
             timer::soon(ctx, Reason::Tidy);

@@ -57,6 +57,7 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
         "max-length": retention.max_len,
         "max-age-ms": retention.max_age_ms.unwrap_or_else(|| config::MAX_AGE_MS.get()),
         "trim": retention.trim.as_str(),
+        "unique-for-ms": value.ring.unique_ms(config::UNIQUE_MS.get()),
         "partitions": partitions,
         "resizing": resizing(ctx, user, view)?,
     }))

@@ -35,13 +35,15 @@ pub enum Reason {
     Tidy,
     /// A lag is counted further.
     Lag,
+    /// Tokens may be too old.
+    Tokens,
     /// Everything is checked, see [`RECHECK_MS`].
     Recheck,
 }
 
 impl Reason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Release,
         Self::WaitEnd,
         Self::Departure,
@@ -54,6 +56,7 @@ impl Reason {
         Self::Retention,
         Self::Tidy,
         Self::Lag,
+        Self::Tokens,
         Self::Recheck,
     ];
 

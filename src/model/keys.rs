@@ -28,6 +28,18 @@ pub fn dead_key(ring: &Name, partition: u32, group: &Name) -> String {
     format!("evq:{{{ring}:{partition}}}:dead:{group}")
 }
 
+/// The tokens of a partition: `evq:{<ring>:<p>}:unique`.
+#[must_use]
+pub fn unique_key(ring: &Name, partition: u32) -> String {
+    format!("evq:{{{ring}:{partition}}}:unique")
+}
+
+/// The ring and partition whose tokens are under a key; none for any other key.
+#[must_use]
+pub fn parse_unique_key(key: &[u8]) -> Option<(Name, u32)> {
+    parse_stream_key(key.strip_suffix(b":unique")?)
+}
+
 /// The ring named by a ring key; none for any other key.
 #[must_use]
 pub fn parse_ring_key(key: &[u8]) -> Option<Name> {
@@ -55,6 +67,8 @@ mod tests {
         let key = stream_key(&ring, 17);
         assert_eq!(key, "evq:{orders.v2:17}");
         assert_eq!(parse_stream_key(key.as_bytes()), Some((ring.clone(), 17)));
+        assert_eq!(parse_unique_key(unique_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
+        assert_eq!(parse_unique_key(key.as_bytes()), None);
         assert_eq!(parse_ring_key(ring_key(&ring).as_bytes()), Some(ring));
         let bad: [&[u8]; 7] = [
             b"evq:{a:01}",

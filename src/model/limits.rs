@@ -48,6 +48,12 @@ pub const MAX_HEADERS: usize = 64;
 pub const MAX_BATCH: u64 = 10_000;
 /// Events of one `EVQ.CONSUME` reply.
 pub const MAX_COUNT: u64 = 10_000;
+/// Bytes of the token of UNIQUE.
+pub const MAX_TOKEN_BYTES: usize = 128;
+/// Tokens that are remembered in one partition, each at most 64 bytes of memory.
+pub const MAX_TOKENS: usize = if cfg!(any(test, fuzzing)) { 40 } else { 1_000_000 };
+/// Tokens in one piece of what is saved or travels.
+pub const MAX_TOKENS_A_PIECE: usize = if cfg!(any(test, fuzzing)) { 8 } else { 1000 };
 /// Longest lease, block time and other duration a client may ask for: ten years.
 pub const MAX_DURATION_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
 /// Bytes of one saved value that will be read back; a larger snapshot is refused as corrupt. Redis

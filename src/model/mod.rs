@@ -20,6 +20,7 @@ pub mod ring;
 pub mod rules;
 pub mod saved;
 pub mod throttle;
+pub mod unique;
 pub mod waiting;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use super::error::Error;
 use super::ids::{EventId, decimal};
 use super::keys::parse_stream_key;
-use super::limits::{MAX_DURATION_MS, MAX_WEIGHT};
+use super::limits::{MAX_DURATION_MS, MAX_TOKEN_BYTES, MAX_WEIGHT};
 use super::name::Name;
 
 /// The words of one command after its name, read from left to right.
@@ -80,6 +80,19 @@ impl<'a> Words<'a> {
         max: u64,
     ) -> Result<u64, Error> {
         counted(self.value(word)?, what, 0, max)
+    }
+
+    /// The values of a column, which follow their number: one for each of `count`.
+    ///
+    /// # Errors
+    /// [`Error::Number`] if it is another number, [`Error::Syntax`] if there are fewer.
+    pub fn column(&mut self, word: &[u8], count: u64) -> Result<&'a [&'a [u8]], Error> {
+        let count = count.cast_signed();
+        self.number(word, "values, one for each event,", count, count)?;
+        let values = self.words.split_at_checked(usize::try_from(count).unwrap_or(usize::MAX));
+        let (values, rest) = values.ok_or_else(|| Error::syntax(word))?;
+        self.words = rest;
+        Ok(values)
     }
 
     /// The number of words left.
@@ -177,6 +190,20 @@ pub fn weights_after(
 /// [`Error::BadId`] if it is malformed.
 pub fn event_id(text: &[u8]) -> Result<EventId, Error> {
     EventId::parse(text).ok_or(Error::BadId("an event id is <milliseconds>-<sequence>"))
+}
+
+/// The token of UNIQUE.
+///
+/// # Errors
+/// [`Error::Usage`] if it is empty, [`Error::Limit`] if it is too long.
+pub fn token(text: &[u8]) -> Result<&[u8], Error> {
+    if text.is_empty() {
+        return Err(Error::Usage("a token has at least one byte"));
+    }
+    if text.len() > MAX_TOKEN_BYTES {
+        return Err(Error::Limit("bytes of a token", MAX_TOKEN_BYTES as u64));
+    }
+    Ok(text)
 }
 
 /// The option `RING ring`, alone.

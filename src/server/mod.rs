@@ -17,4 +17,5 @@ pub(crate) mod keyspace;
 pub(crate) mod ops;
 pub(crate) mod producing;
 pub(crate) mod retention;
+pub(crate) mod unique;
 pub(crate) mod waiting;

@@ -18,6 +18,14 @@ fn cases() -> Vec<Case> {
     vec![
         case("EVQ.TRIGGER k p RING r", &["%R~evq:{r}", "%W~evq:{r:0}"]),
         case("EVQ.MTRIGGER 1 k p RING r", &["%R~evq:{r}", "%W~evq:{r:0}"]),
+        case(
+            "EVQ.TRIGGER k p RING r UNIQUE t",
+            &["%R~evq:{r}", "%W~evq:{r:0}", "%W~evq:{r:0}:unique"],
+        ),
+        case(
+            "EVQ.MTRIGGER 1 k p RING r UNIQUES 1 t",
+            &["%R~evq:{r}", "%W~evq:{r:0}", "%W~evq:{r:0}:unique"],
+        ),
         case("EVQ.ROUTE k RING r", &["%R~evq:{r}"]),
         case("EVQ.POINTS RING r", &["%R~evq:{r}"]),
         case("EVQ.RING r", &["%R~evq:{r}", "%R~evq:{r:0}"]),
@@ -141,7 +149,7 @@ fn fill(conn: &mut Conn) {
 }
 
 /// A connection of a user that may call everything on the keys of `patterns`.
-fn user(server: &Server, patterns: &[&str]) -> Conn {
+pub(crate) fn user(server: &Server, patterns: &[&str]) -> Conn {
     let mut admin = server.connect();
     let mut words = args!["ACL", "SETUSER", "alice", "reset", "on", "nopass", "+@all"].to_vec();
     words.extend(patterns.iter().map(|pattern| pattern.as_bytes().to_vec()));

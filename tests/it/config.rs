@@ -9,13 +9,14 @@ use crate::harness::{Conn, Options, Server, cmd, each_binary, each_server, modul
 const MAX_MS: i64 = 315_360_000_000;
 
 /// Every setting with its default and its bounds.
-const SETTINGS: [(&str, i64, i64, i64); 6] = [
+const SETTINGS: [(&str, i64, i64, i64); 7] = [
     ("evq.partitions", 8, 1, 1024),
     ("evq.vnodes", 160, 1, 256),
     ("evq.block-ms", 5000, 0, MAX_MS),
     ("evq.lease-ms", 30_000, 1, MAX_MS),
     ("evq.max-age-ms", 7 * 24 * 3600 * 1000, 0, MAX_MS),
     ("evq.group-idle-ms", 0, 0, MAX_MS),
+    ("evq.unique-ms", 300_000, 1, MAX_MS),
 ];
 
 fn setting(conn: &mut Conn, name: &str) -> i64 {
@@ -85,7 +86,7 @@ fn loadmodule_arguments_are_settings_and_redis_conf_wins() {
         let server = Server::with(binary).untouched().args(arguments).start();
         let mut conn = server.connect();
         let given = SETTINGS.map(|(name, ..)| setting(&mut conn, name));
-        assert_eq!(given, [3, 10, 7, 9, 8, 6]);
+        assert_eq!(given, [3, 10, 7, 9, 8, 6, 300_000]);
         assert_eq!(must!(conn, "EVQ.RING").get("partitions").array().len(), 3);
         let loaded = server.log();
         let line = loaded.lines().find(|line| line.contains(" loaded: ")).expect("a line");
@@ -97,7 +98,7 @@ fn loadmodule_arguments_are_settings_and_redis_conf_wins() {
         let server = Server::with(binary).args("partitions 3 vnodes 10").config(&lines).start();
         let mut conn = server.connect();
         let given = SETTINGS.map(|(name, ..)| setting(&mut conn, name));
-        assert_eq!(given, [16, 10, 5000, 1234, 0, 0]);
+        assert_eq!(given, [16, 10, 5000, 1234, 0, 0, 300_000]);
     });
 }
 
@@ -111,7 +112,7 @@ fn config_rewrite_keeps_settings_over_a_restart() {
         server.restart();
         let mut conn = server.connect();
         let kept = SETTINGS.map(|(name, ..)| setting(&mut conn, name));
-        assert_eq!(kept, [5, 160, 5000, 30_000, 0, 0]);
+        assert_eq!(kept, [5, 160, 5000, 30_000, 0, 0, 300_000]);
     });
 }
 
@@ -168,7 +169,7 @@ fn the_module_loads_into_a_running_server_and_stays() {
         assert!(cmd!(conn, "MODULE", "LOAD", path, "partitions", "0").is_error());
         assert!(cmd!(conn, "EVQ.RINGS").is_error());
         must!(conn, "MODULE", "LOADEX", path, "CONFIG", "evq.partitions", 4, "ARGS", "vnodes", 9);
-        let expected = [4, 9, 5000, 30_000, week_ms, 0];
+        let expected = [4, 9, 5000, 30_000, week_ms, 0, 300_000];
         assert_eq!(SETTINGS.map(|(name, ..)| setting(&mut conn, name)), expected);
         must!(conn, "EVQ.TRIGGER", "k", "p");
         assert!(cmd!(conn, "MODULE", "LOAD", path).is_error());

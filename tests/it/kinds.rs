@@ -24,6 +24,12 @@ pub(crate) enum Kind {
     Positive,
     /// A whole number between 1 and a documented limit.
     Count,
+    /// The number of values that one event has.
+    One,
+    /// Any bytes, but neither none nor too many.
+    Token,
+    /// Any bytes, but not too many.
+    TokenOrNone,
     /// `any` or `json`.
     Payload,
     /// `finished` or `any`.
@@ -97,6 +103,11 @@ impl Kind {
             Self::Count => {
                 [numbers(), all(&[b"0"], "ERR"), all(&[b"9223372036854775807"], "EVQLIMIT")]
                     .concat()
+            }
+            Self::One => [numbers(), all(&[b"0", b"2"], "ERR")].concat(),
+            Self::Token => [Self::TokenOrNone.bad(), all(&[b""], "ERR")].concat(),
+            Self::TokenOrNone => {
+                [all(&[&[b'x'; 129]], "EVQLIMIT"), huge(b'x', "EVQLIMIT")].concat()
             }
             Self::Payload => [all(&NONSENSE, "ERR"), all(&[b"xml", b"jso"], "ERR")].concat(),
             Self::Trim => [all(&NONSENSE, "ERR"), all(&[b"all", b"finishe"], "ERR")].concat(),

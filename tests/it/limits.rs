@@ -1,7 +1,7 @@
 //! Every documented limit on what a client can make large: at the bound the answer is as ever, one
 //! more is refused, and nothing has changed. The limits with a life of their own are tested in
-//! `bound` (exceptions), `hostile` (bytes of an event), `dead` (REASON) and `resize::order`
-//! (resizes).
+//! `bound` (exceptions), `hostile` (bytes of an event), `dead` (REASON), `resize::order` (resizes)
+//! and `unique::batch` (tokens).
 
 use crate::harness::{Conn, cmd, each_server, must};
 
@@ -95,6 +95,19 @@ fn of_events() -> Vec<Case> {
             vec![repeated("EVQ.TRIGGER k p RING r", 65, "HEADER h v")],
         ),
         case(
+            "MAX_HEADERS",
+            repeated("EVQ.MTRIGGER 1 k p RING r", 64, "HEADERS h 1 v"),
+            vec![repeated("EVQ.MTRIGGER 1 k p RING r", 65, "HEADERS h 1 v")],
+        ),
+        case(
+            "MAX_TOKEN_BYTES",
+            words(&format!("EVQ.TRIGGER k p RING r UNIQUE {}", "x".repeat(128))),
+            vec![
+                words(&format!("EVQ.TRIGGER k p RING r UNIQUE {}", "x".repeat(129))),
+                words(&format!("EVQ.MTRIGGER 1 k p RING r UNIQUES 1 {}", "x".repeat(129))),
+            ],
+        ),
+        case(
             "MAX_BATCH",
             [batch(10_000), words("RING r")].concat(),
             vec![[batch(10_001), words("RING r")].concat(), words("EVQ.MTRIGGER 10001 k p RING r")],
@@ -148,9 +161,11 @@ fn of_groups() -> Vec<Case> {
                 words("EVQ.NACK 0 1-1 RING r WORKER w DELAY 315360000001"),
                 words("EVQ.GROUP default RING r BACKOFF 1 315360000001"),
                 words("EVQ.GROUP default RING r BACKOFF 315360000001 315360000001"),
+                words("EVQ.CREATE s 1 UNIQUEFOR 315360000001"),
             ],
             code: "ERR",
         },
+        case("MAX_DURATION_MS", words("EVQ.CREATE s 1 UNIQUEFOR 315360000000"), Vec::new()),
         case(
             "MAX_DURATION_MS",
             words("EVQ.EXTEND 0 RING r WORKER w LEASE 315360000000"),
@@ -247,7 +262,7 @@ fn an_event_may_have_256_mebibytes_with_all_its_words() {
 }
 
 /// The limits that no client meets, or that have tests of their own.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 10] = [
     "MAX_GROUPS",
     "MAX_EVENT_BYTES",
     "MAX_EXCEPTIONS",
@@ -256,6 +271,8 @@ const ELSEWHERE: [&str; 8] = [
     "MAX_DRYRUN",
     "MAX_REASON_BYTES",
     "MAX_SNAPSHOT_BYTES",
+    "MAX_TOKENS",
+    "MAX_TOKENS_A_PIECE",
 ];
 
 #[test]

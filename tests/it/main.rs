@@ -63,5 +63,6 @@ mod torture;
 mod travel;
 mod types;
 mod unblocking;
+mod unique;
 mod usage;
 mod waiting;

@@ -70,7 +70,7 @@ fn a_ring_is_described_alike_in_resp2_resp3_and_json() {
         let expected = json!({
             "name": "r", "generation": 1, "hash": "murmur3_x86_32", "seed": 0, "vnodes": 10,
             "payload": "json", "max-depth": null, "max-length": null, "max-age-ms": 0,
-            "trim": "finished",
+            "trim": "finished", "unique-for-ms": 300_000,
             "partitions": [
                 partition(0, 1, 0, None, None),
                 partition(1, 3, 2, Some(&first), Some(&last)),

@@ -57,7 +57,12 @@ pub(crate) const COMMANDS: [Usage; 22] = [
     Usage {
         name: "EVQ.TRIGGER",
         words: &[(Kind::Bytes, "k"), (Kind::Bytes, "p")],
-        options: &[RING, TYPE, ("HEADER", &[(Kind::Bytes, "h"), (Kind::Bytes, "v")])],
+        options: &[
+            RING,
+            TYPE,
+            ("HEADER", &[(Kind::Bytes, "h"), (Kind::Bytes, "v")]),
+            ("UNIQUE", &[(Kind::Token, "t")]),
+        ],
         given: &["RING"],
         repeatable: &["HEADER"],
         needs: &[Needs::Ring, Needs::Stream],
@@ -66,8 +71,15 @@ pub(crate) const COMMANDS: [Usage; 22] = [
     Usage {
         name: "EVQ.MTRIGGER",
         words: &[(Kind::Count, "1"), (Kind::Bytes, "k"), (Kind::Bytes, "p")],
-        options: &[RING, TYPE],
+        options: &[
+            RING,
+            TYPE,
+            ("TYPES", &[(Kind::One, "1"), (Kind::Bytes, "T")]),
+            ("HEADERS", &[(Kind::Bytes, "h"), (Kind::One, "1"), (Kind::Bytes, "v")]),
+            ("UNIQUES", &[(Kind::One, "1"), (Kind::TokenOrNone, "t")]),
+        ],
         given: &["RING"],
+        repeatable: &["HEADERS"],
         needs: &[Needs::Ring, Needs::Stream],
         ..NOTHING
     },
@@ -98,6 +110,7 @@ pub(crate) const COMMANDS: [Usage; 22] = [
             ("MAXLEN", &[(Kind::Count, "50")]),
             ("MAXAGE", &[(Kind::Natural, "60000")]),
             ("TRIM", &[(Kind::Trim, "any")]),
+            ("UNIQUEFOR", &[(Kind::Positive, "60000")]),
         ],
         ..NOTHING
     },

@@ -8,6 +8,7 @@ const SERVER: &[&str] = &[
     "api",
     "ops",
     "keyspace",
+    "unique",
     "waiting",
     "delivery",
     "retention",
@@ -24,7 +25,8 @@ const MODEL: &[(&str, &[&str])] = &[
     (NOUNS, &[]),
     ("ring", &[NOUNS]),
     ("progress", &[NOUNS, "ring"]),
-    ("saved", &[NOUNS, "ring", "progress"]),
+    ("unique", &[NOUNS]),
+    ("saved", &[NOUNS, "ring", "progress", "unique"]),
     ("rules", &[NOUNS, "ring", "progress", "saved"]),
     ("waiting", &[NOUNS, "ring", "progress", "rules"]),
 ];

@@ -8,6 +8,7 @@ mod memory;
 mod produce;
 mod resize;
 mod scale;
+mod unique;
 mod wake;
 
 use crate::conn::Outcome;
@@ -23,13 +24,15 @@ const DISTINCT: usize = 4000;
 /// Makes a case for slices of so many events.
 pub(crate) type Make = fn(&Server, usize) -> Outcome<Case<'_>>;
 
-const ALL: [(&str, Make); 22] = [
+const ALL: [(&str, Make); 24] = [
     ("idle-standbys", idle::standbys),
     ("idle-workers", idle::workers),
     ("trigger-1", produce::trigger_1),
     ("trigger-16", produce::trigger_16),
     ("trigger-100", produce::trigger_100),
     ("mtrigger", produce::mtrigger),
+    ("unique-trigger", unique::trigger),
+    ("unique-mtrigger", unique::mtrigger),
     ("consume-1", consume::count_1),
     ("consume-10", consume::count_10),
     ("consume-100", consume::count_100),

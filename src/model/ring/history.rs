@@ -27,6 +27,8 @@ pub struct Past {
     pub weights: Vec<u32>,
     /// Its ends, in each partition that held events then.
     pub ends: BTreeMap<u32, End>,
+    /// When it ended, in unix ms.
+    pub ended_ms: u64,
 }
 
 /// The past of a ring as far as it matters for the order of delivery, with what follows from it.

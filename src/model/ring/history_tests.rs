@@ -127,7 +127,7 @@ fn only_exceptions_from_before_an_event_hold_it() {
 fn resize(ring: &mut Ring, weights: &[u32], ends: &[(u32, u64)]) {
     let shape = ring.resize(weights.to_vec(), 0).unwrap().unwrap();
     let ends = ends.iter().map(|(p, ms)| (*p, End { last: id(*ms), added: 1 })).collect();
-    assert!(ring.apply(Effect::Resized(shape.weights().to_vec(), ends)));
+    assert!(ring.apply(Effect::Resized(shape.weights().to_vec(), ends, 100)));
     ring.check().unwrap();
 }
 
@@ -145,7 +145,7 @@ fn partitions_leave_and_come_back() {
     assert_eq!(ring.generation(), 3);
     assert_eq!(ring.floor(2), id(6), "a stream that is made anew begins above what was before");
     assert_eq!(ring.resize(vec![1; 4], 0), Ok(None), "nothing to do");
-    assert!(!ring.apply(Effect::Resized(Vec::new(), BTreeMap::new())), "no ring is empty");
+    assert!(!ring.apply(Effect::Resized(Vec::new(), BTreeMap::new(), 0)), "no ring is empty");
 }
 
 #[test]
@@ -153,11 +153,15 @@ fn what_is_not_retained_is_forgotten_from_the_oldest_on() {
     let mut ring = Ring::new(Shape::even(2, 8).unwrap());
     resize(&mut ring, &[1, 1, 1], &[(0, 5), (1, 5)]);
     resize(&mut ring, &[1], &[(0, 7), (2, 9)]);
+    let none = |_| false;
     let first = |first: [u64; 3]| move |p: u32| first.get(p as usize).map(|ms| id(*ms));
-    assert_eq!(ring.forgettable(first([5, 6, 1])), 0);
-    assert_eq!(ring.forgettable(first([6, 6, 1])), 1);
-    assert_eq!(ring.forgettable(first([8, 6, 10])), 2);
-    assert_eq!(ring.forgettable(|_| None), 2);
+    assert_eq!(ring.forgettable(first([5, 6, 1]), none), 0);
+    assert_eq!(ring.forgettable(first([6, 6, 1]), none), 1);
+    assert_eq!(ring.forgettable(first([8, 6, 10]), none), 2);
+    assert_eq!(ring.forgettable(|_| None, none), 2);
+    // Each ended at 100; one with a token that counts stays, and so do those after it.
+    assert_eq!(ring.forgettable(|_| None, |until_ms| until_ms >= 100), 0);
+    assert_eq!(ring.forgettable(|_| None, |until_ms| until_ms >= 101), 2);
     ring.apply(Effect::Forgotten(1));
     assert_eq!(ring.past().len(), 1);
     ring.apply(Effect::Forgotten(9));

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod continuum;
 pub mod group;
 pub mod history;
+pub mod homes;
 pub mod resizes;
 pub mod retention;
 pub mod shape;
@@ -103,6 +104,12 @@ impl Ring {
         let leaves = partition >= self.len();
         let all = *self.retention();
         if leaves { all.of_leaving(default_age_ms) } else { all }
+    }
+
+    /// How long the token of an event is remembered, where the server's setting is `default_ms`.
+    #[must_use]
+    pub fn unique_ms(&self, default_ms: u64) -> u64 {
+        self.shape.unique_for_ms().unwrap_or(default_ms)
     }
 
     /// The number of partitions that take new events.

@@ -56,21 +56,29 @@ impl Ring {
     }
 
     /// The number of the oldest past generations that are of no concern any more: nothing that was
-    /// triggered in them is retained. `first` returns the first event of a partition.
-    pub fn forgettable(&self, mut first: impl FnMut(u32) -> Option<EventId>) -> u32 {
+    /// triggered in them is retained, and no token of theirs is remembered. `first` tells the first
+    /// event of a partition, `remembers` whether a token counts that came at this unix ms or
+    /// before.
+    pub fn forgettable(
+        &self,
+        mut first: impl FnMut(u32) -> Option<EventId>,
+        mut remembers: impl FnMut(u64) -> bool,
+    ) -> u32 {
         let mut over = |past: &Past| {
             past.ends.iter().all(|(p, end)| first(*p).is_none_or(|first| first > end.last))
+                && !remembers(past.ended_ms)
         };
         let forgettable = self.past.iter().take_while(|past| over(past)).count();
         u32::try_from(forgettable).unwrap_or(u32::MAX)
     }
 
-    /// Saved: a generation ended in each partition as `ends` says, and the next one has these
+    /// Saved: a generation ended then, in each partition as `ends` says, and the next one has these
     /// weights. False, and nothing happens, where no resize could have decided that.
     pub(in crate::model) fn resized(
         &mut self,
         weights: Vec<u32>,
         ends: BTreeMap<u32, End>,
+        ended_ms: u64,
     ) -> bool {
         let Ok(shape) = self.shape.resized(weights) else { return false };
         if check_ends(&ends).is_err() {
@@ -79,7 +87,7 @@ impl Ring {
         let before = std::mem::replace(&mut self.shape, shape).weights().to_vec();
         self.leaving.extend(0..u32::try_from(before.len()).unwrap_or(u32::MAX));
         self.leaving = self.leaving.split_off(&self.len());
-        self.past.push(Past { weights: before, ends });
+        self.past.push(Past { weights: before, ends, ended_ms });
         self.generation = self.generation.saturating_add(1);
         true
     }

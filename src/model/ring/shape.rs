@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::continuum::{Continuum, Node};
 use super::retention::Retention;
 use crate::model::error::Error;
-use crate::model::limits::{MAX_PARTITIONS, MAX_POINTS, MAX_VNODES, MAX_WEIGHT};
+use crate::model::limits::{MAX_DURATION_MS, MAX_PARTITIONS, MAX_POINTS, MAX_VNODES, MAX_WEIGHT};
 use crate::model::memory::block;
 
 /// The payloads that a ring accepts.
@@ -39,6 +39,8 @@ pub struct Shape {
     vnodes: u32,
     payload: Payload,
     retention: Retention,
+    /// How long the token of an event is remembered; none is the server's setting.
+    unique_for_ms: Option<u64>,
 }
 
 impl Shape {
@@ -48,7 +50,8 @@ impl Shape {
     /// [`Error::Limit`] for more partitions, virtual nodes, weight or points than allowed;
     /// [`Error::Usage`] for none.
     pub fn new(weights: Vec<u32>, vnodes: u32, payload: Payload) -> Result<Self, Error> {
-        let shape = Self { weights, vnodes, payload, retention: Retention::default() };
+        let retention = Retention::default();
+        let shape = Self { weights, vnodes, payload, retention, unique_for_ms: None };
         shape.check()?;
         Ok(shape)
     }
@@ -60,6 +63,16 @@ impl Shape {
     pub fn with_retention(self, retention: Retention) -> Result<Self, Error> {
         retention.check()?;
         Ok(Self { retention, ..self })
+    }
+
+    /// This shape with tokens that are remembered for so long; none for the server's setting.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], [`Error::Usage`].
+    pub fn with_unique_for(self, unique_for_ms: Option<u64>) -> Result<Self, Error> {
+        let shape = Self { unique_for_ms, ..self };
+        shape.check()?;
+        Ok(shape)
     }
 
     /// `partitions` partitions of weight 1.
@@ -115,6 +128,12 @@ impl Shape {
         &self.retention
     }
 
+    /// How long the token of an event is remembered; None for the server's setting.
+    #[must_use]
+    pub fn unique_for_ms(&self) -> Option<u64> {
+        self.unique_for_ms
+    }
+
     /// Lays out the continuum. O(points log points).
     #[must_use]
     pub fn continuum(&self) -> Continuum {
@@ -138,6 +157,12 @@ impl Shape {
         let weight: u64 = self.weights.iter().map(|weight| u64::from(*weight)).sum();
         if weight * u64::from(self.vnodes) > MAX_POINTS {
             return Err(Error::Limit("points of a ring (weights x virtual nodes)", MAX_POINTS));
+        }
+        if self.unique_for_ms == Some(0) {
+            return Err(Error::Usage("UNIQUEFOR is at least 1"));
+        }
+        if self.unique_for_ms.is_some_and(|ms| ms > MAX_DURATION_MS.unsigned_abs()) {
+            return Err(Error::Limit("UNIQUEFOR in milliseconds", MAX_DURATION_MS.unsigned_abs()));
         }
         self.retention.check()
     }

@@ -19,7 +19,7 @@ fn id(ms: u64) -> EventId {
 fn history() -> History {
     let mut ring = Ring::new(Shape::new(vec![1], 8, Payload::Any).unwrap());
     let ends = BTreeMap::from([(0, End { last: id(100), added: 1 })]);
-    assert!(ring.apply(Effect::Resized(vec![1, 1], ends)));
+    assert!(ring.apply(Effect::Resized(vec![1, 1], ends, 0)));
     ring.history(&ring.continuum()).unwrap()
 }
 

@@ -12,6 +12,7 @@ use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
 use crate::model::ring::group::Group;
 use crate::model::ring::history::End;
+use crate::model::unique;
 
 /// A change to one key's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,14 +27,17 @@ pub enum Effect {
     GroupGone(Name),
     /// On a partition: something about one group's progress.
     Group(Name, Change),
-    /// On a ring: it goes on with these weights; where the generation before ended, per partition.
-    Resized(Vec<u32>, BTreeMap<u32, End>),
+    /// On a ring: it goes on with these weights; where the generation before ended, per partition,
+    /// and when, in unix ms.
+    Resized(Vec<u32>, BTreeMap<u32, End>, u64),
     /// On a ring: this leaving partition is gone.
     Retired(u32),
     /// On a ring: its oldest so many past generations are of no concern any more.
     Forgotten(u32),
     /// On a ring: its clock shows this unix ms, see [`crate::model::ring::clock`].
     Tick(u64),
+    /// On the tokens of a partition.
+    Unique(unique::tokens::Change),
 }
 
 /// A change to one group's progress in one partition.
@@ -80,11 +84,13 @@ impl Ring {
             Effect::Ring(ring) => *self = ring,
             Effect::GroupSet(name, group) => self.set_group(name, group),
             Effect::GroupGone(name) => self.remove_group(&name),
-            Effect::Resized(weights, ends) => return self.resized(weights, ends),
+            Effect::Resized(weights, ends, ended_ms) => {
+                return self.resized(weights, ends, ended_ms);
+            }
             Effect::Retired(partition) => self.retire(partition),
             Effect::Forgotten(generations) => self.forget(generations),
             Effect::Tick(ms) => self.tick(ms),
-            Effect::Partition(_) | Effect::Group(..) => return false,
+            Effect::Partition(_) | Effect::Group(..) | Effect::Unique(_) => return false,
         }
         true
     }
@@ -102,7 +108,8 @@ impl Partition {
             | Effect::Resized(..)
             | Effect::Retired(_)
             | Effect::Forgotten(_)
-            | Effect::Tick(_) => return false,
+            | Effect::Tick(_)
+            | Effect::Unique(_) => return false,
         }
         true
     }

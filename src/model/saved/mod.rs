@@ -1,6 +1,7 @@
 //! What is saved and what travels: effects, snapshots, and their formats.
 
 pub mod effect;
+pub mod pieces;
 pub mod snapshot;
 
 #[cfg(test)]

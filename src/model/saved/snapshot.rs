@@ -83,6 +83,7 @@ impl Snapshot for Effect {
             Self::Ring(ring) => ring.check(),
             Self::Partition(partition) => partition.check(),
             Self::GroupSet(_, group) => group.check(),
+            Self::Unique(change) => change.check(),
             Self::GroupGone(_)
             | Self::Group(..)
             | Self::Resized(..)
@@ -105,7 +106,9 @@ fn format() -> impl Options {
 /// # Errors
 /// [`Error::Limit`] if it is larger than what would be read back.
 pub fn encode<T: Snapshot>(value: &T) -> Result<Vec<u8>, Error> {
-    let mut bytes = MAGIC.to_vec();
+    // Most effects fit, so that one of them is one allocation.
+    let mut bytes = Vec::with_capacity(128);
+    bytes.extend_from_slice(MAGIC);
     bytes.push(VERSION);
     match format().serialize_into(&mut bytes, value) {
         Ok(()) => Ok(bytes),

@@ -139,7 +139,7 @@ fn a_ring_with_a_past_that_no_ring_has_is_refused() {
     let with = |partition: u32| {
         let mut ring = ring();
         let end = End { last: EventId::MAX, added: 1 };
-        assert!(ring.apply(Effect::Resized(vec![1; 2], [(0, end)].into())));
+        assert!(ring.apply(Effect::Resized(vec![1; 2], [(0, end)].into(), 0)));
         let mut bytes = encode(&ring).unwrap();
         // The one end: its partition's number stands before the last event and the count.
         let at = bytes.windows(16).position(|window| window == [0xff; 16]).unwrap() - 4;
@@ -151,6 +151,6 @@ fn a_ring_with_a_past_that_no_ring_has_is_refused() {
     assert_eq!(with(u32::MAX), Err(Corrupt::OutOfBounds));
     let mut ring = ring();
     let ends = [(u32::MAX, End::default())].into();
-    assert!(!ring.apply(Effect::Resized(vec![1; 2], ends)), "nor by an effect");
+    assert!(!ring.apply(Effect::Resized(vec![1; 2], ends, 0)), "nor by an effect");
     assert_eq!(ring.generation(), 1);
 }

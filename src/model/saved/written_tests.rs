@@ -11,6 +11,7 @@ use crate::model::progress::partition::Partition;
 use crate::model::ring::history::End;
 use crate::model::ring::retention::{Retention, Trim};
 use crate::model::ring::{Payload, Ring, Shape};
+use crate::model::unique::tokens;
 
 const EFFECTS: &str = include_str!("../../../tests/data/v1/effects.hex");
 const VALUES: &str = include_str!("../../../tests/data/v1/values.hex");
@@ -69,6 +70,12 @@ fn every_kind_of_effect_of_format_1_is_read() {
             Effect::Retired(_) => "retired",
             Effect::Forgotten(_) => "forgotten",
             Effect::Tick(_) => "tick",
+            Effect::Unique(change) => match change {
+                tokens::Change::Begun(_) => "tokens begun",
+                tokens::Change::Kept(..) => "tokens kept",
+                tokens::Change::Remembered(..) => "tokens",
+                tokens::Change::Forgot(..) => "tokens forgotten",
+            },
             #[allow(unreachable_patterns)]
             _ => "of a later format",
         });
@@ -95,6 +102,9 @@ fn every_kind_of_effect_of_format_1_is_read() {
         "sought",
         "suspected",
         "tick",
+        "tokens",
+        "tokens begun",
+        "tokens kept",
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
 }

@@ -28,6 +28,7 @@ mod rings;
 mod shell;
 mod stream;
 mod truth;
+mod unique;
 mod waiting;
 mod worker;
 mod world;

@@ -52,6 +52,11 @@ impl<'a> Args<'a> {
         self.all().get(1..).unwrap_or_default()
     }
 
+    /// The server's own strings for `words()[index..]`.
+    pub(crate) fn strings_from(&self, index: usize) -> &'a [*mut raw::RedisModuleString] {
+        self.strings.get(index + 1..).unwrap_or_default()
+    }
+
     /// The server's own string for `words()[index]`, to hand on without a copy.
     pub(crate) fn string(&self, index: usize) -> Option<*mut raw::RedisModuleString> {
         self.strings.get(index + 1).copied()

@@ -95,6 +95,7 @@ needed![
     RedisModule_GetModuleUserFromUserName,
     RedisModule_GetDbIdFromIO,
     RedisModule_GetKeyNameFromIO,
+    RedisModule_GetRandomBytes,
     RedisModule_GetSelectedDb,
     RedisModule_GetToDbIdFromOptCtx,
     RedisModule_GetToKeyNameFromOptCtx,

@@ -36,6 +36,22 @@ pub(crate) fn append(
     fields: &mut [*mut raw::RedisModuleString],
     floor: impl FnOnce() -> Result<EventId, Error>,
 ) -> Result<Added, Error> {
+    let added = append_unsaid(ctx, key, fields, floor)?;
+    key::notify_stream(ctx, c"xadd", name);
+    Ok(added)
+}
+
+/// As [`append`], and publishes nothing: nobody else has done anything to any key when it returns.
+///
+/// # Errors
+/// As [`append`].
+#[inline(always)]
+pub(crate) fn append_unsaid(
+    ctx: &Ctx,
+    key: &Key,
+    fields: &mut [*mut raw::RedisModuleString],
+    floor: impl FnOnce() -> Result<EventId, Error>,
+) -> Result<Added, Error> {
     let (existed, id) = match key.kind() {
         Kind::Stream => (true, None),
         Kind::Empty => {
@@ -52,7 +68,7 @@ pub(crate) fn append(
         }
         Kind::Module | Kind::Other => return Err(Error::WrongType),
     };
-    let id = add(ctx, key, name, id, fields)?;
+    let id = add_unsaid(key, id, fields)?;
     Ok(Added { id, existed })
 }
 
@@ -64,6 +80,17 @@ pub(crate) fn add(
     ctx: &Ctx,
     key: &Key,
     name: &Text,
+    id: Option<EventId>,
+    fields: &mut [*mut raw::RedisModuleString],
+) -> Result<EventId, Error> {
+    let id = add_unsaid(key, id, fields)?;
+    key::notify_stream(ctx, c"xadd", name);
+    Ok(id)
+}
+
+#[inline(always)]
+fn add_unsaid(
+    key: &Key,
     id: Option<EventId>,
     fields: &mut [*mut raw::RedisModuleString],
 ) -> Result<EventId, Error> {
@@ -84,7 +111,6 @@ pub(crate) fn add(
         // The type was checked, the fields are pairs: what is left is an id beyond the last.
         return Err(Error::Exhausted);
     }
-    key::notify_stream(ctx, c"xadd", name);
     Ok(EventId { ms: raw_id.ms, seq: raw_id.seq })
 }
 

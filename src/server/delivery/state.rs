@@ -20,6 +20,7 @@ use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{datatype, known_rings, replicate};
+use crate::server::unique::remember;
 use crate::server::waiting::lines;
 use crate::server::waiting::release::watch_all;
 
@@ -113,6 +114,7 @@ fn apply_to_partition(ctx: &Ctx, name: &Text, effect: Effect) -> Result<(), Erro
 pub(crate) fn apply(ctx: &Ctx, key: &Text, effect: Effect, bytes: &[u8]) -> Result<(), Error> {
     match effect {
         Effect::Partition(_) | Effect::Group(..) => apply_to_partition(ctx, key, effect)?,
+        Effect::Unique(change) => remember::apply(ctx, key, change)?,
         // A group goes from its ring first, then from each partition that has progress of it.
         Effect::GroupGone(_) if parse_ring_key(key.bytes()).is_none() => {
             apply_to_partition(ctx, key, effect)?;

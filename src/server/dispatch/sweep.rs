@@ -18,6 +18,7 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::timer;
 use crate::server::delivery::lag;
 use crate::server::retention::background;
+use crate::server::unique::forget;
 use crate::server::waiting::release::tell_released;
 
 /// How soon to try again while the server wants no writes: it is paused, fails over or stops.
@@ -58,6 +59,11 @@ fn act(ctx: &Ctx, due: Due, now: Now) {
         && let Some(next_ms) = background::sweep(ctx)
     {
         timer::arm(ctx, Reason::Retention, next_ms);
+    }
+    if due.any(&[Reason::Tokens, Reason::Recheck])
+        && let Some(next_ms) = forget::sweep(ctx)
+    {
+        timer::arm(ctx, Reason::Tokens, next_ms);
     }
 }
 

@@ -22,6 +22,8 @@ use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{known_rings, ring};
+use crate::server::unique::forget::remembers;
+use crate::server::unique::judge;
 use crate::server::waiting::release::dismiss_partition;
 
 /// How often rings that were resized are cared for.
@@ -61,15 +63,16 @@ fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
             }
             let groups = value.ring.groups().map(|(group, _)| group);
             let letters: Vec<_> = groups.map(|group| letters_name(name, p, group)).collect();
-            if letters.iter().all(empty) {
+            let clock = judge::clock(ctx, value);
+            if letters.iter().all(empty) && !remembers(ctx, &partition, u64::MAX, clock) {
                 gone.push((p, letters));
             }
         }
-        value.ring.forgettable(|p| first_of(ctx, &names, p))
+        forgettable_of(ctx, &names, value)
     };
     for (p, letters) in gone {
         let partition = names.partition(p);
-        let mut keys = vec![&partition.stream, &partition.groups];
+        let mut keys = vec![&partition.stream, &partition.groups, &partition.unique];
         keys.extend(&letters);
         key::unlink(ctx, &keys)?;
         ring::change(ctx, &names, Effect::Retired(p))?;
@@ -96,7 +99,16 @@ fn first_of(ctx: &Ctx, names: &RingNames, p: u32) -> Option<EventId> {
 /// # Errors
 /// As [`RingView::value`].
 pub(crate) fn forgettable(ctx: &Ctx, view: &RingView) -> Result<u32, Error> {
-    Ok(view.value()?.ring.forgettable(|p| first_of(ctx, &view.names, p)))
+    Ok(forgettable_of(ctx, &view.names, view.value()?))
+}
+
+fn forgettable_of(ctx: &Ctx, names: &RingNames, value: &RingValue) -> u32 {
+    let clock = judge::clock(ctx, value);
+    let any_remembers = |until_ms| {
+        let mut partitions = value.ring.nodes().map(|node| names.partition(node.partition));
+        partitions.any(|partition| remembers(ctx, &partition, until_ms, clock))
+    };
+    value.ring.forgettable(|p| first_of(ctx, names, p), any_remembers)
 }
 
 /// Where each partition of a ring ends at this moment, if it holds events.

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::model::deadlines::Reason;
-use crate::model::keys::parse_ring_key;
+use crate::model::keys::{parse_ring_key, parse_unique_key};
 use crate::model::waiting::lines::Lines;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
@@ -12,6 +12,7 @@ use crate::server::api::text::bytes_of;
 use crate::server::api::timer;
 use crate::server::keyspace::known_rings;
 use crate::server::retention::idle_groups;
+use crate::server::unique::hints;
 use crate::server::waiting::{connections, lines};
 
 /// Subscribes; false if the server refuses.
@@ -108,7 +109,11 @@ unsafe extern "C" fn on_flush(
     if what == raw::REDISMODULE_SUBEVENT_FLUSHDB_END && !data.is_null() {
         // SAFETY: this event's data is the flush's info.
         let db = unsafe { (*data.cast::<raw::RedisModuleFlushInfo>()).dbnum };
-        let _ = std::panic::catch_unwind(|| known_rings::forget_all((db >= 0).then_some(db)));
+        let db = (db >= 0).then_some(db);
+        let _ = std::panic::catch_unwind(|| {
+            known_rings::forget_all(db);
+            hints::forget_all(db);
+        });
     }
 }
 
@@ -124,6 +129,7 @@ unsafe extern "C" fn on_swap(
         let (one, other) = (swap.dbnum_first, swap.dbnum_second);
         let _ = std::panic::catch_unwind(|| {
             known_rings::swap(one, other);
+            hints::swap(one, other);
             lines::change(|lines| lines.swap_databases(one, other));
         });
     }
@@ -144,10 +150,15 @@ unsafe extern "C" fn on_key_event(
             return;
         }
         // SAFETY: the key's name is valid for this call.
-        if let Some(ring) = parse_ring_key(unsafe { bytes_of(key) }) {
+        let name = unsafe { bytes_of(key) };
+        if let Some(ring) = parse_ring_key(name) {
             let ctx = Ctx::new(ctx);
             known_rings::note(ctx.db(), &ring);
             check_everything(&ctx);
+        } else if let Some((ring, p)) = parse_unique_key(name) {
+            let ctx = Ctx::new(ctx);
+            hints::note(ctx.db(), &ring, p);
+            timer::soon(&ctx, Reason::Tokens);
         }
     });
     OK

@@ -1,11 +1,11 @@
-//! EVQ's two value types: a ring's definition and a partition's delivery state.
+//! EVQ's value types, and two of them: a ring's definition and a partition's delivery state.
 //!
 //! All lasting state is in such values, so DEL, RENAME, FLUSHALL, SWAPDB, DUMP, COPY, replication
 //! and RDB need no special cases. Every callback catches panics; `free` may run on a background
 //! thread, so values hold nothing of the server's. There is no defrag callback: the values are
 //! small and short-lived compared with the events, and a copy would not be defragmentation.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
 use crate::model::ring::continuum::Continuum;
 use crate::model::ring::history::History;
+use crate::model::ring::homes::Homes;
 use crate::model::saved::effect::Effect;
 use crate::model::saved::snapshot::{Corrupt, decode, encode};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 use crate::server::api::key;
-use crate::server::api::key::{Key, Kind};
+use crate::server::api::key::Kind;
 use crate::server::api::log::{Level, line};
 use crate::server::api::text::{Text, bytes_of};
 
@@ -36,19 +37,54 @@ pub(crate) trait Stored: Sized + Send + 'static {
     const NAME: &'static CStr;
     /// Where the server's handle of the type is kept.
     fn handle() -> &'static AtomicPtr<raw::RedisModuleType>;
-    /// The saved part as bytes.
-    fn save(&self) -> Result<Vec<u8>, Error>;
-    /// A value from hostile bytes, without anything volatile.
-    fn load(bytes: &[u8]) -> Result<Self, Corrupt>;
-    /// The effect that makes this value from nothing.
-    fn whole(&self) -> Effect;
+    /// Writes the saved part, at least one piece of bytes.
+    fn save(&self, write: &mut dyn FnMut(&[u8]));
+    /// A value from hostile bytes, without anything volatile; `next` reads the piece that follows.
+    fn load(first: &[u8], next: &mut Pieces<'_>) -> Result<Self, Corrupt>;
+    /// Emits the effects that make this value from nothing.
+    fn effects(&self, emit: &mut dyn FnMut(&Effect));
+    /// How much work it is to free, in blocks of memory.
+    fn blocks(&self) -> usize {
+        1
+    }
     /// Bytes held, the value itself included.
     fn bytes_held(&self) -> usize;
     /// A value of this type came into being under `key`.
     fn seen(_db: i32, _key: &[u8]) {}
     /// A copy without anything volatile.
-    fn duplicate(&self) -> Option<Self> {
-        Self::load(&self.save().ok()?).ok()
+    fn duplicate(&self) -> Option<Self>;
+}
+
+/// Reads a piece of a saved value; none where the file ends.
+pub(crate) type Pieces<'a> = dyn FnMut() -> Option<Piece> + 'a;
+
+/// A piece of a saved value, as the server read it.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    buffer: *mut c_char,
+    length: usize,
+}
+
+impl Piece {
+    fn read(io: *mut raw::RedisModuleIO) -> Option<Self> {
+        let mut length = 0;
+        // SAFETY: `io` is valid; with HANDLE_IO_ERRORS set a short read answers null.
+        let buffer = unsafe { api!(RedisModule_LoadStringBuffer)(io, &mut length) };
+        (!buffer.is_null()).then_some(Self { buffer, length })
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the server allocated so many bytes there for us, freed in Drop.
+        unsafe { std::slice::from_raw_parts(self.buffer.cast(), self.length) }
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        // SAFETY: from LoadStringBuffer, and nothing refers to it any more.
+        unsafe { api!(RedisModule_Free)(self.buffer.cast()) };
     }
 }
 
@@ -59,6 +95,8 @@ pub(crate) struct RingValue {
     pub(crate) ring: Ring,
     /// Its continuum.
     pub(crate) continuum: Continuum,
+    /// Where its keys lived before.
+    pub(crate) homes: Homes,
     /// What its past means for the order of delivery, if it has one.
     pub(crate) history: Option<Arc<History>>,
     /// The newest millisecond that an event began whose id did not follow, see
@@ -71,7 +109,8 @@ impl RingValue {
     pub(crate) fn new(ring: Ring) -> Self {
         let continuum = ring.continuum();
         let history = ring.history(&continuum).map(Arc::new);
-        Self { ring, continuum, history, begun_ms: 0 }
+        let homes = Homes::of(&ring);
+        Self { ring, continuum, homes, history, begun_ms: 0 }
     }
 
     /// Applies an effect to the definition, and to what follows from it no more than has changed.
@@ -89,8 +128,10 @@ impl RingValue {
         {
             let now = self.ring.continuum();
             let history = History::next(history, past, &self.continuum, &now);
-            (self.history, self.continuum) = (Some(Arc::new(history)), now);
+            self.history = Some(Arc::new(history));
+            self.homes.ended(std::mem::replace(&mut self.continuum, now));
         } else if forgotten > 0 {
+            self.homes.forget(forgotten);
             self.history = history.and_then(|history| history.without(forgotten)).map(Arc::new);
         }
     }
@@ -106,21 +147,26 @@ impl Stored for RingValue {
         &RING_TYPE
     }
 
-    fn save(&self) -> Result<Vec<u8>, Error> {
-        encode(&self.ring)
+    fn save(&self, write: &mut dyn FnMut(&[u8])) {
+        write(&encode(&self.ring).unwrap_or_default());
     }
 
-    fn load(bytes: &[u8]) -> Result<Self, Corrupt> {
-        decode(bytes).map(Self::new)
+    fn load(first: &[u8], _next: &mut Pieces<'_>) -> Result<Self, Corrupt> {
+        decode(first).map(Self::new)
     }
 
-    fn whole(&self) -> Effect {
-        Effect::Ring(self.ring.clone())
+    fn effects(&self, emit: &mut dyn FnMut(&Effect)) {
+        emit(&Effect::Ring(self.ring.clone()));
+    }
+
+    fn duplicate(&self) -> Option<Self> {
+        decode(&encode(&self.ring).ok()?).ok().map(Self::new)
     }
 
     fn bytes_held(&self) -> usize {
         let history = self.history.as_ref().map_or(0, |history| history.heap_bytes());
-        size_of::<Self>() + self.ring.heap_bytes() + self.continuum.heap_bytes() + history
+        let continuums = self.continuum.heap_bytes() + self.homes.heap_bytes();
+        size_of::<Self>() + self.ring.heap_bytes() + continuums + history
     }
 
     fn seen(db: i32, key: &[u8]) {
@@ -137,16 +183,20 @@ impl Stored for Partition {
         &PARTITION_TYPE
     }
 
-    fn save(&self) -> Result<Vec<u8>, Error> {
-        encode(self)
+    fn save(&self, write: &mut dyn FnMut(&[u8])) {
+        write(&encode(self).unwrap_or_default());
     }
 
-    fn load(bytes: &[u8]) -> Result<Self, Corrupt> {
-        decode(bytes)
+    fn load(first: &[u8], _next: &mut Pieces<'_>) -> Result<Self, Corrupt> {
+        decode(first)
     }
 
-    fn whole(&self) -> Effect {
-        Effect::Partition(self.clone())
+    fn effects(&self, emit: &mut dyn FnMut(&Effect)) {
+        emit(&Effect::Partition(self.clone()));
+    }
+
+    fn duplicate(&self) -> Option<Self> {
+        decode(&encode(self).ok()?).ok()
     }
 
     fn bytes_held(&self) -> usize {
@@ -154,12 +204,13 @@ impl Stored for Partition {
     }
 }
 
-/// Registers both types; false if the server refuses one.
+/// Registers the types of this file; false if the server refuses one.
 pub(crate) fn register(ctx: &Ctx) -> bool {
     register_one::<RingValue>(ctx) && register_one::<Partition>(ctx)
 }
 
-fn register_one<T: Stored>(ctx: &Ctx) -> bool {
+/// Registers a type; false if the server refuses it.
+pub(crate) fn register_one<T: Stored>(ctx: &Ctx) -> bool {
     let mut methods = raw::RedisModuleTypeMethods {
         version: u64::from(raw::REDISMODULE_TYPE_METHOD_VERSION),
         rdb_load: Some(rdb_load::<T>),
@@ -171,7 +222,7 @@ fn register_one<T: Stored>(ctx: &Ctx) -> bool {
         aux_load: None,
         aux_save: None,
         aux_save_triggers: 0,
-        free_effort: None,
+        free_effort: Some(free_effort::<T>),
         unlink: None,
         copy: None,
         defrag: None,
@@ -212,17 +263,8 @@ unsafe extern "C" fn rdb_load<T: Stored>(
             line(null_mut(), Level::Warning, &text);
             return null_mut();
         }
-        let mut length = 0;
-        // SAFETY: `io` is valid; with HANDLE_IO_ERRORS set a short read answers null.
-        let buffer = unsafe { api!(RedisModule_LoadStringBuffer)(io, &mut length) };
-        if buffer.is_null() {
-            return null_mut();
-        }
-        // SAFETY: the server allocated `length` bytes at `buffer` for us, freed below.
-        let loaded = T::load(unsafe { std::slice::from_raw_parts(buffer.cast(), length) });
-        // SAFETY: as above; nothing refers to the buffer any more.
-        unsafe { api!(RedisModule_Free)(buffer.cast()) };
-        match loaded {
+        let Some(first) = Piece::read(io) else { return null_mut() };
+        match T::load(first.as_ref(), &mut || Piece::read(io)) {
             Ok(value) => {
                 // SAFETY: `io` is valid; the name is null when the bytes come from no key.
                 unsafe {
@@ -250,10 +292,10 @@ unsafe fn value_of<'a, T: Stored>(value: *const c_void) -> &'a T {
 
 unsafe extern "C" fn rdb_save<T: Stored>(io: *mut raw::RedisModuleIO, value: *mut c_void) {
     guarded((), || {
-        // SAFETY: the server passes a value of this type.
-        let bytes = unsafe { value_of::<T>(value) }.save().unwrap_or_default();
-        // SAFETY: pointer and length describe `bytes`.
-        unsafe { api!(RedisModule_SaveStringBuffer)(io, bytes.as_ptr().cast(), bytes.len()) };
+        // SAFETY: the server passes a value of this type; pointer and length describe the bytes.
+        unsafe { value_of::<T>(value) }.save(&mut |bytes| unsafe {
+            api!(RedisModule_SaveStringBuffer)(io, bytes.as_ptr().cast(), bytes.len());
+        });
     });
 }
 
@@ -264,19 +306,13 @@ unsafe extern "C" fn aof_rewrite<T: Stored>(
 ) {
     guarded((), || {
         // SAFETY: the server passes a value of this type.
-        let effect = unsafe { value_of::<T>(value) }.whole();
-        let bytes = encode(&effect).unwrap_or_default();
-        // SAFETY: "s" takes a string, "b" a pointer and a length.
-        unsafe {
-            api!(RedisModule_EmitAOF)(
-                io,
-                crate::server::keyspace::replicate::APPLY.as_ptr(),
-                c"sb".as_ptr(),
-                key,
-                bytes.as_ptr(),
-                bytes.len(),
-            );
-        }
+        unsafe { value_of::<T>(value) }.effects(&mut |effect| {
+            let bytes = encode(effect).unwrap_or_default();
+            let apply = crate::server::keyspace::replicate::APPLY.as_ptr();
+            let (start, length) = (bytes.as_ptr(), bytes.len());
+            // SAFETY: "s" takes a string, "b" a pointer and a length.
+            unsafe { api!(RedisModule_EmitAOF)(io, apply, c"sb".as_ptr(), key, start, length) };
+        });
     });
 }
 
@@ -287,14 +323,21 @@ unsafe extern "C" fn mem_usage<T: Stored>(value: *const c_void) -> usize {
 
 unsafe extern "C" fn digest<T: Stored>(md: *mut raw::RedisModuleDigest, value: *mut c_void) {
     guarded((), || {
-        // SAFETY: the server passes a value of this type.
-        let bytes = unsafe { value_of::<T>(value) }.save().unwrap_or_default();
-        // SAFETY: pointer and length describe `bytes`.
-        unsafe {
+        // SAFETY: the server passes a value of this type; pointer and length describe the bytes.
+        unsafe { value_of::<T>(value) }.save(&mut |bytes| unsafe {
             api!(RedisModule_DigestAddStringBuffer)(md, bytes.as_ptr().cast(), bytes.len());
-            api!(RedisModule_DigestEndSequence)(md);
-        }
+        });
+        // SAFETY: what belongs together has been added.
+        unsafe { api!(RedisModule_DigestEndSequence)(md) };
     });
+}
+
+unsafe extern "C" fn free_effort<T: Stored>(
+    _key: *mut raw::RedisModuleString,
+    value: *const c_void,
+) -> usize {
+    // SAFETY: the server passes a value of this type.
+    guarded(1, || unsafe { value_of::<T>(value) }.blocks())
 }
 
 unsafe extern "C" fn free<T: Stored>(value: *mut c_void) {
@@ -321,40 +364,6 @@ unsafe extern "C" fn copy<T: Stored>(
         }
         Box::into_raw(Box::new(copy)).cast()
     })
-}
-
-impl Key {
-    fn value_pointer<T: Stored>(&self) -> Result<Option<*mut T>, Error> {
-        // SAFETY: the key is open. The server answers null for a null pointer and for what is no
-        // module's value. The type is checked before the cast.
-        unsafe {
-            let handle = api!(RedisModule_ModuleTypeGetType)(self.raw());
-            if handle.is_null() || handle != T::handle().load(Ordering::Relaxed) {
-                return if self.kind() == Kind::Empty { Ok(None) } else { Err(Error::WrongType) };
-            }
-            let value = api!(RedisModule_ModuleTypeGetValue)(self.raw());
-            Ok((!value.is_null()).then_some(value.cast()))
-        }
-    }
-
-    /// The value of type `T`, or none if the key does not exist.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`] if the key holds anything else.
-    pub(crate) fn value<T: Stored>(&self) -> Result<Option<&T>, Error> {
-        // SAFETY: the value lives while the key is open, and the server runs one command at a
-        // time; callers keep no two references across a change.
-        Ok(self.value_pointer::<T>()?.map(|value| unsafe { &*value }))
-    }
-
-    /// The value of type `T`, to be changed in place; None if the key does not exist.
-    ///
-    /// # Errors
-    /// [`Error::WrongType`] if the key holds anything else.
-    pub(crate) fn value_mut<T: Stored>(&mut self) -> Result<Option<&mut T>, Error> {
-        // SAFETY: as in `value`; `&mut self` keeps others of this guard away.
-        Ok(self.value_pointer::<T>()?.map(|value| unsafe { &mut *value }))
-    }
 }
 
 /// Stores a new value under `name`, in place of nothing.

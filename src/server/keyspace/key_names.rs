@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::model::keys::{groups_key, ring_key, stream_key};
+use crate::model::keys::{groups_key, ring_key, stream_key, unique_key};
 use crate::model::limits::MAX_PARTITIONS;
 use crate::model::name::Name;
 use crate::server::api::text::Text;
@@ -22,6 +22,8 @@ pub(crate) struct PartitionNames {
     pub(crate) stream: Text,
     /// The delivery state.
     pub(crate) groups: Text,
+    /// The tokens of its events.
+    pub(crate) unique: Text,
 }
 
 /// The keys of one ring.
@@ -89,6 +91,7 @@ impl RingNames {
             Rc::new(PartitionNames {
                 stream: Text::new(stream_key(&self.name, p).as_bytes()),
                 groups: Text::new(groups_key(&self.name, p).as_bytes()),
+                unique: Text::new(unique_key(&self.name, p).as_bytes()),
             })
         };
         match partitions.get_mut(index) {

@@ -49,7 +49,7 @@ pub(crate) fn forget_all(db: Option<i32>) {
 }
 
 /// Where what was in `db` is after these two databases changed places.
-fn swapped(db: i32, one: i32, other: i32) -> i32 {
+pub(crate) fn swapped(db: i32, one: i32, other: i32) -> i32 {
     match db {
         db if db == one => other,
         db if db == other => one,

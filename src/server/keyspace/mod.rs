@@ -10,3 +10,4 @@ pub(crate) mod line;
 pub(crate) mod place;
 pub(crate) mod replicate;
 pub(crate) mod ring;
+pub(crate) mod values;

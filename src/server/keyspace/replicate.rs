@@ -3,14 +3,14 @@
 //!
 //! - Events travel as the client's command where their ids follow from the stream and the ring
 //!   ([`crate::server::producing::travel`], [`crate::server::producing::replay`]), otherwise as
-//!   `XADD key <the id given out> ...`.
+//!   `XADD key <the id given out> ...`, and with tokens as [`crate::server::producing::once`] says.
 //! - Acknowledgements travel as the EVQ.ACK or the EVQ.CONSUME that brought them, deletions as
 //!   UNLINK.
 //! - Everything else travels as the internal command EVQ.APPLY with an encoded effect.
 //!
 //! So a replica never reads its own clock.
 
-use std::ffi::{CStr, c_longlong};
+use std::ffi::CStr;
 
 use crate::model::ids::EventId;
 use crate::server::api::ctx::Ctx;
@@ -32,6 +32,29 @@ pub(crate) fn effect(ctx: &Ctx, key: &Text, effect: &[u8]) {
             key.raw(),
             effect.as_ptr(),
             effect.len(),
+        );
+    }
+}
+
+/// Replicates an encoded effect on the value under `key` together with an event, as one command:
+/// the effect says where the event goes.
+pub(crate) fn effect_and_event(
+    ctx: &Ctx,
+    key: &Text,
+    effect: &[u8],
+    fields: &mut [*mut raw::RedisModuleString],
+) {
+    // SAFETY: "s" takes a string, "b" a pointer and a length, "v" an array of strings and a length.
+    unsafe {
+        api!(RedisModule_Replicate)(
+            ctx.raw(),
+            APPLY.as_ptr(),
+            c"sbv".as_ptr(),
+            key.raw(),
+            effect.as_ptr(),
+            effect.len(),
+            fields.as_mut_ptr(),
+            fields.len(),
         );
     }
 }
@@ -61,14 +84,14 @@ pub(crate) fn event(
 }
 
 /// Replicates an EVQ.MTRIGGER of so many events; `words` are what follows their number.
-pub(crate) fn batch(ctx: &Ctx, events: usize, words: &mut [*mut raw::RedisModuleString]) {
-    // SAFETY: "l" takes a number, "v" an array of strings and a length.
+pub(crate) fn batch(ctx: &Ctx, events: &Text, words: &mut [*mut raw::RedisModuleString]) {
+    // SAFETY: "s" takes a string, "v" an array of strings and a length.
     unsafe {
         api!(RedisModule_Replicate)(
             ctx.raw(),
             c"EVQ.MTRIGGER".as_ptr(),
-            c"lv".as_ptr(),
-            events as c_longlong,
+            c"sv".as_ptr(),
+            events.raw(),
             words.as_mut_ptr(),
             words.len(),
         );

@@ -57,8 +57,11 @@ pub(crate) static MAX_AGE_MS: Setting =
 /// How long a group may be without workers before it is removed; 0 is for ever.
 pub(crate) static GROUP_IDLE_MS: Setting = Setting::new("group-idle-ms", 0, 0, MAX_DURATION_MS);
 
-static ALL: [&Setting; 6] =
-    [&PARTITIONS, &VNODES, &BLOCK_MS, &LEASE_MS, &MAX_AGE_MS, &GROUP_IDLE_MS];
+/// How long tokens of rings without UNIQUEFOR are remembered.
+pub(crate) static UNIQUE_MS: Setting = Setting::new("unique-ms", 300_000, 1, MAX_DURATION_MS);
+
+static ALL: [&Setting; 7] =
+    [&PARTITIONS, &VNODES, &BLOCK_MS, &LEASE_MS, &MAX_AGE_MS, &GROUP_IDLE_MS, &UNIQUE_MS];
 
 /// Reads `loadmodule` arguments and registers every setting. What redis.conf says wins over the
 /// arguments.

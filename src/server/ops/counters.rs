@@ -28,6 +28,8 @@ impl Counter {
 
 /// Events appended by EVQ.TRIGGER and EVQ.MTRIGGER.
 pub(crate) static TRIGGERED: Counter = Counter::new(c"triggered");
+/// Events that were not appended because their tokens say that they were before.
+pub(crate) static REPEATED: Counter = Counter::new(c"repeated");
 /// Events handed out, redeliveries included.
 pub(crate) static DELIVERED: Counter = Counter::new(c"delivered");
 /// Events handed out again after a failure, or after being held behind one.
@@ -53,8 +55,9 @@ pub(crate) static FULL: Counter = Counter::new(c"refused_full");
 pub(crate) static EXPIRED_GROUPS: Counter = Counter::new(c"groups_expired");
 
 /// All of them.
-pub(crate) static ALL: [&Counter; 12] = [
+pub(crate) static ALL: [&Counter; 13] = [
     &TRIGGERED,
+    &REPEATED,
     &DELIVERED,
     &REDELIVERED,
     &ACKS,

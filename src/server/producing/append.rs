@@ -104,6 +104,25 @@ impl Draft {
         Ok(Self { few, used, many, _made: made })
     }
 
+    /// Headers go into this, which is empty.
+    pub(crate) fn put_into(&mut self, room: Vec<*mut raw::RedisModuleString>) {
+        self.many = room;
+    }
+
+    /// What has room for the headers of another event.
+    pub(crate) fn left(mut self) -> Vec<*mut raw::RedisModuleString> {
+        self.many.clear();
+        self.many
+    }
+
+    /// One more field.
+    pub(crate) fn add(&mut self, name: &Text, value: *mut raw::RedisModuleString) {
+        if self.many.is_empty() {
+            self.many.extend(self.few.iter().take(self.used));
+        }
+        self.many.extend([name.raw(), value]);
+    }
+
     /// Names and values in turn, as the server takes them.
     pub(crate) fn fields(&mut self) -> &mut [*mut raw::RedisModuleString] {
         if self.many.is_empty() {

@@ -1,13 +1,13 @@
 //! Several events of one command: appended together, or not at all.
 //!
 //! Events whose ids follow (see [`crate::server::producing::travel`]) travel together: as the
-//! command itself if that is all of them, otherwise as an EVQ.MTRIGGER of just those. Any other
-//! event travels as XADD with its id. Events of different partitions may change places on the way
+//! command itself if that is all of them, otherwise as an EVQ.MTRIGGER of just those, with their
+//! types and headers. Any other event travels as XADD with its id. Tokens follow as effects of
+//! their own ([`super::repeats`]). Events of different partitions may change places on the way
 //! while the ring's clock shows the same, those of one partition never.
 
-use std::ptr::null_mut;
-
 use super::append::{Draft, Parts, Target};
+use super::columns::Columns;
 use super::travel::{Spread, Travels};
 use super::{append, travel};
 use crate::model::error::Error;
@@ -21,43 +21,47 @@ use crate::server::api::text::Text;
 use crate::server::keyspace::replicate;
 use crate::server::keyspace::ring::RingView;
 
-/// The words of an EVQ.MTRIGGER: where the key and the payload of event `n` stand.
-fn words_of(n: usize) -> (usize, usize) {
-    (2 * n + 1, 2 * n + 2)
-}
-
-/// The events of one EVQ.MTRIGGER with the partitions they go to.
+/// The new events of one EVQ.MTRIGGER with the partitions they go to.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     args: &'a Args<'a>,
-    kind: Option<usize>,
+    columns: &'a Columns,
+    /// Events of the command, those that came before among them.
+    count: usize,
     targets: Vec<Target>,
     /// By partition: one more than the place in `targets`, or 0.
     opened: Vec<usize>,
-    /// The place in `targets` of each event.
-    events: Vec<usize>,
+    events: Vec<Place>,
+}
+
+/// Where an event comes from and where it goes to.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Its number in the command.
+    n: usize,
+    /// Its place in the targets.
+    at: usize,
 }
 
 impl<'a> Batch<'a> {
-    /// No events yet; there is room for `count` in a ring of `partitions`. `kind` is the word that
-    /// is their type.
+    /// No events yet of a command of `count`, in a ring of `partitions`.
     pub(crate) fn new(
         args: &'a Args<'a>,
-        kind: Option<usize>,
+        columns: &'a Columns,
         count: usize,
         partitions: u32,
     ) -> Self {
         Self {
             args,
-            kind,
+            columns,
+            count,
             targets: Vec::new(),
             opened: vec![0; partitions as usize],
             events: Vec::with_capacity(count),
         }
     }
 
-    /// The next event of the command goes to partition `p`, which is checked as [`append::target`]
-    /// does.
+    /// Event `n` of the command goes to partition `p`, which is checked as [`append::target`] does.
     ///
     /// # Errors
     /// As [`append::target`].
@@ -67,38 +71,46 @@ impl<'a> Batch<'a> {
         user: &User,
         ring: &RingView,
         p: u32,
+        n: usize,
     ) -> Result<(), Error> {
         let slot = self.opened.get_mut(p as usize).ok_or(Error::NoPartition)?;
         if *slot == 0 {
             self.targets.push(append::target(ctx, user, ring, p)?);
             *slot = self.targets.len();
         }
-        self.events.push(*slot - 1);
+        self.events.push(Place { n, at: *slot - 1 });
         Ok(())
     }
 
     /// The partition of each event.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = u32> + '_ {
-        self.events.iter().filter_map(|at| self.targets.get(*at)).map(|target| target.p)
+        self.events.iter().filter_map(|event| self.targets.get(event.at)).map(|target| target.p)
     }
 
-    fn draft(&self, n: usize) -> Result<Draft, Error> {
-        let (key, payload) = words_of(n);
-        Draft::new(self.args, Parts { key, payload, kind: self.kind, headers: &[] })
+    /// The number of events.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
     }
+}
 
-    /// The words of an EVQ.MTRIGGER of these events only, after their count.
-    fn words(&self, of: &[usize]) -> Vec<*mut raw::RedisModuleString> {
-        let word = |index| self.args.string(index).unwrap_or(null_mut());
-        let mut words = Vec::with_capacity(2 * of.len() + 4);
-        for n in of {
-            let (key, payload) = words_of(*n);
-            words.extend([word(key), word(payload)]);
-        }
-        let (options, _) = words_of(self.events.len());
-        words.extend((options..self.args.words().len()).map(word));
-        words
+/// Event `n` of an EVQ.MTRIGGER. `room` is what another draft left.
+///
+/// # Errors
+/// [`Error::Bug`] if a word does not exist.
+pub(crate) fn draft(
+    args: &Args<'_>,
+    columns: &Columns,
+    n: usize,
+    room: &mut Vec<*mut raw::RedisModuleString>,
+) -> Result<Draft, Error> {
+    let (key, payload) = Columns::event(n);
+    let parts = Parts { key, payload, kind: columns.kind(args, n), headers: &[] };
+    let mut draft = Draft::new(args, parts)?;
+    draft.put_into(std::mem::take(room));
+    for (name, value) in columns.headers(args, n) {
+        draft.add(name, args.string(value).ok_or(Error::Bug("a header that is not there"))?);
     }
+    Ok(draft)
 }
 
 /// An event that was appended.
@@ -144,12 +156,12 @@ fn append_batch(
     done: &mut Vec<Appended>,
 ) -> Result<(), Error> {
     // Events that travel together, and at which of them each partition was last seen.
-    let mut together: Vec<usize> = Vec::with_capacity(batch.events.len());
+    let mut together: Vec<Place> = Vec::with_capacity(batch.events.len());
     let spread = if batch.targets.len() > 1 { Spread::Several } else { Spread::One };
-    let mut outcome = Ok(());
-    for (n, at) in batch.events.iter().enumerate() {
-        let Some(target) = batch.targets.get(*at) else { continue };
-        let mut draft = batch.draft(n)?;
+    let (mut outcome, mut room) = (Ok(()), Vec::new());
+    for event in &batch.events {
+        let Some(target) = batch.targets.get(event.at) else { continue };
+        let mut draft = draft(batch.args, batch.columns, event.n, &mut room)?;
         let added = match append::append_to(ctx, ring, target, &mut draft) {
             Ok(added) => added,
             Err(error) => {
@@ -159,30 +171,34 @@ fn append_batch(
         };
         done.push(Appended { partition: target.p, id: added.id });
         match ring.travels(added, clock_ms, spread) {
-            Travels::AsSent => together.push(n),
+            Travels::AsSent => together.push(*event),
             Travels::AfterTick(effect) => {
                 replicate_together(ctx, batch, &mut together);
                 travel::replicate_tick(ctx, ring, &effect);
                 clock_ms = added.id.ms;
-                together.push(n);
+                together.push(*event);
             }
             Travels::AsXadd => {
-                if together.iter().any(|n| batch.events.get(*n) == Some(at)) {
+                if together.iter().any(|other| other.at == event.at) {
                     replicate_together(ctx, batch, &mut together);
                 }
                 replicate::event(ctx, &target.names.stream, added.id, draft.fields());
             }
         }
+        room = draft.left();
     }
     replicate_together(ctx, batch, &mut together);
     outcome
 }
 
-fn replicate_together(ctx: &Ctx, batch: &Batch<'_>, events: &mut Vec<usize>) {
-    if events.len() == batch.events.len() {
+fn replicate_together(ctx: &Ctx, batch: &Batch<'_>, events: &mut Vec<Place>) {
+    if events.len() == batch.count {
         replicate::verbatim(ctx);
     } else if !events.is_empty() {
-        replicate::batch(ctx, events.len(), &mut batch.words(events));
+        let count = Text::new(events.len().to_string().as_bytes());
+        let numbers = events.iter().map(|event| event.n);
+        let mut words = batch.columns.words_of(batch.args, numbers, &count);
+        replicate::batch(ctx, &count, &mut words);
     }
     events.clear();
 }
@@ -192,8 +208,8 @@ fn take_back(ctx: &Ctx, batch: Batch<'_>, done: &[Appended]) -> Result<(), Error
     let Batch { targets, events, .. } = batch;
     // No key may be open while it is deleted.
     let streams: Vec<_> = targets.into_iter().map(|t| (t.names, t.exists)).collect();
-    for (Appended { id, .. }, at) in done.iter().zip(&events) {
-        if let Some((names, true)) = streams.get(*at) {
+    for (Appended { id, .. }, event) in done.iter().zip(&events) {
+        if let Some((names, true)) = streams.get(event.at) {
             let id = Text::new(id.to_string().as_bytes());
             key::delete_entry(ctx, &names.stream, &id)?;
         }

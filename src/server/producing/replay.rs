@@ -8,6 +8,7 @@
 
 use super::append::Draft;
 use crate::model::error::Error;
+use crate::model::ids::EventId;
 use crate::model::ring::clock::next_id;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Kind;
@@ -19,11 +20,17 @@ use crate::server::keyspace::ring::RingView;
 /// The answer to an event that this server's data does not fit: it is not what the primary has.
 const OTHER_DATA: Error = Error::Bug("replayed an event of a stream that is not here");
 
-/// Appends an event to partition `p` under the id that follows, as the primary did. O(1).
+/// Appends an event to partition `p` under the id that follows, as the primary did, and gives it.
+/// O(1).
 ///
 /// # Errors
 /// [`Error::Bug`] if the stream is not there; nothing has changed then.
-pub(crate) fn event(ctx: &Ctx, ring: &RingView, p: u32, draft: &mut Draft) -> Result<(), Error> {
+pub(crate) fn event(
+    ctx: &Ctx,
+    ring: &RingView,
+    p: u32,
+    draft: &mut Draft,
+) -> Result<EventId, Error> {
     let name = &ring.names.partition(p).stream;
     let key = key::open_write(ctx, name);
     if key.kind() != Kind::Stream {
@@ -32,17 +39,13 @@ pub(crate) fn event(ctx: &Ctx, ring: &RingView, p: u32, draft: &mut Draft) -> Re
     let clock_ms = ring.value()?.ring.clock_ms();
     let last = Entries::last(&key).next_entry().map(|(id, _)| id);
     let next = next_id(last.unwrap_or_default(), clock_ms);
-    let mut added =
-        next.is_some_and(|id| stream::add(ctx, &key, name, Some(id), draft.fields()).is_ok());
-    if !added {
+    let mut add = |id: EventId| stream::add(ctx, &key, name, Some(id), draft.fields()).ok();
+    let mut added = next.and_then(&mut add);
+    if added.is_none() {
         // The last event was deleted, so that the stream alone knows what id it had.
-        let next = next_id(Info::of(ctx, name)?.last, clock_ms);
-        added =
-            next.is_some_and(|id| stream::add(ctx, &key, name, Some(id), draft.fields()).is_ok());
+        added = next_id(Info::of(ctx, name)?.last, clock_ms).and_then(add);
     }
-    if !added {
-        return Err(OTHER_DATA);
-    }
+    let id = added.ok_or(OTHER_DATA)?;
     key::signal_modified(ctx, name);
-    Ok(())
+    Ok(id)
 }

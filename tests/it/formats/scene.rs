@@ -21,6 +21,7 @@ pub(super) fn play(server: &Server, name: &str) {
     failures(&mut conn, server, &format!("{name}f"));
     resized::remembered(&mut conn, &format!("{name}r"));
     resized::over(&mut conn, &format!("{name}g"));
+    tokens(&mut conn, &format!("{name}u"));
     must!(conn, "SELECT", 3);
     // The ring `default`, made by its first use, in a database of its own.
     if name == "old" {
@@ -67,6 +68,16 @@ fn progress(conn: &mut Conn, ring: &str) {
     say(conn, &format!("EVQ.SEEK late 1 first RING {ring}")).ok();
     say(conn, &format!("EVQ.SEEK audit:v2 2 {FAR_MS}-3 RING {ring}")).ok();
     say(conn, &format!("EVQ.DELGROUP gone RING {ring}")).ok();
+}
+
+/// Events with tokens that count for ten years, in a ring of one partition.
+fn tokens(conn: &mut Conn, ring: &str) {
+    say(conn, &format!("EVQ.CREATE {ring} 1 UNIQUEFOR 315360000000")).ok();
+    far(conn, &format!("evq:{{{ring}:0}}"));
+    for n in 0..5 {
+        must!(conn, "EVQ.TRIGGER", "k", n, "RING", ring, "UNIQUE", format!("t{n}"));
+    }
+    say(conn, &format!("EVQ.MTRIGGER 2 k a l b RING {ring} UNIQUES 2 u u"));
 }
 
 /// Every state that an event can be in when it is not finished, in a ring of one partition.
@@ -168,6 +179,10 @@ pub(super) fn questions() -> Vec<(i64, String)> {
             all.push((0, format!("EVQ.DEAD {group} LIST * RING {f}")));
         }
         all.extend(resized::questions(name));
+        let u = format!("{name}u");
+        all.push((0, format!("XRANGE evq:{{{u}:0}} - +")));
+        all.push((0, format!("EVQ.TRIGGER k again RING {u} UNIQUE t3")));
+        all.push((0, format!("EVQ.MTRIGGER 2 k c l d RING {u} UNIQUES 2 u u")));
     }
     all
 }

@@ -2,4 +2,4 @@
 
 mod clock;
 mod contexts;
-mod ids;
+pub(crate) mod ids;

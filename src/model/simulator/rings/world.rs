@@ -276,7 +276,7 @@ impl World {
                     ends.insert(p, End { last: last.id, added: stream.added });
                 }
             }
-            self.push(Logged::Ring(Effect::Resized(shape.weights().to_vec(), ends)));
+            self.push(Logged::Ring(Effect::Resized(shape.weights().to_vec(), ends, self.now_ms)));
         }
         true
     }
@@ -295,7 +295,7 @@ impl World {
             }
         }
         let first = |p| self.stream(p).events.first().map(|event| event.id);
-        let generations = self.ring.forgettable(first);
+        let generations = self.ring.forgettable(first, |_| false);
         if generations > 0 {
             self.push(Logged::Ring(Effect::Forgotten(generations)));
         }

@@ -1,0 +1,94 @@
+//! Forgetting tokens that are too old, so that memory shrinks where producers stop. By the one
+//! timer, on primaries only, in bounded steps, each of which is an effect. Tokens that are all gone
+//! leave no key.
+
+use std::time::{Duration, Instant};
+
+use super::hints;
+use super::hints::Spot;
+use super::remember::apply;
+use crate::model::error::Error;
+use crate::model::saved::effect::Effect;
+use crate::model::saved::snapshot::encode;
+use crate::model::unique::tokens::{Change, Clock, Tokens};
+use crate::server::api::ctx::Ctx;
+use crate::server::api::key;
+use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::key_names::{PartitionNames, RingNames};
+use crate::server::keyspace::replicate;
+use crate::server::ops::config;
+
+/// How long one sweep forgets, but for its last step.
+const SLICE: Duration = Duration::from_millis(1);
+/// How long it then rests.
+const REST_MS: u64 = 4;
+/// Tokens that one step forgets at most.
+const STEP: u32 = 1000;
+/// How soon to look again whatever is known: a setting or the clock may have changed.
+const LOOK_MS: u64 = 1000;
+
+/// Forgets what is too old, for a bounded time. Answers when to do so again.
+pub(crate) fn sweep(ctx: &Ctx) -> Option<u64> {
+    let begun = Instant::now();
+    let mut rests = false;
+    while let Some(spot) = hints::next_due(ctx.now().ms()) {
+        // A key of another type has no tokens; where the server refuses, later it may not.
+        match look(ctx, &spot) {
+            Ok(Some(at_ms)) => hints::put(spot, at_ms),
+            Ok(None) | Err(Error::WrongType) => hints::take(&spot),
+            Err(_) => hints::put(spot, ctx.now().ms() + LOOK_MS),
+        }
+        rests = begun.elapsed() >= SLICE;
+        if rests {
+            break;
+        }
+    }
+    let now_ms = ctx.now().ms();
+    hints::first_ms().map(|first_ms| first_ms.max(now_ms + if rests { REST_MS } else { 1 }))
+}
+
+/// Forgets some tokens of a partition; answers when to look again, if ever.
+fn look(ctx: &Ctx, (db, ring, p): &Spot) -> Result<Option<u64>, Error> {
+    if !ctx.select_db(*db) {
+        return Ok(None);
+    }
+    let ring = RingNames::of(ring);
+    let names = ring.partition(*p);
+    let window_ms = window_ms(ctx, &ring);
+    let clock = Clock::new(ctx.now().ms(), window_ms);
+    let (old, left, oldest_ms) = {
+        let key = key::open_read(ctx, &names.unique);
+        let Some(tokens) = key.value::<Tokens>()? else { return Ok(None) };
+        let old = tokens.forgettable(STEP as usize, clock);
+        (old as u32, tokens.len() - old, tokens.oldest_ms().unwrap_or_default())
+    };
+    if left == 0 {
+        key::unlink(ctx, &[&names.unique])?;
+        return Ok(None);
+    }
+    if old > 0 {
+        let change = Change::Forgot(clock, old);
+        let bytes = encode(&Effect::Unique(change.clone()))?;
+        apply(ctx, &names.unique, change)?;
+        replicate::effect(ctx, &names.unique, &bytes);
+        return Ok(Some(clock.now_ms + u64::from(old < STEP)));
+    }
+    let due_ms = oldest_ms.saturating_add(window_ms);
+    Ok(Some(due_ms.clamp(clock.now_ms + 1, clock.now_ms + LOOK_MS)))
+}
+
+/// How long tokens count in a ring; in one that is not there, as the server's setting says.
+fn window_ms(ctx: &Ctx, ring: &RingNames) -> u64 {
+    let default_ms = config::UNIQUE_MS.get();
+    let key = key::open_read(ctx, &ring.ring);
+    let value = key.value::<RingValue>().ok().flatten();
+    value.map_or(default_ms, |value| value.ring.unique_ms(default_ms))
+}
+
+/// Whether a partition remembers a token that counts and came at `until_ms` or before. A key of
+/// another type has none.
+pub(crate) fn remembers(ctx: &Ctx, names: &PartitionNames, until_ms: u64, clock: Clock) -> bool {
+    let key = key::open_read(ctx, &names.unique);
+    let tokens = key.value::<Tokens>().ok().flatten();
+    tokens.is_some_and(|tokens| tokens.lives_since(until_ms, clock))
+}

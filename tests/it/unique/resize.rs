@@ -1,0 +1,105 @@
+//! Tokens and EVQ.RESIZE: a key that moved is still known where it lived, for as long as its tokens
+//! count; then what was kept for that goes.
+
+use super::{events, trigger};
+use crate::harness::{Conn, PATIENCE, Server, Value, each_binary, each_server, must, until};
+
+const KEYS: usize = 40;
+
+fn fill(conn: &mut Conn, token: &str) -> Vec<Value> {
+    (0..KEYS).map(|n| trigger(conn, &format!("k{n}"), "p", token)).collect()
+}
+
+#[track_caller]
+fn assert_known(conn: &mut Conn, token: &str, replies: &[Value]) {
+    let before = events(conn);
+    assert_eq!(fill(conn, token), replies, "{token}");
+    assert_eq!(events(conn), before);
+}
+
+/// The ring's generations that are remembered, and its leaving partitions.
+fn remembered(conn: &mut Conn) -> (i64, usize) {
+    let ring = must!(conn, "EVQ.RING", "r");
+    let resizing = ring.get("resizing");
+    let generations = if resizing.is_null() { 0 } else { resizing.get("generations").int() };
+    let partitions = ring.get("partitions").array();
+    let leaving = partitions.iter().filter(|p| p.get("state").str() == "leaving").count();
+    (generations, leaving)
+}
+
+#[test]
+fn a_key_that_moved_is_known_wherever_it_lived() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 2);
+        let mut all = vec![fill(&mut conn, "t0")];
+        for (n, partitions) in [5, 3, 8, 1, 2].into_iter().enumerate() {
+            must!(conn, "EVQ.RESIZE", "r", partitions);
+            for (old, replies) in all.iter().enumerate() {
+                assert_known(&mut conn, &format!("t{old}"), replies);
+            }
+            all.push(fill(&mut conn, &format!("t{}", n + 1)));
+        }
+        must!(conn, "DEBUG", "RELOAD");
+        for (old, replies) in all.iter().enumerate() {
+            assert_known(&mut conn, &format!("t{old}"), replies);
+        }
+    });
+}
+
+/// With MAXAGE far below the window the events go at once, and yet the generations stay.
+#[test]
+fn generations_and_leaving_partitions_stay_as_long_as_their_tokens_count() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 4, "MAXAGE", 1, "UNIQUEFOR", 3_600_000);
+        let replies = fill(&mut conn, "t");
+        must!(conn, "EVQ.RESIZE", "r", 1);
+        until(PATIENCE, || events(&mut conn) == 0);
+        // Two more looks after the ring: each would have removed what it may.
+        for _ in 0..2 {
+            must!(conn, "EVQ.RESIZE", "r", 1);
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+        }
+        assert_eq!(remembered(&mut conn), (1, 3));
+        assert_known(&mut conn, "t", &replies);
+        must!(conn, "DEBUG", "RELOAD");
+        assert_known(&mut conn, "t", &replies);
+    });
+}
+
+#[test]
+fn generations_and_leaving_partitions_go_when_their_tokens_are_too_old() {
+    each_binary(|binary| {
+        let primary = Server::with(binary).tcp().start();
+        let replica = Server::replica_of(&primary);
+        let mut conn = primary.connect();
+        must!(conn, "EVQ.CREATE", "r", 4, "MAXAGE", 1);
+        fill(&mut conn, "t");
+        must!(conn, "EVQ.RESIZE", "r", 1);
+        until(PATIENCE, || events(&mut conn) == 0);
+        must!(conn, "CONFIG", "SET", "evq.unique-ms", 1);
+        until(PATIENCE, || remembered(&mut conn) == (0, 0));
+        until(PATIENCE, || must!(conn, "KEYS", "*:unique").array().is_empty());
+        crate::harness::wait_for_sync(&primary, &replica);
+        assert_eq!(primary.digest(), replica.digest());
+    });
+}
+
+#[test]
+fn resizes_that_are_remembered_for_their_tokens_are_bounded() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 1, "MAXAGE", 1, "UNIQUEFOR", 3_600_000);
+        let first = fill(&mut conn, "t");
+        for n in 0..16 {
+            must!(conn, "EVQ.RESIZE", "r", 2 + n % 2);
+        }
+        until(PATIENCE, || events(&mut conn) == 0);
+        let one_more = conn.cmd(&["EVQ.RESIZE", "r", "4"]);
+        assert_eq!(one_more.err_code(), "EVQLIMIT");
+        assert_known(&mut conn, "t", &first);
+        must!(conn, "EVQ.DROP", "r");
+        assert_eq!(must!(conn, "DBSIZE").int(), 0);
+    });
+}
