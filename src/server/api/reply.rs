@@ -119,7 +119,8 @@ pub(crate) struct IdText {
     length: usize,
 }
 
-/// The milliseconds of the last id that was formatted, most likely those of the next.
+/// The milliseconds of the last id that was formatted, most likely those of the next. Saves 2 % of
+/// an EVQ.MTRIGGER.
 #[derive(Clone, Copy)]
 struct Formatted {
     ms: u64,

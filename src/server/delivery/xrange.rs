@@ -5,8 +5,16 @@
 //! form of ours, so it is passed on whole, and only scanned for the ids of its entries.
 //!
 //! Servers since 7.2, and those compatible with them, parse a reply to free it and make an object
-//! of each word, which costs what was saved. So the reply is made an empty array before it is
-//! freed.
+//! of each word, which costs more than was saved. So the reply is made an empty array before it is
+//! freed. No other way reaches that; instructions an event of EVQ.CONSUME COUNT 100 with ACK,
+//! counted as by scripts/guard:
+//!
+//! | way | Redis 7.0.15 | Valkey 8.0.1 |
+//! |---|---|---|
+//! | a range, its reply emptied before it is freed | 5,850 | 5,970 |
+//! | a range, its reply freed as it is | 5,850 | 7,930 |
+//! | entries replied one by one | 7,210 | 7,090 |
+//! | entries read before the reply begins | 7,470 | 7,320 |
 
 use std::ffi::c_char;
 
@@ -15,15 +23,6 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{SERVER_VERSION, raw};
 use crate::server::api::reply::IdText;
 use crate::server::api::text::Text;
-
-struct RangeWords {
-    end: Text,
-    count: Text,
-}
-
-thread_local! {
-    static WORDS: RangeWords = RangeWords { end: Text::new(b"+"), count: Text::new(b"COUNT") };
-}
 
 /// Entries as the server replies them; freed when dropped.
 #[derive(Debug)]
@@ -64,21 +63,18 @@ const EMPTY: &[u8] = b"*0\r\n";
 /// refuses, as one whose XRANGE has another name. O(log(nodes of the stream) + entries).
 pub(crate) fn read(ctx: &Ctx, name: &Text, after: EventId, count: u64) -> Option<Range> {
     let first = Text::new(IdText::new(after.next()?).bytes());
-    let most = Text::new(count.to_string().as_bytes());
-    let reply = WORDS.with(|words| {
-        let mut arguments =
-            [name.raw(), first.raw(), words.end.raw(), words.count.raw(), most.raw()];
-        // SAFETY: "v" takes an array of strings and its length.
-        unsafe {
-            api!(RedisModule_Call)(
-                ctx.raw(),
-                c"XRANGE".as_ptr(),
-                c"v".as_ptr(),
-                arguments.as_mut_ptr(),
-                arguments.len(),
-            )
-        }
-    });
+    let [end, word, most] = [&b"+"[..], b"COUNT", count.to_string().as_bytes()].map(Text::new);
+    let mut arguments = [name.raw(), first.raw(), end.raw(), word.raw(), most.raw()];
+    // SAFETY: "v" takes an array of strings and its length.
+    let reply = unsafe {
+        api!(RedisModule_Call)(
+            ctx.raw(),
+            c"XRANGE".as_ptr(),
+            c"v".as_ptr(),
+            arguments.as_mut_ptr(),
+            arguments.len(),
+        )
+    };
     if reply.is_null() {
         return None;
     }

@@ -2,10 +2,11 @@
 //! sent, if its id follows from the stream and the ring's clock ([`crate::model::ring::clock`]),
 //! otherwise as XADD with its id.
 //!
-//! Putting the clock right costs as much as an XADD, and MULTI and EXEC around it and the event. So
-//! the first event of a millisecond that does not follow travels as XADD, and the clock is put
-//! right when another one comes in another partition. The command is then enough for all that come
-//! after it in this millisecond.
+//! A command as it was sent is cheap to replicate: it saves a fifth of an EVQ.TRIGGER and a third
+//! of an EVQ.MTRIGGER. Putting the clock right costs as much as an XADD, and MULTI and EXEC around
+//! it and the event. So the first event of a millisecond that does not follow travels as XADD, and
+//! the clock is put right when another one comes in another partition. The command is then enough
+//! for all that come after it in this millisecond.
 
 use crate::model::ring::clock::follows;
 use crate::model::saved::effect::Effect;
