@@ -140,7 +140,7 @@ pub struct Passes(usize);
 
 impl Passes {
     /// What one command may do.
-    pub const OF_A_COMMAND: Self = Self(4);
+    pub const OF_A_COMMAND: Self = Self(if cfg!(any(test, fuzzing)) { 1 } else { 4 });
     /// Nothing may be changed: what would have to be is taken for unfinished.
     pub const NONE: Self = Self(0);
 }

@@ -2,10 +2,12 @@
 //! group 1 tries twice, after 50 ms, and holds the key.
 
 use super::action::Action::{self, *};
-use super::run;
+use super::action::WORKERS;
 use super::stream::Nature;
 use super::stream::Nature::{Healthy, Kills};
 use super::worker::By::{Connection, Epoch};
+use super::worker::Simulation;
+use super::{groups, run};
 use crate::model::limits::MAX_EXCEPTIONS;
 
 fn trigger(key: u8, count: u8) -> Action {
@@ -188,4 +190,15 @@ fn poison_is_found_at_the_bound_of_exceptions_too() {
         .into_iter()
         .chain((0..4).flat_map(loses))
         .chain([trigger(2, 2), pull(0, 1, 1)]));
+}
+
+#[test]
+fn a_group_that_has_not_begun_passes_what_it_does_not_take_before_it_is_granted() {
+    let mut simulation = Simulation::new(groups(), WORKERS);
+    let other = Trigger { key: 0, kind: 1, nature: Healthy, count: 40 };
+    for action in [Types { g: 0, kinds: vec![0] }, other, trigger(0, 1), pull_any(0, 0, 1)] {
+        simulation.act(action);
+    }
+    assert_eq!(simulation.replies, 1);
+    simulation.finish();
 }

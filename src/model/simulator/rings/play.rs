@@ -92,7 +92,11 @@ impl Play {
             }
             let target = if any { Target::Any } else { Target::One };
             self.world.proceed(p, g, &caller, target);
+            let ready = self.world.prepare(p, g, Taker::Owner);
             let events = self.world.deliver(p, g, count);
+            // Where a barrier was closed, or the look cut short, the next command may get further.
+            let more_steps = matches!(ready, Ready::Later | Ready::Closed);
+            assert!(more_steps || (ready == Ready::Work) != events.is_empty(), "{events:?}");
             if events.is_empty() {
                 continue;
             }
