@@ -7,7 +7,7 @@ use super::owners::PARKED_MS;
 use super::partitions::{Found, Grant, Partitions, Tenure};
 use super::view::Worker;
 use super::waiter::Outcome;
-use crate::model::deadlines::Reason;
+use crate::model::deadlines::{RECHECK_MS, Reason};
 use crate::model::error::Error;
 use crate::model::now::Now;
 
@@ -26,7 +26,11 @@ pub fn hand_over<P: Partitions>(partitions: &mut P, line: &Line, now: Now) -> Re
             partitions.wake_at(Reason::Lease, now.ms().saturating_add(next.wait.lease_ms));
             return Ok(());
         }
-        Found::Missing => return Ok(()),
+        // Its ring or its group may come back by hands of which the module hears nothing.
+        Found::Missing => {
+            partitions.wake_at(Reason::Lease, now.ms().saturating_add(RECHECK_MS));
+            return Ok(());
+        }
     };
     let epoch = match partitions.tenure(&place, now)? {
         Tenure::Free { epoch } => epoch,
