@@ -149,7 +149,9 @@ impl Play {
         let own = self.ledger.owner.as_ref().is_some_and(|owner| owner.worker == w);
         let by_name = own && named && self.ledger.owner.as_ref().is_some_and(|owner| owner.named);
         match self.shell.turn(&caller) {
-            Turn::Wait => return assert!(!free && !self.may(w, named), "who waits for nobody"),
+            Turn::Wait | Turn::Claim(_) => {
+                return assert!(!free && !self.may(w, named), "who waits for nobody");
+            }
             Turn::Continue => assert!(own && self.may(w, named), "somebody else goes on"),
             Turn::Grant(epoch) => {
                 assert!(free || by_name, "{:?} has the lease", self.ledger.owner);

@@ -35,8 +35,8 @@ pub enum Reason {
     Tidy,
     /// A lag is counted further.
     Lag,
-    /// Tokens may be too old.
-    Tokens,
+    /// Events that wait may have been removed by hand.
+    Removed,
     /// Everything is checked, see [`RECHECK_MS`].
     Recheck,
 }
@@ -56,7 +56,7 @@ impl Reason {
         Self::Retention,
         Self::Tidy,
         Self::Lag,
-        Self::Tokens,
+        Self::Removed,
         Self::Recheck,
     ];
 

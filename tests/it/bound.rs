@@ -92,3 +92,36 @@ fn at_the_bound_nack_is_refused_and_the_worker_can_still_acknowledge() {
         assert_eq!(say(&mut conn, "EVQ.GROUPS RING r").at(0).get("lag").int(), 0);
     });
 }
+
+#[test]
+fn retry_of_all_does_what_has_room_elsewhere() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 2).ok();
+        say(&mut conn, "EVQ.GROUP default RING r MAXATTEMPTS 1").ok();
+        let of = |conn: &mut Conn, p: i64| {
+            let at = |key: &String| must!(conn, "EVQ.ROUTE", key, "RING", "r").at(0).int() == p;
+            (0..).map(|n| format!("k{n}")).find(at).expect("a key")
+        };
+        let (full, free) = (of(&mut conn, 0), of(&mut conn, 1));
+        // A dead event in each, and the first partition at its bound.
+        for (p, key) in [(0, &full), (1, &free)] {
+            let id = events(&mut conn, &[(key, "dead")]).remove(0);
+            must!(conn, "EVQ.CONSUME", p, "RING", "r", "WORKER", "w", "NOBLOCK");
+            must!(conn, "EVQ.NACK", p, id, "RING", "r", "WORKER", "w");
+        }
+        say(&mut conn, "EVQ.GROUP default RING r MAXATTEMPTS 9").ok();
+        let first = events(&mut conn, &[(&full, "first")]).remove(0);
+        must!(conn, "EVQ.CONSUME", 0, "RING", "r", "WORKER", "w", "NOBLOCK");
+        must!(conn, "EVQ.NACK", 0, first, "RING", "r", "WORKER", "w", "DELAY", 3_600_000);
+        flood(&mut conn, &full, BOUND);
+        while held(&mut conn) < BOUND as i64 - 1 {
+            must!(conn, "EVQ.CONSUME", 0, "RING", "r", "WORKER", "w", "NOBLOCK");
+        }
+        let retry = "EVQ.DEAD default RETRY * * RING r";
+        assert_eq!(say(&mut conn, retry).int(), 1);
+        assert_eq!(refused(&mut conn, retry), "EVQLIMIT", "nothing can be done");
+        let again = must!(conn, "EVQ.CONSUME", 1, "RING", "r", "WORKER", "w", "NOBLOCK");
+        assert_eq!(again.at(2).at(0).at(1).get("payload").str(), "dead");
+    });
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::failing::events;
 use crate::harness::{Arg, Conn, Endpoint, PATIENCE, Value, args, each_server, must};
-use crate::pull::{GROUPS, P, pull, ring, take};
+use crate::pull::{GROUPS, P, pull, ring, say, take};
 
 /// ACK first, and write only if it finished the event.
 const SCRIPT: &str = "\
@@ -104,6 +104,73 @@ fn a_heartbeat_of_the_owner_does_not_disturb_its_own_transaction() {
             assert_eq!(done.at(0).int(), 1);
         }
         assert_eq!(handled(&mut conn, "a"), 2);
+    });
+}
+
+/// Watches the partition, lets `meanwhile` happen, and tells whether a transaction is aborted.
+fn is_aborted(watcher: &mut Conn, meanwhile: impl FnOnce()) -> bool {
+    must!(watcher, "WATCH", GROUPS);
+    meanwhile();
+    must!(watcher, "MULTI");
+    must!(watcher, "PING");
+    must!(watcher, "EXEC").is_null()
+}
+
+#[test]
+fn acknowledgements_abort_no_transaction() {
+    each_server(|server| {
+        let (mut conn, mut watcher) = (ring(&server), server.connect());
+        let ids = events(&mut conn, &[("a", "1"), ("a", "2"), ("b", "3"), ("b", "4")]);
+        for group in ["g", "h"] {
+            take(&mut conn, &format!("GROUP {group} WORKER w COUNT 2"));
+        }
+        let mut step = |line: String| {
+            assert!(!is_aborted(&mut watcher, || drop(say(&mut conn, &line))), "{line}");
+        };
+        for group in ["g", "h"] {
+            step(format!("EVQ.ACK {P} {} GROUP {group} WORKER w", ids[0]));
+            step(format!("EVQ.ACK {P} {} GROUP {group} WORKER w", ids[0]));
+            step(format!("EVQ.CONSUME {P} GROUP {group} WORKER w ACK {} NOBLOCK", ids[1]));
+            step(format!("EVQ.EXTEND {P} GROUP {group} WORKER w"));
+        }
+    });
+}
+
+#[test]
+fn the_cursor_passes_and_aborts_no_transaction() {
+    each_server(|server| {
+        let (mut conn, mut watcher) = (ring(&server), server.connect());
+        must!(conn, "EVQ.GROUP", "g", "RING", "r", "TYPES", 1, "wanted").ok();
+        events(&mut conn, &[("a", "1")]);
+        assert_eq!(pull(&mut conn, "GROUP g WORKER w NOBLOCK"), None);
+        events(&mut conn, &[("a", "2"), ("b", "3")]);
+        let before = must!(conn, "DEBUG", "DIGEST-VALUE", GROUPS).at(0).str().to_owned();
+        let aborted = is_aborted(&mut watcher, || {
+            assert_eq!(pull(&mut conn, "GROUP g WORKER w NOBLOCK"), None);
+        });
+        assert!(!aborted);
+        let after = must!(conn, "DEBUG", "DIGEST-VALUE", GROUPS).at(0).str().to_owned();
+        assert_ne!(before, after, "the cursor has passed them");
+    });
+}
+
+#[test]
+fn whatever_may_take_an_event_away_aborts_the_transaction() {
+    each_server(|server| {
+        let (mut conn, mut watcher) = (ring(&server), server.connect());
+        must!(conn, "EVQ.GROUP", "g", "RING", "r", "MAXATTEMPTS", 1, "ONDEAD", "hold").ok();
+        let ids = events(&mut conn, &[("a", "1"), ("a", "2"), ("b", "3"), ("a", "4")]);
+        let mut step = |line: &str| {
+            assert!(is_aborted(&mut watcher, || drop(say(&mut conn, line))), "{line}");
+        };
+        step(&format!("EVQ.CONSUME {P} GROUP g WORKER w COUNT 3"));
+        // It holds the second, which is handed out as well.
+        step(&format!("EVQ.NACK {P} {} GROUP g WORKER w", ids[0]));
+        // The fourth is held.
+        step(&format!("EVQ.CONSUME {P} GROUP g WORKER w ACK {} NOBLOCK", ids[2]));
+        step(&format!("EVQ.DEAD g RETRY {P} {}", ids[0]));
+        step(&format!("EVQ.RELEASE {P} GROUP g WORKER w"));
+        step(&format!("EVQ.SEEK g {P} first RING r"));
     });
 }
 

@@ -63,6 +63,16 @@ pub struct Stamp {
     pub first: EventId,
 }
 
+/// A search for exceptions whose entries were removed. Volatile; good as long as nothing is removed,
+/// which the stamp tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// The stream's stamp when the search began.
+    pub stamp: Stamp,
+    /// The search goes on above this exception; None if it is over.
+    pub after: Option<EventId>,
+}
+
 /// A reply with fresh events: what its acknowledgement adds to the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {

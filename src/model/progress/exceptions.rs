@@ -111,6 +111,12 @@ impl Exceptions {
         self.by_id.range(..=until).filter(|(_, e)| !e.is_finished()).map(|(id, _)| *id)
     }
 
+    /// Those above `after` that still have to be finished, in the order of ids.
+    pub fn unfinished_after(&self, after: EventId) -> impl Iterator<Item = EventId> + '_ {
+        let above = self.by_id.range((Bound::Excluded(after), Bound::Unbounded));
+        above.filter(|(_, e)| !e.is_finished()).map(|(id, _)| *id)
+    }
+
     /// Those from `first` on that are finished, in the order of ids.
     pub fn finished_from(&self, first: EventId) -> impl Iterator<Item = EventId> + '_ {
         self.by_id.range(first..).filter(|(_, e)| e.is_finished()).map(|(id, _)| *id)

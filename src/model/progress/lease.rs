@@ -73,6 +73,9 @@ pub struct Lease {
     /// `EVQ.CONSUME *` was called here while it waited and is on its way: until it has come, nobody
     /// else may take the lease.
     pub called: bool,
+    /// The owner was told that there is nothing, and does not wait: with nothing in flight, another
+    /// worker may take it as soon as there is something to hand out.
+    pub told_nothing: bool,
     /// The connection of a named owner has closed; the lease goes on to its deadline.
     pub abandoned: bool,
     /// The era it was granted in, see [`Scene::era`].
@@ -127,6 +130,10 @@ pub enum Turn {
     Continue,
     /// The caller gets the lease under this new epoch, from the cursor.
     Grant(u64),
+    /// The caller gets the lease under this new epoch if there is something to hand out. Its owner
+    /// has nothing in flight and was told that there is nothing: without work two idle workers
+    /// would pass it to and fro.
+    Claim(u64),
     /// Somebody else has it, or comes first.
     Wait,
 }

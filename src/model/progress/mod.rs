@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::EventId;
 use super::memory::{Filled, tree};
-use crate::model::progress::counts::{Counted, Totals};
+use crate::model::progress::counts::{Counted, Search, Totals};
 use crate::model::progress::exceptions::{Exception, Exceptions, State};
 use crate::model::progress::lease::Lease;
 
@@ -41,6 +41,8 @@ pub struct Progress {
     pub(in crate::model) totals: Totals,
     #[serde(skip)]
     pub(in crate::model) counted: Option<Counted>,
+    #[serde(skip)]
+    pub(in crate::model) search: Option<Search>,
     /// Mean bytes per event in the last measured reply; 0 before the first one.
     #[serde(skip)]
     pub(in crate::model) event_bytes: u32,
@@ -132,6 +134,17 @@ impl Progress {
     #[must_use]
     pub fn counted(&self) -> Option<Counted> {
         self.counted
+    }
+
+    /// The last search for exceptions whose entries were removed.
+    #[must_use]
+    pub fn search(&self) -> Option<Search> {
+        self.search
+    }
+
+    /// Volatile: exceptions whose entries were removed were searched for.
+    pub fn set_search(&mut self, search: Search) {
+        self.search = Some(search);
     }
 
     /// Heap bytes held, about: also by what is volatile.

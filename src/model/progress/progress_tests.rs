@@ -202,7 +202,7 @@ impl World {
         let (caller, now) = (self.caller(worker, named, epoch), self.now());
         let idle = self.blocked && self.handed.iter().all(|id| *id <= self.progress().cursor());
         match self.progress().turn(&caller, now, self.scene()) {
-            Turn::Wait => return,
+            Turn::Wait | Turn::Claim(_) => return,
             Turn::Continue => {
                 assert_eq!(self.owner, Some(worker), "nobody else can go on");
                 let me = &self.workers[worker];

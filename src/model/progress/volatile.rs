@@ -41,6 +41,7 @@ impl Progress {
             behind: false,
             shared: false,
             called: false,
+            told_nothing: false,
             abandoned: false,
             era,
             replies: VecDeque::new(),
@@ -61,6 +62,19 @@ impl Progress {
     pub fn share_lease(&mut self, shared: bool) {
         if let Some(lease) = &mut self.lease {
             (lease.shared, lease.called) = (shared, false);
+            lease.told_nothing = false;
+        }
+    }
+
+    /// Volatile: the owner, if it is `caller`, was told that there is nothing and does not wait.
+    /// What renews the lease does not change that, only its next pull.
+    pub fn tell_nothing(&mut self, caller: &Caller) {
+        let epoch = self.epoch;
+        if let Some(lease) = &mut self.lease {
+            let by_name = caller.worker.is_some() && lease.worker == caller.worker;
+            let by_connection =
+                caller.connection.is_some() && lease.connection == caller.connection;
+            lease.told_nothing |= by_name || by_connection || caller.epoch == Some(epoch);
         }
     }
 

@@ -10,6 +10,7 @@ pub mod left;
 pub mod needs;
 pub mod offer;
 pub mod ready;
+pub mod removed;
 pub mod rights;
 pub mod shell;
 pub mod source;

@@ -44,6 +44,15 @@ impl Progress {
         })
     }
 
+    /// Whether another worker may take over once there is something to hand out, though the lease
+    /// is not free: its owner was told that there is nothing.
+    #[must_use]
+    pub fn is_claimable(&self, scene: Scene) -> bool {
+        self.standing(scene).is_some_and(|lease| {
+            lease.told_nothing && !lease.called && !scene.owner_waits && lease.is_idle(self.cursor)
+        })
+    }
+
     /// Decides whether a CONSUME of `caller` goes on, takes the lease or waits.
     #[must_use]
     pub fn turn(&self, caller: &Caller, now: Now, scene: Scene) -> Turn {
@@ -58,8 +67,13 @@ impl Progress {
                 return Turn::Grant(self.next_epoch(now));
             }
         }
-        if self.is_free(now, scene) && !scene.queue {
+        if scene.queue {
+            return Turn::Wait;
+        }
+        if self.is_free(now, scene) {
             Turn::Grant(self.next_epoch(now))
+        } else if self.is_claimable(scene) {
+            Turn::Claim(self.next_epoch(now))
         } else {
             Turn::Wait
         }

@@ -22,6 +22,10 @@ pub trait Source {
     fn after(&self, after: EventId) -> impl Iterator<Item = Self::Entry>;
     /// The entry of this id, if it is there.
     fn get(&self, id: EventId) -> Option<Self::Entry>;
+    /// Whether there is an entry of this id.
+    fn has(&self, id: EventId) -> bool {
+        self.get(id).is_some()
+    }
     /// Whether there is an entry above `after`. A source that reads an entry's id sooner than its
     /// fields answers without those.
     fn has_after(&self, after: EventId) -> bool {
@@ -38,6 +42,10 @@ impl<S: Source> Source for &S {
 
     fn get(&self, id: EventId) -> Option<Self::Entry> {
         S::get(self, id)
+    }
+
+    fn has(&self, id: EventId) -> bool {
+        S::has(self, id)
     }
 
     fn has_after(&self, after: EventId) -> bool {

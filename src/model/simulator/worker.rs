@@ -130,15 +130,19 @@ impl Simulation {
         let Waiting { worker: w, caller, count, any } = waiting.clone();
         let now = self.world.now();
         let arrival = if again && !any { Arrival::Called } else { Arrival::New };
-        match self.world.turn(g, &caller, arrival) {
+        let turn = self.world.turn(g, &caller, arrival);
+        match turn {
             Turn::Wait => {
                 self.check_wait(g, self.world.scene(g).queue && arrival == Arrival::New);
                 return Outcome::NotItsTurn;
             }
-            Turn::Grant(_) if any && self.world.prepare(g, now, Taker::Next) != Ready::Work => {
+            Turn::Grant(_) | Turn::Claim(_)
+                if (any || matches!(turn, Turn::Claim(_)))
+                    && self.world.prepare(g, now, Taker::Next) != Ready::Work =>
+            {
                 return Outcome::NotItsTurn;
             }
-            Turn::Grant(epoch) => self.granted(w, g, &caller, epoch),
+            Turn::Grant(epoch) | Turn::Claim(epoch) => self.granted(w, g, &caller, epoch),
             Turn::Continue => {
                 let owner = self.world.sides[g].truth.owner.as_ref().expect("an owner");
                 assert_eq!(owner.worker, w, "nobody else can go on");

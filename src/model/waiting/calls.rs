@@ -36,6 +36,9 @@ pub fn appended<P: Partitions>(partitions: &mut P, db: i32, ring: &Name, partiti
     if appended.watched {
         partitions.wake_soon(Reason::Watch);
     }
+    if appended.claimed {
+        partitions.wake_soon(Reason::Lease);
+    }
     for any in appended.any_lines {
         partitions.lines(|lines| lines.note_check(&any, partition));
         if matches!(has_work_for(partitions, &any, partition, now), Ok(true)) {
@@ -54,11 +57,13 @@ fn has_work_for<P: Partitions>(
     let line = any.at(partition);
     Ok(match partitions.find(&line)? {
         Found::Orphaned => true,
-        Found::Missing => false,
+        Found::Outside | Found::Missing => false,
         Found::Place(place) => match partitions.tenure(&place, now)? {
             // The workers that wait for this partition come first.
-            Tenure::Free { .. } if has_standbys(partitions, &line) => false,
-            Tenure::Free { .. } => has_work(partitions, &place, now)?,
+            Tenure::Free { .. } | Tenure::Claimable { .. } if has_standbys(partitions, &line) => {
+                false
+            }
+            Tenure::Free { .. } | Tenure::Claimable { .. } => has_work(partitions, &place, now)?,
             Tenure::Held { by, .. } => {
                 holder_with_work(partitions, any, &place, by, now)?.is_some()
             }
@@ -138,7 +143,7 @@ fn call_to<P: Partitions>(
 ) -> Result<(), Error> {
     let line = any.at(partition);
     match partitions.find(&line)? {
-        Found::Missing => Ok(()),
+        Found::Outside | Found::Missing => Ok(()),
         Found::Orphaned => {
             if let Some(first) = partitions.lines(|lines| lines.nth_standby(any, 0)) {
                 call(partitions, first.client, partition);
@@ -146,8 +151,12 @@ fn call_to<P: Partitions>(
             Ok(())
         }
         Found::Place(place) => match partitions.tenure(&place, now)? {
-            Tenure::Free { .. } if has_standbys(partitions, &line) => Ok(()),
-            Tenure::Free { .. } => call_first(partitions, any, &line, &place, now),
+            Tenure::Free { .. } | Tenure::Claimable { .. } if has_standbys(partitions, &line) => {
+                Ok(())
+            }
+            Tenure::Free { .. } | Tenure::Claimable { .. } => {
+                call_first(partitions, any, &line, &place, now)
+            }
             Tenure::Held { by, .. } => call_holder(partitions, any, &line, &place, by, now),
         },
     }
@@ -188,8 +197,9 @@ fn call_first<P: Partitions>(
                 _ if partitions.has_in_flight(place)? => continue,
                 ready => return owners::check_later(partitions, place, ready, now),
             },
-            Turn::Grant(epoch) if grant(partitions, place, &worker, epoch, now)? => {}
-            Turn::Grant(_) | Turn::Wait => break,
+            Turn::Grant(epoch) | Turn::Claim(epoch)
+                if grant(partitions, place, &worker, epoch, now)? => {}
+            Turn::Grant(_) | Turn::Claim(_) | Turn::Wait => break,
         }
         return call_owner(partitions, line, place, &worker, now);
     }

@@ -4,7 +4,7 @@ use super::connections::Departure;
 use super::line::Line;
 use super::owners;
 use super::owners::PARKED_MS;
-use super::partitions::{Found, Grant, Partitions, Tenure};
+use super::partitions::{Found, Grant, Partitions, Ready, Taker, Tenure};
 use super::view::Worker;
 use super::waiter::Outcome;
 use crate::model::deadlines::{RECHECK_MS, Reason};
@@ -26,14 +26,19 @@ pub fn hand_over<P: Partitions>(partitions: &mut P, line: &Line, now: Now) -> Re
             partitions.wake_at(Reason::Lease, now.ms().saturating_add(next.wait.lease_ms));
             return Ok(());
         }
-        // Its ring or its group may come back by hands of which the module hears nothing.
-        Found::Missing => {
-            partitions.wake_at(Reason::Lease, now.ms().saturating_add(RECHECK_MS));
-            return Ok(());
-        }
+        Found::Outside | Found::Missing => return Ok(()),
     };
     let epoch = match partitions.tenure(&place, now)? {
         Tenure::Free { epoch } => epoch,
+        Tenure::Claimable { epoch, lapses_ms } => {
+            if partitions.search(&place, Taker::Next, now)? != Ready::Work {
+                partitions.lines(|lines| lines.claim(line));
+                // An append by other means than EVQ.TRIGGER tells nobody.
+                partitions.wake_at(Reason::Lease, lapses_ms.min(now.ms() + PARKED_MS));
+                return Ok(());
+            }
+            epoch
+        }
         // Its owner waits with nothing in flight; when that ends, `Left::lease_check_in_ms` counts.
         Tenure::Held { lapses_ms, .. } if lapses_ms <= now.ms() => return Ok(()),
         Tenure::Held { lapses_ms, .. } => {

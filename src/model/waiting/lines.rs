@@ -54,6 +54,8 @@ pub struct Lines<H> {
     pub(super) parked: ParkedOwners,
     pub(super) any_lines: AnyLines,
     pub(super) connections: Connections,
+    /// Lines whose standbys get the lease once there is something to hand out.
+    pub(super) claims: Vec<Line>,
     /// Calls that the sweep has to take back.
     pub(super) called_off: Vec<CalledOff>,
     pub(super) era: u64,
@@ -70,6 +72,7 @@ impl<H> Default for Lines<H> {
             parked: ParkedOwners::default(),
             any_lines: AnyLines::default(),
             connections: Connections::default(),
+            claims: Vec::new(),
             called_off: Vec::new(),
             era: 0,
         }
@@ -174,6 +177,9 @@ impl<H> Lines<H> {
             if queue.owner.is_none() && !is_followed {
                 self.queues.remove(&wait.line);
             }
+            if !is_followed {
+                self.claims.retain(|line| *line != wait.line);
+            }
         }
         if wait.line.partition == ANY {
             self.any_lines.leave(&wait.line);
@@ -218,6 +224,7 @@ impl<H> Lines<H> {
             && self.ends.is_empty()
             && self.parked.is_empty()
             && self.connections.is_empty()
+            && self.claims.is_empty()
             && self.called_off.is_empty()
     }
 

@@ -19,6 +19,8 @@ pub struct Appended {
     pub releases: bool,
     /// A parked owner has to be checked: the event may not be for it.
     pub watched: bool,
+    /// Standbys get a lease whose owner was told that there is nothing.
+    pub claimed: bool,
     /// The lines of workers that take any partition for which this one has to be checked.
     pub any_lines: Vec<Line>,
 }
@@ -36,10 +38,23 @@ impl<H> Lines<H> {
                 }
             }
         }
+        if !self.claims.is_empty() {
+            let before = self.claims.len();
+            self.claims.retain(|line| line.partition != partition || !line.is_of(db, ring, None));
+            appended.claimed = self.claims.len() < before;
+        }
         if !self.any_lines.is_idle() {
             appended.any_lines = self.any_lines.to_check(db, ring, partition);
         }
         appended
+    }
+
+    /// The standbys of `line` get its lease once there is something to hand out: an append to its
+    /// partition has them checked, once.
+    pub fn claim(&mut self, line: &Line) {
+        if !self.claims.contains(line) {
+            self.claims.push(line.clone());
+        }
     }
 
     /// `partition` was checked for the line `any`: that need not be done again before the next

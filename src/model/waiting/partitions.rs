@@ -22,6 +22,8 @@ pub enum Found<P> {
     /// hand, and perhaps made again. A worker that has waited since before makes the group again,
     /// as every EVQ.CONSUME would.
     Orphaned,
+    /// The ring exists and does not have the partition: another ring is in its place.
+    Outside,
     /// Nothing to wait for.
     Missing,
 }
@@ -33,6 +35,14 @@ pub enum Tenure {
     Free {
         /// The epoch of the next lease.
         epoch: u64,
+    },
+    /// The next worker that asks may have it, under this epoch, if there is something to hand out:
+    /// its owner was told that there is nothing, and does not wait.
+    Claimable {
+        /// The epoch of the next lease.
+        epoch: u64,
+        /// When it lapses, in unix ms.
+        lapses_ms: u64,
     },
     /// A worker has it.
     Held {
@@ -48,11 +58,15 @@ impl Tenure {
     #[must_use]
     pub fn of(progress: &Progress, scene: Scene, now: Now) -> Self {
         match progress.standing(scene) {
-            Some(lease) if !progress.is_free(now, scene) => Self::Held {
+            _ if progress.is_free(now, scene) => Self::Free { epoch: progress.next_epoch(now) },
+            Some(lease) if progress.is_claimable(scene) => {
+                Self::Claimable { epoch: progress.next_epoch(now), lapses_ms: lease.deadline_ms }
+            }
+            Some(lease) => Self::Held {
                 by: lease.connection.filter(|_| !lease.called),
                 lapses_ms: lease.deadline_ms,
             },
-            _ => Self::Free { epoch: progress.next_epoch(now) },
+            None => Self::Free { epoch: progress.next_epoch(now) },
         }
     }
 }

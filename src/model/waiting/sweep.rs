@@ -10,7 +10,8 @@ use super::line::{ANY, Line};
 use super::lines::Lines;
 use super::owners;
 use super::owners::PARKED_MS;
-use super::partitions::Partitions;
+use super::partitions::{Found, Partitions};
+use super::waiter::Outcome;
 use crate::model::deadlines::Reason::{
     AnyPartition, Barrier, Departure, Lease, Parked, Recheck, Retry, WaitEnd, Watch,
 };
@@ -53,6 +54,9 @@ pub fn sweep<P: Partitions>(partitions: &mut P, due: Due, now: Now) {
             partitions.call_off(off.client, &off.line);
         }
     }
+    if due.any(&[Recheck]) {
+        check_rings(partitions);
+    }
     // Those that wait for one partition come before those that take any.
     if due.any(&FOR_STANDBYS) {
         for line in standing(partitions, |line| line.partition != ANY) {
@@ -65,6 +69,29 @@ pub fn sweep<P: Partitions>(partitions: &mut P, due: Due, now: Now) {
         }
     }
     check_owners(partitions, due, now);
+}
+
+/// A ring may have been replaced by hand. Those that wait in front of a partition that it does not
+/// have are refused, and of a group that it does not have the owner is served, which makes it.
+fn check_rings<P: Partitions>(partitions: &mut P) {
+    for line in partitions.lines(|lines| lines.lines_of_partitions()) {
+        match partitions.find(&line) {
+            Ok(Found::Outside) => {
+                let refuse = |lines: &mut Lines<_>| {
+                    lines.dismiss_partition(line.db, &line.ring, line.partition)
+                };
+                if partitions.lines(refuse) {
+                    partitions.wake_soon(Reason::Release);
+                }
+            }
+            Ok(Found::Orphaned) => {
+                if let Some(owner) = partitions.lines(|lines| lines.waiting_owner(&line)) {
+                    owners::release(partitions, owner, Outcome::Serve);
+                }
+            }
+            Ok(Found::Place(_) | Found::Missing) | Err(_) => {}
+        }
+    }
 }
 
 /// The lines that have standbys, of those that are `meant`.

@@ -60,7 +60,7 @@ impl<H> Lines<H> {
     /// Whether an append may concern anybody whom the stream key does not wake.
     #[must_use]
     pub fn awaits_appends(&self) -> bool {
-        !self.parked.is_empty() || !self.any_lines.is_idle()
+        !self.parked.is_empty() || !self.any_lines.is_idle() || !self.claims.is_empty()
     }
 
     /// What the wake-up of the owner `client` has to know, and the handle of it.
@@ -101,6 +101,12 @@ impl<H> Lines<H> {
     pub fn nth_standby(&self, line: &Line, n: usize) -> Option<Worker> {
         let client = *self.queues.get(line)?.standbys.get(n)?;
         Some(Worker { client, wait: self.wait_of(client)?.clone() })
+    }
+
+    /// Every line in front of one partition.
+    #[must_use]
+    pub fn lines_of_partitions(&self) -> Vec<Line> {
+        self.queues.keys().filter(|line| line.partition != ANY).cloned().collect()
     }
 
     /// Every line that has standbys.

@@ -4,6 +4,7 @@
 //! ACL, so each command names its keys here before it opens them.
 
 use std::cell::Cell;
+use std::ffi::c_int;
 use std::ptr::null_mut;
 
 use super::ctx::Ctx;
@@ -89,6 +90,35 @@ impl User {
     /// Whether the command is an effect to apply, not a request to judge.
     pub(crate) fn is_replay(&self) -> bool {
         matches!(self, Self::Replay)
+    }
+
+    /// Refuses a command that the user may not run, where the server offers the check.
+    ///
+    /// # Errors
+    /// [`Error::NoPermission`]; also for a user that was deleted while its connection lives on.
+    ///
+    /// # Safety
+    /// `argv` and `argc` must be the arguments of a command.
+    pub(crate) unsafe fn check_command(
+        &self,
+        argv: *mut *mut raw::RedisModuleString,
+        argc: c_int,
+    ) -> Result<(), Error> {
+        let user = match *self {
+            Self::Replay => return Ok(()),
+            Self::Default(user) | Self::Named(user) => user,
+        };
+        if user.is_null() {
+            return Err(Error::NoPermission);
+        }
+        let Some(check) = optional_api!(RedisModule_ACLCheckCommandPermissions) else {
+            return Ok(());
+        };
+        // SAFETY: the user is valid; the caller vouches for the arguments.
+        match unsafe { check(user, argv, argc) } {
+            OK => Ok(()),
+            _ => Err(Error::NoPermission),
+        }
     }
 
     /// Refuses a key that the user may not touch in this way.

@@ -365,6 +365,10 @@ impl Source for Open<'_> {
         Event::read(self.0, id)
     }
 
+    fn has(&self, id: EventId) -> bool {
+        Entries::has(self.0, id)
+    }
+
     fn has_after(&self, after: EventId) -> bool {
         Entries::after(self.0, after).next_entry().is_some()
     }

@@ -5,6 +5,7 @@
 
 use super::shell::PlaceShell;
 use super::state;
+use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
@@ -16,10 +17,11 @@ use crate::model::rules::tenure::{Arrival, Target};
 use crate::model::rules::{answers, tenure};
 use crate::server::api::acl::User;
 use crate::server::api::ctx::Ctx;
-use crate::server::api::key;
+use crate::server::api::timer;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::place::Place;
 use crate::server::ops::counters;
+use crate::server::waiting::lines;
 use crate::server::waiting::release::fence_owner;
 
 /// Decides a CONSUME.
@@ -76,6 +78,19 @@ pub(crate) fn proceed(
     lease_ms: u64,
 ) -> Result<(), Error> {
     tenure::proceed(&mut PlaceShell::new(ctx, place, now), caller, target, lease_ms)
+}
+
+/// The owner of the lease, if it is `caller`, is told that there is nothing and does not wait.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn tell_nothing(ctx: &Ctx, place: &Place, caller: &Caller) -> Result<(), Error> {
+    let mut state = state::open(ctx, &place.names);
+    state.volatile(&place.line.group, |progress| progress.tell_nothing(caller))?;
+    if lines::scene(&place.line, None).queue {
+        timer::arm(ctx, Reason::Lease, ctx.now().ms() + 1);
+    }
+    Ok(())
 }
 
 /// Ends a lease that was lost by a closed connection, expiry or a takeover.
@@ -153,7 +168,6 @@ pub(crate) fn replay_acknowledgement(
     let names = RingNames::of(ring).partition(p);
     if let Some(partition) = state::open(ctx, &names).partition()? {
         partition.acknowledge(group, id);
-        key::signal_modified(ctx, &names.groups);
     }
     Ok(())
 }

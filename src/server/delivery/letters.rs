@@ -11,6 +11,7 @@ use crate::model::ids::EventId;
 use crate::model::keys::dead_key;
 use crate::model::name::Name;
 use crate::model::now::Now;
+use crate::model::progress::exceptions::Exception;
 use crate::model::rules::shell::Letter;
 use crate::model::rules::source::Entry;
 use crate::model::saved::effect::Change;
@@ -113,25 +114,29 @@ pub(crate) enum Verdict {
 }
 
 /// Carries out a verdict on the dead event `only`, or on all of these places; returns how many
-/// events it concerned. Each is changed by itself: at a limit those that were done stay done.
+/// events it concerned. Each is changed by itself: a place without room keeps the rest of its dead
+/// events, and the others go on.
 ///
 /// # Errors
-/// [`Error::WrongType`]; [`Error::Limit`] where there is no room for the first one.
+/// [`Error::WrongType`]; [`Error::Limit`] where there is no room and nothing could be done.
 pub(crate) fn resolve(
     ctx: &Ctx,
     places: &[Place],
     only: Option<EventId>,
     verdict: Verdict,
 ) -> Result<u64, Error> {
-    let mut done = 0;
+    let (mut done, mut limit) = (0, None);
     for place in places {
         for DeadEvent { id, letter } in dead_events(ctx, place, only)? {
             let change = match decide(ctx, place, id, verdict) {
                 Ok(Resolution::Change(change)) => Some(change),
                 Ok(Resolution::LetterOnly) => None,
                 Ok(Resolution::Impossible) => continue,
-                // What was done before stays done and is counted; the rest is still dead.
-                Err(Error::Limit(..)) if done > 0 => return Ok(done),
+                // There may be room elsewhere.
+                Err(error @ Error::Limit(..)) => {
+                    limit = Some(error);
+                    break;
+                }
                 Err(error) => return Err(error),
             };
             if let Some(change) = change {
@@ -144,7 +149,7 @@ pub(crate) fn resolve(
         }
         look_again(ctx, &place.line);
     }
-    Ok(done)
+    limit.filter(|_| done == 0).map_or(Ok(done), Err)
 }
 
 /// A dead event.
@@ -157,6 +162,7 @@ struct DeadEvent {
 
 /// The dead event `only` of a place, or all: those that have a letter, and those that hold their
 /// key though somebody deleted the letter.
+/// That includes those whose entry was removed by hand: they cannot be handed out again.
 fn dead_events(ctx: &Ctx, place: &Place, only: Option<EventId>) -> Result<Vec<DeadEvent>, Error> {
     let meant = |id: &EventId| only.is_none_or(|only| only == *id);
     let event_of = |letter: &Event| EventId::parse(letter.value(b"id"));
@@ -165,11 +171,16 @@ fn dead_events(ctx: &Ctx, place: &Place, only: Option<EventId>) -> Result<Vec<De
     let with_letter =
         |letter: &Event| Some(DeadEvent { id: event_of(letter)?, letter: Some(letter.id) });
     let mut dead: Vec<DeadEvent> = letters.iter().filter_map(with_letter).collect();
+    let stream = key::open_read(ctx, &place.names.stream).stream()?;
+    let is_over = |id: EventId, exception: &Exception| {
+        let is_there = stream.as_ref().is_some_and(|stream| Entries::has(stream, id));
+        !exception.is_finished() && !is_there
+    };
     let state = state::open(ctx, &place.names);
     if let Some(progress) = state.progress(&place.line.group)? {
         for (id, exception) in progress.exceptions().iter() {
             let listed = dead.iter().any(|other| other.id == id);
-            if exception.is_dead() && meant(&id) && !listed {
+            if meant(&id) && !listed && (exception.is_dead() || is_over(id, exception)) {
                 dead.push(DeadEvent { id, letter: None });
             }
         }
@@ -194,7 +205,12 @@ fn decide(ctx: &Ctx, place: &Place, id: EventId, verdict: Verdict) -> Result<Res
     let beginning = place.beginning();
     let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
     let change = match verdict {
-        Verdict::Skip => progress.skip(id),
+        Verdict::Skip => progress.skip(id).or_else(|| {
+            let stream = key::open_read(ctx, &place.names.stream).stream().ok()?;
+            let is_there = stream.is_some_and(|stream| Entries::has(&stream, id));
+            let is_over = progress.exceptions().is_unfinished(id) && !is_there;
+            is_over.then_some(Change::Dropped(id))
+        }),
         Verdict::Retry => {
             let stream = key::open_read(ctx, &place.names.stream).stream()?;
             match stream.as_ref().and_then(|stream| Event::read(stream, id)) {

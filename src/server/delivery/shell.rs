@@ -158,9 +158,8 @@ impl Shell for PlaceShell<'_> {
         Ok(())
     }
 
-    /// The command replicates it.
+    /// The command replicates it. WATCH does not learn of it, see `is_signalled` in [`super::state`].
     fn acknowledged(&mut self, acknowledged: &Acknowledged) {
-        key::signal_modified(self.ctx, &self.place.names.groups);
         counters::ACKS.add(1);
         if !acknowledged.was_plain {
             release::look_again(self.ctx, &self.place.line);

@@ -49,7 +49,11 @@ pub(crate) fn change(ctx: &Ctx, place: &Place, change: Change) -> Result<(), Err
     let concerns_others = concerns_others(ctx, place, &change)?;
     let goes_back = matches!(change, Change::Sought { .. } | Change::Revived(..));
     let effect = Effect::Group(place.line.group.clone(), change);
+    let waits = makes_wait(&effect);
     change_partition(ctx, &place.names, effect)?;
+    if waits {
+        timer::arm(ctx, Reason::Removed, ctx.now().ms() + REMOVED_MS);
+    }
     if concerns_others {
         timer::soon(ctx, Reason::Barrier);
         if goes_back {
@@ -57,6 +61,18 @@ pub(crate) fn change(ctx: &Ctx, place: &Place, change: Change) -> Result<(), Err
         }
     }
     Ok(())
+}
+
+/// How soon an event that begins to wait is looked for in its stream.
+const REMOVED_MS: u64 = 400;
+
+/// Whether events begin to wait, which somebody may remove by hand.
+fn makes_wait(effect: &Effect) -> bool {
+    let Effect::Group(_, change) = effect else { return false };
+    matches!(
+        change,
+        Change::Held(_) | Change::HeldElsewhere(_) | Change::Failed(_) | Change::Revived(..)
+    )
 }
 
 /// Whether events of other partitions may have waited for a change to the progress of `place`:
@@ -94,11 +110,22 @@ pub(crate) fn change_partition(
     Ok(())
 }
 
+/// Whether WATCH and client tracking learn of an effect on a partition's delivery state. A
+/// transaction that acknowledges watches that key to be aborted by whatever may take its event
+/// away. An acknowledgement and the passing of the cursor take no event from anybody; if they
+/// signalled the key, transactions beside busy groups would never come to their end.
+fn is_signalled(effect: &Effect) -> bool {
+    !matches!(effect, Effect::Group(_, Change::Passed(_)))
+}
+
 fn apply_to_partition(ctx: &Ctx, name: &Text, effect: Effect) -> Result<(), Error> {
     let mut key = key::open_read(ctx, name);
     if let Some(partition) = key.value_mut::<Partition>()? {
+        let signals = is_signalled(&effect);
         partition.apply(effect);
-        key::signal_modified(ctx, name);
+        if signals {
+            key::signal_modified(ctx, name);
+        }
         return Ok(());
     }
     drop(key);

@@ -27,6 +27,7 @@ use crate::model::waiting::calls;
 use crate::model::waiting::line::ANY;
 use crate::model::waiting::partitions::Partitions;
 use crate::model::waiting::waiter::{Answer, Cause, Left, Outcome, Wait};
+use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{ERR, OK, raw};
@@ -221,8 +222,11 @@ unsafe fn end_wait(
         // To serve may mean to write, and who must not write has no way to wait on.
         Outcome::Serve if ctx.may_replicate() => {
             // SAFETY: the caller vouches for the arguments.
+            let may = unsafe { User::of(ctx).check_command(argv, argc) };
+            // SAFETY: the same.
             let args = unsafe { Args::new(argv, argc) };
-            let resumed = (left.handle.resume)(ctx, &args, Woken { seen, partition: left.called });
+            let woken = Woken { seen, partition: left.called };
+            let resumed = may.and_then(|()| (left.handle.resume)(ctx, &args, woken));
             if resumed.is_ok() {
                 check_lease(ctx, left, Answer::Events);
                 return Ok(());
@@ -232,6 +236,12 @@ unsafe fn end_wait(
         Outcome::Serve | Outcome::Nothing => give_nothing(ctx, left),
         Outcome::Refuse(error) => Err(error.clone()),
     };
+    if left.as_owner && ended.is_err() {
+        // It may not come back, so its lease is anybody's who has a use for it.
+        let mut state = state::open(ctx, &left.handle.names);
+        let caller = &left.wait.caller;
+        state.volatile(&left.wait.line.group, |progress| progress.tell_nothing(caller))?;
+    }
     check_lease(ctx, left, Answer::Other);
     if let Some(partition) = left.called {
         Keys(ctx).call_off(ctx.client_id(), &left.wait.line.at(partition));
@@ -252,7 +262,10 @@ fn give_nothing(ctx: &Ctx, left: &Left<Client>) -> Result<(), Error> {
     if left.as_owner {
         let (client, now) = (ctx.client_id(), ctx.now());
         let mut state = state::open(ctx, &left.handle.names);
-        state.volatile(&left.wait.line.group, |progress| progress.renew_for(client, now))?;
+        state.volatile(&left.wait.line.group, |progress| {
+            progress.renew_for(client, now);
+            progress.tell_nothing(&left.wait.caller);
+        })?;
     }
     reply::null_array(ctx);
     Ok(())

@@ -8,6 +8,7 @@ pub(crate) mod hand_over;
 mod partitions;
 mod places;
 pub(crate) mod pull;
+pub(crate) mod removed;
 pub(crate) mod request;
 pub(crate) mod sweep;
 pub(crate) mod tidy;

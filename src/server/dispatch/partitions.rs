@@ -37,6 +37,16 @@ impl Keys<'_> {
         state::open(self.0, &place.names).volatile(&place.line.group, change)
     }
 
+    /// Whether the ring of a line exists without its partition: see [`Found::Outside`].
+    fn is_outside(&self, line: &Line) -> Result<bool, Error> {
+        if !self.0.select_db(line.db) {
+            return Ok(false);
+        }
+        let key = key::open_read(self.0, &RingNames::of(&line.ring).ring);
+        let value = key.value::<RingValue>()?;
+        Ok(value.is_some_and(|value| value.ring.check_partition(line.partition).is_err()))
+    }
+
     /// Whether the ring of a line exists without its group though there are events: see
     /// [`Found::Orphaned`].
     fn is_orphaned(&self, line: &Line) -> Result<bool, Error> {
@@ -78,6 +88,7 @@ impl Partitions for Keys<'_> {
         Ok(match place::of_line(self.0, line) {
             Some(place) => Found::Place(place),
             None if self.is_orphaned(line)? => Found::Orphaned,
+            None if self.is_outside(line)? => Found::Outside,
             None => Found::Missing,
         })
     }

@@ -115,7 +115,10 @@ fn serve(ctx: &Ctx, request: &Request, visit: Visit, woken: Woken) -> Result<(),
             let worker = Worker { caller, role, timeout_ms, resume };
             wait(ctx, place, worker, request)
         }
-        _ => {
+        (.., place) => {
+            if let (Role::Owner, Some(place), false) = (role, place, request.is_for_any()) {
+                leases::tell_nothing(ctx, &place, &caller)?;
+            }
             reply::null_array(ctx);
             Ok(())
         }
@@ -173,12 +176,15 @@ fn take(
     };
     match turn {
         Turn::Wait => return Ok(false),
-        Turn::Grant(_)
-            if any && hand_out::prepare(ctx, place, now, Taker::Next)? != Ready::Work =>
+        Turn::Grant(_) | Turn::Claim(_)
+            if (any || matches!(turn, Turn::Claim(_)))
+                && hand_out::prepare(ctx, place, now, false)? != Ready::Work =>
         {
             return Ok(false);
         }
-        Turn::Grant(epoch) => leases::grant(ctx, place, caller, epoch, now, request.lease_ms)?,
+        Turn::Grant(epoch) | Turn::Claim(epoch) => {
+            leases::grant(ctx, place, caller, epoch, now, request.lease_ms)?
+        }
         Turn::Continue => move_wait(ctx, &place.line, caller.connection),
     }
     let target = if any { Target::Any } else { Target::One };
@@ -213,7 +219,8 @@ fn wait(ctx: &Ctx, place: Place, worker: Worker, request: &Request) -> Result<()
         line: if any { place.line.any() } else { place.line },
         caller,
     };
-    let lapses_ms = lease.map_or(0, |lease| lease.deadline_ms);
+    // What may be claimed is checked at once, and from there on when there may be something.
+    let lapses_ms = lease.filter(|lease| !lease.told_nothing).map_or(0, |lease| lease.deadline_ms);
     let request = block::Request { wait, names: place.names, timeout_ms, resume };
     match role {
         Role::Owner if !any => block::on_stream_key(ctx, request),

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::partitions::Keys;
-use super::tidy;
+use super::{removed, tidy};
 use crate::model::deadlines::{Due, Reason};
 use crate::model::now::Now;
 use crate::model::waiting::sweep as waiting;
@@ -52,6 +52,9 @@ fn act(ctx: &Ctx, due: Due, now: Now) {
         tidy::tidy(ctx, now.ms());
     }
     waiting::sweep(&mut Keys(ctx), due, now);
+    if due.any(&[Reason::Removed]) {
+        removed::search(ctx, now);
+    }
     if due.any(&[Reason::Lag]) {
         lag::count_all(ctx);
     }

@@ -98,6 +98,7 @@ fn begin_to_act(ctx: &Ctx) {
 fn check_everything(ctx: &Ctx) {
     timer::soon(ctx, Reason::Recheck);
     timer::soon(ctx, Reason::Tidy);
+    timer::soon(ctx, Reason::Removed);
 }
 
 unsafe extern "C" fn on_flush(
@@ -118,7 +119,7 @@ unsafe extern "C" fn on_flush(
 }
 
 unsafe extern "C" fn on_swap(
-    _ctx: *mut raw::RedisModuleCtx,
+    ctx: *mut raw::RedisModuleCtx,
     _event: raw::RedisModuleEvent,
     _what: u64,
     data: *mut c_void,
@@ -131,6 +132,7 @@ unsafe extern "C" fn on_swap(
             known_rings::swap(one, other);
             hints::swap(one, other);
             lines::change(|lines| lines.swap_databases(one, other));
+            check_everything(&Ctx::new(ctx));
         });
     }
 }
@@ -149,6 +151,8 @@ unsafe extern "C" fn on_key_event(
         if ![c"rename_to", c"move_to", c"restore", c"copy_to"].contains(&event) {
             return;
         }
+        // What waits may have come with it, or its stream.
+        timer::soon(&Ctx::new(ctx), Reason::Removed);
         // SAFETY: the key's name is valid for this call.
         let name = unsafe { bytes_of(key) };
         if let Some(ring) = parse_ring_key(name) {

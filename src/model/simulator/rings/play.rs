@@ -82,7 +82,7 @@ impl Play {
             match self.world.turn(p, g, &caller) {
                 Turn::Wait => continue,
                 Turn::Continue => {}
-                Turn::Grant(epoch) => {
+                Turn::Grant(epoch) | Turn::Claim(epoch) => {
                     if any && self.world.prepare(p, g, Taker::Next) != Ready::Work {
                         continue;
                     }

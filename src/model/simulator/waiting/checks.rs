@@ -155,6 +155,11 @@ impl Play {
                     assert!(turn == Turn::Continue && !goes_on, "{worker:?} idles, work in {at:?}");
                 }
             }
+            Tenure::Claimable { .. } => {
+                // An append by hand reaches a standby when everything is checked.
+                let work = self.world.ready(at, Taker::Next) == Ready::Work;
+                assert!(!work || !lines.has_standbys(&line), "a standby waits, work in {at:?}");
+            }
             Tenure::Held { .. } => {
                 let lease = side.progress.lease().expect("a lease");
                 assert!(!lease.called, "nobody comes to {at:?}");

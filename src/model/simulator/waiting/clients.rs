@@ -146,6 +146,13 @@ impl Play {
             self.block(c, pull, on_stream && pull.partition.is_some());
             return None;
         }
+        if let (true, Some(partition)) = (owns, pull.partition) {
+            let caller = self.clients[c].caller();
+            self.world.side(pull.at(partition)).progress.tell_nothing(&caller);
+            if self.world.scene_of(pull.at(partition)).queue {
+                self.world.arm(Reason::Lease, self.world.now_ms + 1);
+            }
+        }
         Some(Reply::Null)
     }
 
@@ -168,12 +175,16 @@ impl Play {
         if visit == Visit::Again && !any {
             scene = Scene { queue: false, ..scene };
         }
-        match self.world.turn_of(at, &caller, scene) {
+        let turn = self.world.turn_of(at, &caller, scene);
+        match turn {
             Turn::Wait => return false,
-            Turn::Grant(_) if any && self.world.ready(at, Taker::Next) != Ready::Work => {
+            Turn::Grant(_) | Turn::Claim(_)
+                if (any || matches!(turn, Turn::Claim(_)))
+                    && self.world.ready(at, Taker::Next) != Ready::Work =>
+            {
                 return false;
             }
-            Turn::Grant(epoch) => {
+            Turn::Grant(epoch) | Turn::Claim(epoch) => {
                 if let Tenure::Held { .. } = self.world.tenure_of(at) {
                     // By its name, wherever else that is at work.
                     self.excuse(at.ring);
@@ -232,7 +243,8 @@ impl Play {
         if pull.partition.is_none() {
             self.world.arm(Reason::AnyPartition, now_ms + 1);
         } else {
-            let lapses_ms = lease.map_or(0, |lease| lease.deadline_ms);
+            let kept = lease.filter(|lease| !lease.told_nothing);
+            let lapses_ms = kept.map_or(0, |lease| lease.deadline_ms);
             self.world.arm(Reason::Lease, lapses_ms.max(now_ms + 1));
         }
     }
@@ -291,7 +303,9 @@ impl Play {
     fn give_nothing(&mut self, left: &Left<u64>, id: u64) -> Reply {
         if left.as_owner {
             let now = self.world.now();
-            self.world.side(At::of(&left.wait.line)).progress.renew_for(id, now);
+            let side = self.world.side(At::of(&left.wait.line));
+            side.progress.renew_for(id, now);
+            side.progress.tell_nothing(&left.wait.caller);
         }
         Reply::Null
     }

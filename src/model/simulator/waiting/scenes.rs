@@ -19,6 +19,9 @@ fn waits(play: &Play, c: usize) -> bool {
 fn holder(play: &Play) -> Option<usize> {
     match play.world.tenure_of(AT) {
         Tenure::Held { by, .. } => play.index(by?),
+        Tenure::Claimable { .. } => {
+            play.index(play.world.sides.get(&AT)?.progress.lease()?.connection?)
+        }
         Tenure::Free { .. } => None,
     }
 }

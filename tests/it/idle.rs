@@ -1,0 +1,75 @@
+//! Idle leases: a pull that gets null keeps its partition from nobody who has a use for it.
+
+use crate::harness::{Conn, each_server, must};
+use crate::pull::{P, Pull, block, pull, ring, say, start, take, trigger, until_blocked, woken};
+
+fn offset(conn: &mut Conn) -> u64 {
+    let info = must!(conn, "INFO", "replication");
+    let line = info.str().lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
+    line.expect("an offset").trim().parse().expect("a number")
+}
+
+#[test]
+fn a_look_at_an_idle_partition_does_not_keep_it_from_workers_that_take_any() {
+    each_server(|server| {
+        let (mut conn, mut looker, mut any) = (ring(&server), server.connect(), server.connect());
+        assert_eq!(pull(&mut looker, "NOBLOCK LEASE 600000"), None);
+        start(&mut any, "EVQ.CONSUME * RING r BLOCK 0");
+        until_blocked(&mut conn, 1);
+        let ids = trigger(&mut conn, &["a"]);
+        assert_eq!(Pull::of(&woken(&mut any)).expect("the event").ids, ids);
+    });
+}
+
+#[test]
+fn a_look_keeps_nobody_waiting_in_line_and_extend_does_not_change_that() {
+    each_server(|server| {
+        for by_hand in [false, true] {
+            let (mut conn, mut looker) = (ring(&server), server.connect());
+            let mut next = server.connect();
+            assert_eq!(pull(&mut looker, "NOBLOCK LEASE 600000"), None);
+            block(&mut conn, &mut next, "BLOCK 0");
+            must!(looker, "EVQ.EXTEND", P);
+            match by_hand {
+                true => drop(must!(conn, "XADD", P, "*", "key", "k", "payload", "a")),
+                false => drop(trigger(&mut conn, &["a"])),
+            }
+            assert_eq!(Pull::of(&woken(&mut next)).expect("the event").payloads, ["a"]);
+            must!(conn, "EVQ.DROP", "r").ok();
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_got_an_event_keeps_its_partition_from_others() {
+    each_server(|server| {
+        let (mut conn, mut owner, mut other) = (ring(&server), server.connect(), server.connect());
+        assert_eq!(pull(&mut owner, "NOBLOCK LEASE 600000"), None);
+        trigger(&mut conn, &["a", "b"]);
+        take(&mut owner, "LEASE 600000");
+        assert_eq!(pull(&mut other, "NOBLOCK"), None);
+        assert!(say(&mut other, "EVQ.CONSUME * RING r NOBLOCK").is_null());
+    });
+}
+
+#[test]
+fn two_idle_workers_pass_the_lease_not_to_and_fro() {
+    each_server(|server| {
+        let (mut conn, mut one, mut two) = (ring(&server), server.connect(), server.connect());
+        must!(conn, "CONFIG", "SET", "evq.max-age-ms", 0).ok();
+        // Nothing happens by the clock while no lease lapses, so it is pulls that count: a minute
+        // of one a second for each worker, over all.
+        let all = ["NOBLOCK", "BLOCK 20", "NOBLOCK WORKER w", "BLOCK 20 WORKER w"];
+        for (mine, others) in all.into_iter().flat_map(|mine| all.map(|others| (mine, others))) {
+            say(&mut conn, &format!("EVQ.RELEASE {P} WORKER w"));
+            drop((pull(&mut one, mine), pull(&mut two, others)));
+            let before = offset(&mut conn);
+            for _ in 0..15 {
+                start(&mut one, &format!("EVQ.CONSUME {P} {mine}"));
+                start(&mut two, &format!("EVQ.CONSUME {P} {others}"));
+                assert!(woken(&mut one).is_null() && woken(&mut two).is_null());
+            }
+            assert_eq!(offset(&mut conn), before, "{mine}, {others}");
+        }
+    });
+}
