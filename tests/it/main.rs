@@ -15,6 +15,7 @@ mod consume;
 mod dead;
 mod demo;
 mod docs;
+mod ended_waits;
 mod epochs;
 mod failing;
 mod failover_load;

@@ -1,5 +1,5 @@
-//! Events that wait for a retry, are held or dead, and are removed by hand: each is finished, and its
-//! key goes on by itself.
+//! Events that wait for a retry, are held or dead, and are removed by hand: each is finished, and
+//! its key goes on by itself.
 
 use crate::failing::{events, letters, nack, pending};
 use crate::harness::{Conn, each_server, must};

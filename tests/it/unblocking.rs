@@ -12,16 +12,21 @@ use crate::pull::{
 
 /// The three ways to wait.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum As {
+pub(crate) enum As {
     Owner,
     Standby,
     Promoted,
 }
 
-const ALL: [As; 3] = [As::Owner, As::Standby, As::Promoted];
+pub(crate) const ALL: [As; 3] = [As::Owner, As::Standby, As::Promoted];
 
 /// A client that waits `how`, blocked with `options`, and the one that has the lease instead.
-fn waiting(server: &Server, control: &mut Conn, how: As, options: &str) -> (Conn, Option<Conn>) {
+pub(crate) fn waiting(
+    server: &Server,
+    control: &mut Conn,
+    how: As,
+    options: &str,
+) -> (Conn, Option<Conn>) {
     let mut client = server.connect();
     if how == As::Owner {
         block(control, &mut client, options);
@@ -39,7 +44,7 @@ fn waiting(server: &Server, control: &mut Conn, how: As, options: &str) -> (Conn
 
 /// Nobody waits, nobody owns, and the partition works.
 #[track_caller]
-fn assert_all_free(server: &Server, control: &mut Conn) {
+pub(crate) fn assert_all_free(server: &Server, control: &mut Conn) {
     until_blocked(control, 0);
     let mut fresh = server.connect();
     trigger(control, &["free"]);
@@ -336,102 +341,6 @@ fn an_unblock_in_the_same_round_as_the_end_of_a_lease_is_one_reply() {
                 drop(owner);
                 say(&mut control, "EVQ.DROP r");
                 until_blocked(&mut control, 0);
-            }
-        }
-    });
-}
-
-/// The event and CLIENT UNBLOCK in one transaction, or one after the other in one write.
-#[test]
-fn client_unblock_in_the_round_of_an_append_is_one_reply() {
-    each_binary(|binary| {
-        for threads in ["io-threads 1", "io-threads 4"] {
-            let server = Server::with(binary).config(&[threads]).start();
-            let mut control = ring(&server);
-            for (how, in_multi) in ALL.into_iter().flat_map(|how| [(how, true), (how, false)]) {
-                let (mut client, owner) =
-                    waiting(&server, &mut control, how, "BLOCK 0 LEASE 60000");
-                let list = must!(control, "CLIENT", "LIST", "TYPE", "normal");
-                let blocked = list.str().lines().find(|line| line.contains("flags=b"));
-                let id = blocked.unwrap().split(['=', ' ']).nth(1).unwrap().to_owned();
-                let trigger = words("EVQ.TRIGGER k p RING r");
-                let unblock = ["CLIENT", "UNBLOCK", &id, "TIMEOUT"].to_vec();
-                let (multi, exec) = (words("MULTI"), words("EXEC"));
-                match in_multi {
-                    true => control.pipeline(&[multi, trigger, unblock, exec]),
-                    false => control.pipeline(&[trigger, unblock]),
-                };
-                let reply = client.try_read(PATIENCE);
-                assert!(reply.is_some(), "{how:?}, {threads}: no reply");
-                assert_eq!(must!(client, "PING").str(), "PONG", "{how:?}, {threads}");
-                drop((client, owner));
-                must!(control, "DEL", P, GROUPS);
-                assert_all_free(&server, &mut control);
-            }
-        }
-    });
-}
-
-#[test]
-fn a_user_that_may_consume_no_longer_gets_no_event() {
-    each_server(|server| {
-        let mut control = ring(&server);
-        for how in ALL {
-            must!(control, "ACL", "SETUSER", "u", "on", "nopass", "~*", "+@all").ok();
-            let mut client = server.connect();
-            must!(client, "AUTH", "u", "x").ok();
-            let mut owner = server.connect();
-            if how != As::Owner {
-                assert_eq!(pull(&mut owner, "NOBLOCK LEASE 60000"), None);
-            }
-            block(&mut control, &mut client, "BLOCK 0 LEASE 60000");
-            if how == As::Promoted {
-                must!(owner, "EVQ.RELEASE", P).ok();
-            }
-            must!(control, "ACL", "SETUSER", "u", "-evq.consume").ok();
-            let ids = trigger(&mut control, &["a"]);
-            assert_eq!(woken(&mut client).err_code(), "NOPERM", "{how:?}");
-            // Another worker has the event, and need not wait for the lease.
-            let mut next = server.connect();
-            assert_eq!(pull(&mut next, "BLOCK 60000").expect("the event").ids, ids, "{how:?}");
-            drop((client, owner, next));
-            must!(control, "DEL", P, GROUPS);
-            assert_all_free(&server, &mut control);
-        }
-    });
-}
-
-#[test]
-fn a_ring_that_is_replaced_by_a_smaller_one_dismisses_who_waits_outside_it() {
-    each_server(|server| {
-        let replacements: [&[&str]; 5] = [
-            &["EVQ.CREATE small 1", "RENAME evq:{small} evq:{big}"],
-            &["EVQ.CREATE small 1", "COPY evq:{small} evq:{big} REPLACE"],
-            &["RESTORE"],
-            &["SELECT 1", "EVQ.CREATE big 1", "SELECT 0", "SWAPDB 0 1"],
-            &["DEL evq:{big}", "EVQ.CREATE big 1"],
-        ];
-        for commands in replacements {
-            let mut control = server.connect();
-            must!(control, "FLUSHALL").ok();
-            must!(control, "EVQ.CREATE", "big", 4).ok();
-            let (mut owner, mut standby) = (server.connect(), server.connect());
-            for client in [&mut owner, &mut standby] {
-                start(client, "EVQ.CONSUME 3 RING big BLOCK 0");
-            }
-            until_blocked(&mut control, 2);
-            for command in commands {
-                if *command == "RESTORE" {
-                    must!(control, "EVQ.CREATE", "small", 1).ok();
-                    let dump = must!(control, "DUMP", "evq:{small}").bytes().to_vec();
-                    must!(control, "RESTORE", "evq:{big}", 0, dump, "REPLACE").ok();
-                } else {
-                    let reply = say(&mut control, command);
-                    assert!(!reply.is_error(), "{command}: {reply:?}");
-                }
-            }
-            for client in [&mut owner, &mut standby] {
-                assert_eq!(woken(client).err_code(), "EVQNOPARTITION", "{commands:?}");
             }
         }
     });

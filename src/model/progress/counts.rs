@@ -63,8 +63,8 @@ pub struct Stamp {
     pub first: EventId,
 }
 
-/// A search for exceptions whose entries were removed. Volatile; good as long as nothing is removed,
-/// which the stamp tells.
+/// A search for exceptions whose entries were removed. Volatile; good as long as nothing is
+/// removed, which the stamp tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Search {
     /// The stream's stamp when the search began.

@@ -158,7 +158,7 @@ impl Shell for PlaceShell<'_> {
         Ok(())
     }
 
-    /// The command replicates it. WATCH does not learn of it, see `is_signalled` in [`super::state`].
+    /// The command replicates it. WATCH does not learn of it: see `is_signalled` of `state`.
     fn acknowledged(&mut self, acknowledged: &Acknowledged) {
         counters::ACKS.add(1);
         if !acknowledged.was_plain {

@@ -38,7 +38,7 @@ const MAX_READ: usize = 2000;
 const NO_STREAM: Stamp = Stamp { removed: u64::MAX, first: EventId::ZERO };
 
 thread_local! {
-    /// The ring at which the next step begins, and whether this round has found anything that waits.
+    /// The ring at which the next step begins, and whether this round found anything that waits.
     static ROUND: Cell<(usize, bool)> = const { Cell::new((0, false)) };
 }
 
