@@ -7,6 +7,7 @@ use evq::model::ids::EventId;
 use evq::model::name::Name;
 use evq::model::now::Now;
 use evq::model::progress::Progress;
+use evq::model::progress::lease::Pace;
 use evq::model::progress::lease::{Caller, Scene, Turn};
 use evq::model::progress::partition::Partition;
 use evq::model::ring::group::Group;
@@ -16,7 +17,7 @@ use evq::model::rules::failure::Refusal;
 use evq::model::rules::ready::{Ready, Taker};
 use evq::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
 use evq::model::rules::source::{Entry, Source};
-use evq::model::rules::tenure::{Arrival, Target};
+use evq::model::rules::tenure::{Arrival, Pull, Target};
 use evq::model::rules::{answers, drive, ready, tenure};
 use evq::model::saved::effect::{Change, Effect, Failure};
 use evq::model::saved::snapshot::{decode, encode};
@@ -234,7 +235,8 @@ impl Server {
 
     /// Hands out to the owner, which is `caller`.
     pub fn pull(&mut self, caller: &Caller, count: u64) -> Given {
-        tenure::proceed(self, caller, Target::One, LEASE_MS).expect(SOUND);
+        let pull = Pull { target: Target::One, pace: Pace::Ahead, lease_ms: LEASE_MS };
+        tenure::proceed(self, caller, pull).expect(SOUND);
         self.owner_gone = false;
         match drive::deliver(self, count).expect(SOUND) {
             Delivery::Passed(passed) => {

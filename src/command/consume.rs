@@ -1,5 +1,5 @@
 //! `EVQ.CONSUME partition|* [RING ring] [GROUP group] [WORKER name] [EPOCH epoch] [COUNT n]
-//! [BLOCK ms | NOBLOCK] [LEASE ms] [ACK id]` (with `*`: `ACK partition id`)
+//! [AHEAD] [BLOCK ms | NOBLOCK] [LEASE ms] [ACK id]` (with `*`: `ACK partition id`)
 //!
 //! The ordered pull loop of one worker on one partition, or on whichever partition of the ring has
 //! work and no other owner. Replies `[partition, epoch, events]`, or null when there was nothing
@@ -8,6 +8,7 @@
 use crate::model::error::Error;
 use crate::model::limits::MAX_COUNT;
 use crate::model::parse::{Claim, PartitionArg, Words, event_id, is, once, partition_or_all};
+use crate::model::progress::lease::Pace;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::dispatch::pull;
@@ -25,10 +26,12 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let target = words.positional()?;
     let any = target == b"*";
     let mut claim = Claim::default();
-    let (mut count, mut block, mut lease, mut ack) = (None, None, None, None);
+    let (mut count, mut ahead, mut block, mut lease, mut ack) = (None, None, None, None, None);
     while let Some(word) = words.next() {
         if is(word, "COUNT") {
             once(&mut count, word, words.count_after(word, "events of one reply", MAX_COUNT)?)?;
+        } else if is(word, "AHEAD") {
+            once(&mut ahead, word, Pace::Ahead)?;
         } else if is(word, "BLOCK") {
             let ms = words.duration_ms(word, "BLOCK", 0)?.unsigned_abs();
             once(&mut block, word, Some(ms))?;
@@ -65,6 +68,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
         partition,
         claim,
         count: count.unwrap_or(1),
+        pace: ahead.unwrap_or(Pace::Steady),
         block_ms: block.unwrap_or_else(|| Some(config::BLOCK_MS.get())),
         lease_ms: lease.unwrap_or_else(|| config::LEASE_MS.get()),
         ack,
@@ -92,6 +96,7 @@ impl Command for Consume {
             WORKER,
             EPOCH,
             Arg::number(c"count", c"COUNT"),
+            Arg::flag(c"ahead", c"AHEAD"),
             Arg::one_of(
                 c"wait",
                 &[Arg::number(c"block-ms", c"BLOCK").required(), Arg::flag(c"noblock", c"NOBLOCK")],

@@ -146,7 +146,7 @@ fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
         }
     }
     let mut entries = Entries::after(&stream, progress.cursor());
-    let position = lease.map_or(progress.cursor(), |lease| lease.position);
+    let position = lease.map_or(progress.cursor(), |lease| lease.given);
     let mut fresh = 0;
     while let Some(event) = entries.next_event() {
         if event.id > position || fresh >= count {

@@ -9,6 +9,8 @@ use crate::model::now::Now;
 pub struct Totals {
     /// Events handed out.
     pub deliveries: u64,
+    /// Replies that repeated what was in flight.
+    pub repeats: u64,
     /// Failures that led to a retry.
     pub retries: u64,
     /// Failures that led to a dead letter.

@@ -187,17 +187,18 @@ impl Exceptions {
     }
 
     /// Volatile: sorts out what is due at `ms`.
-    pub(in crate::model) fn advance(&mut self, ms: u64) {
+    pub(in crate::model) fn advance(&mut self, ms: u64, reached: EventId) {
         if self.due.is_ahead_of(ms) {
             // The clock went back, and what was due may not be any more.
-            self.due = Due::default();
             for (id, exception) in &self.by_id {
-                if let State::Retry(due_ms) = exception.state {
-                    self.due.insert(due_ms, *id);
+                if let State::Retry(due_ms) = exception.state
+                    && due_ms > ms
+                {
+                    self.due.put_off(due_ms, *id);
                 }
             }
         }
-        self.due.advance(ms);
+        self.due.advance(ms, reached);
     }
 
     /// Volatile: exceptions of these keys ended upstream since the marks that were known, or of any
@@ -221,6 +222,10 @@ impl Exceptions {
         if let State::Retry(due_ms) = exception.state {
             self.due.insert(due_ms, id);
         }
+        self.add(id, exception);
+    }
+
+    fn add(&mut self, id: EventId, exception: Exception) {
         self.by_key.insert((exception.key, id));
         self.by_id.insert(id, exception);
     }
@@ -295,7 +300,10 @@ impl Exceptions {
     fn of(by_id: BTreeMap<EventId, Exception>) -> Self {
         let mut exceptions = Self::default();
         for (id, exception) in by_id {
-            exceptions.set(id, exception);
+            if let State::Retry(due_ms) = exception.state {
+                exceptions.due.load(due_ms, id);
+            }
+            exceptions.add(id, exception);
         }
         exceptions
     }
@@ -343,7 +351,8 @@ mod tests {
     }
 
     fn due(all: &Exceptions) -> Vec<EventId> {
-        all.due().unknown_until(u64::MAX).collect()
+        let due = all.due();
+        due.unknown_until(u64::MAX).chain(due.beyond(EventId::MAX)).collect()
     }
 
     #[test]

@@ -48,6 +48,15 @@ impl Caller {
     }
 }
 
+/// Where a pull goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// After what is acknowledged: what is in flight is handed out again.
+    Steady,
+    /// After what was handed out last.
+    Ahead,
+}
+
 /// A worker's ownership of a partition for its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -61,8 +70,16 @@ pub struct Lease {
     pub lease_ms: u64,
     /// The first fresh event handed out under this epoch: what is below it was not.
     pub first: Option<EventId>,
-    /// The last event handed out under this epoch; the cursor if none was.
+    /// The last event handed out under this epoch; the cursor if none was. It never goes back.
+    pub given: EventId,
+    /// The next pull reads on after here: at most `given`.
     pub position: EventId,
+    /// Whether the last pull went on after what was acknowledged, or after what was handed out.
+    pub pace: Pace,
+    /// Keys of which an event was revived that left their order before, see [`Lease::repeats`].
+    pub revived: BTreeSet<u128>,
+    /// Replies since the last answer that only repeated what was in flight.
+    pub repeated: u32,
     /// Redelivered events that were handed out and not answered.
     pub redelivering: BTreeSet<EventId>,
     /// The last reply left something behind, as far as is known: the next pull that is ready to
@@ -88,7 +105,32 @@ impl Lease {
     /// Whether nothing that was handed out is unfinished.
     #[must_use]
     pub fn is_idle(&self, cursor: EventId) -> bool {
-        self.position <= cursor && self.redelivering.is_empty()
+        self.given <= cursor && self.redelivering.is_empty()
+    }
+
+    /// Whether the fresh event `id` of `key` comes again, though it may come after an exception that
+    /// began anew while it was in flight.
+    #[must_use]
+    pub fn repeats(&self, id: EventId) -> bool {
+        id <= self.given && self.first.is_some_and(|first| id >= first)
+    }
+
+    /// Up to where a pull is given what is in flight again.
+    #[must_use]
+    pub fn repeats_until(&self) -> EventId {
+        match self.pace {
+            Pace::Steady => self.given,
+            Pace::Ahead => self.position,
+        }
+    }
+
+    /// The redelivery in flight that a pull is given again, before anything else.
+    #[must_use]
+    pub fn again(&self) -> Option<EventId> {
+        match self.pace {
+            Pace::Steady => self.redelivering.first().copied(),
+            Pace::Ahead => None,
+        }
     }
 
     /// The worker as dead letters, EVQ.PENDING and EVQ.STATS name it.
@@ -106,6 +148,7 @@ impl Lease {
     pub fn heap_bytes(&self) -> usize {
         self.worker.as_ref().map_or(0, Name::heap_bytes)
             + tree::<EventId, ()>(self.redelivering.len(), Filled::InOrder)
+            + tree::<u128, ()>(self.revived.len(), Filled::Anywhere)
             + block(self.replies.capacity() * size_of::<Reply>())
     }
 }

@@ -38,6 +38,8 @@ pub struct Progress {
     #[serde(skip)]
     pub(in crate::model) careful: Careful,
     #[serde(skip)]
+    pub(in crate::model) turn: Source,
+    #[serde(skip)]
     pub(in crate::model) totals: Totals,
     #[serde(skip)]
     pub(in crate::model) counted: Option<Counted>,
@@ -46,6 +48,17 @@ pub struct Progress {
     /// Mean bytes per event in the last measured reply; 0 before the first one.
     #[serde(skip)]
     pub(in crate::model) event_bytes: u32,
+}
+
+/// Events come from two sources, which take turns: so however many keys fail, others go on, and
+/// however much is fresh, what failed comes again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// What is in the stream and was not handed out.
+    #[default]
+    Fresh,
+    /// What is handed out again.
+    Redeliveries,
 }
 
 /// An event that was alone in flight when leases were lost.
@@ -104,8 +117,8 @@ impl Progress {
     /// The highest id that the group knows of: cursor, exceptions, events in flight.
     #[must_use]
     pub fn highest_id(&self) -> EventId {
-        let position = self.lease.as_ref().map(|lease| lease.position);
-        self.cursor.max(self.exceptions.last().max(position).unwrap_or_default())
+        let given = self.lease.as_ref().map(|lease| lease.given);
+        self.cursor.max(self.exceptions.last().max(given).unwrap_or_default())
     }
 
     /// Whether `id` is the event that was alone in flight when a lease was lost.
@@ -124,7 +137,13 @@ impl Progress {
         }
     }
 
-    /// Deliveries so far, see [`Totals`].
+    /// The source whose turn it is, if both have something.
+    #[must_use]
+    pub fn turn_of(&self) -> Source {
+        self.turn
+    }
+
+    /// What was delivered, since when see [`Totals`].
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.totals
@@ -177,6 +196,7 @@ impl Progress {
     pub(in crate::model) fn answered(&mut self, id: EventId) {
         if let Some(lease) = &mut self.lease {
             lease.redelivering.remove(&id);
+            lease.repeated = 0;
         }
         let over = |e: &Exception| matches!(e.state, State::Dead | State::Finished);
         if self.exceptions.get(id).is_none_or(over) {
@@ -238,6 +258,12 @@ impl Progress {
 
     /// Saved: a dead event starts again at attempt 1.
     pub(in crate::model) fn revive(&mut self, id: EventId, key: u128) {
+        // What of its key is in flight was handed out before, and does not wait for it.
+        if let Some(lease) = &mut self.lease
+            && self.exceptions.holder(key, EventId::MAX).is_none_or(|other| other == id)
+        {
+            lease.revived.insert(key);
+        }
         let exception = Exception { key, attempts: 0, first_ms: 0, state: State::Retry(0) };
         self.exceptions.set(id, exception);
     }

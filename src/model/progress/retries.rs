@@ -5,7 +5,7 @@
 //! The sorting is volatile: a value that was loaded or copied begins with all of them in `later`,
 //! which is enough to find them again. See [`crate::model::progress::Progress::look`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ended_keys::Mark;
 use crate::model::ids::EventId;
@@ -28,7 +28,7 @@ pub(in crate::model) struct PastMark {
     pub(in crate::model) partition: u32,
 }
 
-/// Each exception that waits for a retry is in exactly one of three sets.
+/// Each exception that waits for a retry is in exactly one of four sets.
 #[derive(Clone, Debug, Default)]
 pub(in crate::model) struct Due {
     /// Nothing is known of them but when they are due.
@@ -36,21 +36,62 @@ pub(in crate::model) struct Due {
     looked: Option<Box<Looked>>,
 }
 
-/// The sorting as of its last run.
+/// What the last look found. Those that were due have a ticket each, which says in which order they
+/// became due.
 #[derive(Clone, Debug, Default)]
 struct Looked {
     at_ms: u64,
-    /// They were due.
-    come: BTreeSet<EventId>,
+    tickets: u64,
+    /// They were due, and the cursor had not reached them.
+    beyond: BTreeMap<EventId, u64>,
+    /// They were due, and the cursor had reached them.
+    come: BTreeMap<EventId, u64>,
+    /// The same, by their tickets.
+    queue: BTreeMap<u64, EventId>,
     /// They were due, and an earlier event of their key came first: an exception of this partition,
     /// or one of another that had not ended at `marks`.
     behind: BTreeSet<EventId>,
     marks: Marks,
 }
 
+impl Looked {
+    /// It is due, after all that are.
+    fn join(&mut self, id: EventId) {
+        self.tickets += 1;
+        self.beyond.insert(id, self.tickets);
+    }
+
+    /// It is not due any more, if it was.
+    fn leave(&mut self, id: EventId) {
+        if let Some(ticket) = self.come.remove(&id) {
+            self.queue.remove(&ticket);
+        } else if self.beyond.remove(&id).is_none() {
+            self.behind.remove(&id);
+        }
+    }
+
+    /// The cursor has reached this id.
+    fn reach(&mut self, reached: EventId) {
+        while let Some(entry) = self.beyond.first_entry().filter(|entry| *entry.key() <= reached) {
+            let (id, ticket) = entry.remove_entry();
+            self.come.insert(id, ticket);
+            self.queue.insert(ticket, id);
+        }
+    }
+}
+
 impl Due {
-    /// An exception waits from now on.
+    /// An exception waits from now on. One without a time is due at once.
     pub(in crate::model) fn insert(&mut self, due_ms: u64, id: EventId) {
+        if due_ms == 0 {
+            self.looked.get_or_insert_default().join(id);
+        } else {
+            self.later.insert((due_ms, id));
+        }
+    }
+
+    /// An exception was loaded: in which order they became due is not known, but for their times.
+    pub(in crate::model) fn load(&mut self, due_ms: u64, id: EventId) {
         self.later.insert((due_ms, id));
     }
 
@@ -58,13 +99,12 @@ impl Due {
     pub(in crate::model) fn remove(&mut self, due_ms: u64, id: EventId) {
         if !self.later.remove(&(due_ms, id))
             && let Some(looked) = &mut self.looked
-            && !looked.come.remove(&id)
         {
-            looked.behind.remove(&id);
+            looked.leave(id);
         }
     }
 
-    /// Those of which nothing is known but when they are due: at `ms` or before.
+    /// Those of which nothing is known but when they are due: at `ms` or before, by their times.
     pub(in crate::model) fn unknown_until(&self, ms: u64) -> impl Iterator<Item = EventId> + '_ {
         self.later.iter().take_while(move |(due_ms, _)| *due_ms <= ms).map(|(_, id)| *id)
     }
@@ -77,9 +117,16 @@ impl Due {
         self.later.range((ms.saturating_add(1), EventId::ZERO)..).copied()
     }
 
-    /// Those that were due at the last look, up to `id`, in the order of ids.
-    pub(in crate::model) fn come(&self, id: EventId) -> impl Iterator<Item = EventId> + '_ {
-        self.looked.iter().flat_map(move |looked| looked.come.range(..=id).copied())
+    /// Those that were due at the last look and that the cursor had reached, in the order in which
+    /// they became due.
+    pub(in crate::model) fn come(&self) -> impl Iterator<Item = EventId> + '_ {
+        self.looked.iter().flat_map(|looked| looked.queue.values().copied())
+    }
+
+    /// Those that were due at the last look and that the cursor had not reached, up to `id`, in the
+    /// order of ids.
+    pub(in crate::model) fn beyond(&self, id: EventId) -> impl Iterator<Item = EventId> + '_ {
+        self.looked.iter().flat_map(move |looked| looked.beyond.range(..=id).map(|(id, _)| *id))
     }
 
     /// Those that something came before at the last look, up to `id`, in the order of ids.
@@ -102,14 +149,21 @@ impl Due {
         self.looked.as_ref().is_some_and(|looked| looked.at_ms > ms)
     }
 
-    /// Looks at what is due at `ms`.
-    pub(in crate::model) fn advance(&mut self, ms: u64) {
+    /// The clock has gone back, and this one is due only then.
+    pub(in crate::model) fn put_off(&mut self, due_ms: u64, id: EventId) {
+        self.remove(due_ms, id);
+        self.later.insert((due_ms, id));
+    }
+
+    /// Looks at what is due at `ms`, where the cursor has reached an id.
+    pub(in crate::model) fn advance(&mut self, ms: u64, reached: EventId) {
         let looked = self.looked.get_or_insert_default();
         looked.at_ms = ms;
         while let Some((_, id)) = self.later.first().copied().filter(|(due_ms, _)| *due_ms <= ms) {
             self.later.pop_first();
-            looked.come.insert(id);
+            looked.join(id);
         }
+        looked.reach(reached);
     }
 
     /// Takes `id` back: its predecessor may have ended.
@@ -117,22 +171,24 @@ impl Due {
         if let Some(looked) = &mut self.looked
             && looked.behind.remove(&id)
         {
-            looked.come.insert(id);
+            looked.join(id);
         }
     }
 
     /// Takes all of them back: any predecessor may have ended.
     pub(in crate::model) fn free_all(&mut self) {
         if let Some(looked) = &mut self.looked {
-            looked.come.append(&mut looked.behind);
+            let behind = std::mem::take(&mut looked.behind);
+            behind.into_iter().for_each(|id| looked.join(id));
         }
     }
 
     /// Something comes before `id`, which was due.
     pub(in crate::model) fn block(&mut self, id: EventId) {
         if let Some(looked) = &mut self.looked
-            && looked.come.remove(&id)
+            && let Some(ticket) = looked.come.remove(&id)
         {
+            looked.queue.remove(&ticket);
             looked.behind.insert(id);
         }
     }
@@ -147,7 +203,9 @@ impl Due {
         let of_look = |looked: &Looked| {
             let marks = looked.marks.upstream.capacity() * size_of::<Option<Mark>>();
             block(size_of::<Looked>())
-                + tree::<EventId, ()>(looked.come.len(), Filled::InOrder)
+                + tree::<EventId, u64>(looked.beyond.len(), Filled::InOrder)
+                + tree::<EventId, u64>(looked.come.len(), Filled::Anywhere)
+                + tree::<u64, EventId>(looked.queue.len(), Filled::InOrder)
                 + tree::<EventId, ()>(looked.behind.len(), Filled::InOrder)
                 + block(marks)
         };

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::Progress;
 use super::counts::{Counted, Reply, Stamp};
 use super::exceptions::State;
-use super::lease::{Caller, Lease};
+use super::lease::{Caller, Lease, Pace};
+use super::{Progress, Source};
 use crate::model::ids::EventId;
 use crate::model::now::Now;
 
@@ -36,7 +36,11 @@ impl Progress {
             deadline_ms: now.ms().saturating_add(lease_ms),
             lease_ms,
             first: None,
+            given: self.cursor,
             position: self.cursor,
+            pace: Pace::Steady,
+            revived: BTreeSet::new(),
+            repeated: 0,
             redelivering: BTreeSet::new(),
             behind: false,
             shared: false,
@@ -56,6 +60,18 @@ impl Progress {
             lease.lease_ms = lease_ms;
         }
         self.renew(now);
+    }
+
+    /// Volatile: the owner's pull goes on there; at a steady pace, what is in flight comes again.
+    pub fn set_pace(&mut self, pace: Pace) {
+        if let Some(lease) = &mut self.lease {
+            lease.pace = pace;
+            if pace == Pace::Steady && lease.position > self.cursor {
+                lease.position = self.cursor;
+                // Their entries are counted when they are read again.
+                lease.replies.clear();
+            }
+        }
     }
 
     /// Volatile: the lease was pulled by partition, or (`shared`) with all others of the ring.
@@ -141,8 +157,16 @@ impl Progress {
         self.totals.deliver(now, given);
         if let Some(lease) = &mut self.lease {
             lease.first = lease.first.or(first);
+            if given > 0 && last > lease.given {
+                self.turn = Source::Redeliveries;
+            }
+            if first.is_some_and(|first| first <= lease.given) {
+                lease.repeated = lease.repeated.saturating_add(1);
+                self.totals.repeats += 1;
+            }
             let start = lease.position.max(self.cursor);
             lease.position = lease.position.max(last);
+            lease.given = lease.given.max(last);
             // A worker may never acknowledge: then the two oldest become one, and what falls
             // between them is counted by reading when somebody asks.
             if lease.replies.len() >= MAX_REPLIES
@@ -170,7 +194,12 @@ impl Progress {
     pub fn redeliver(&mut self, id: EventId, now: Now) {
         self.totals.deliver(now, 1);
         if let Some(lease) = &mut self.lease {
-            lease.redelivering.insert(id);
+            if lease.redelivering.insert(id) {
+                self.turn = Source::Fresh;
+            } else {
+                lease.repeated = lease.repeated.saturating_add(1);
+                self.totals.repeats += 1;
+            }
         }
     }
 
@@ -178,7 +207,7 @@ impl Progress {
     /// handed out one event at a time until it is finished.
     pub fn lose_lease(&mut self, blamed: Option<EventId>) {
         if let Some(lease) = self.lease.take() {
-            self.careful.until = self.careful.until.max(lease.position);
+            self.careful.until = self.careful.until.max(lease.given);
             self.careful.redelivered.extend(lease.redelivering);
             let retried = |id: &EventId| {
                 self.exceptions.get(*id).is_some_and(|e| matches!(e.state, State::Retry(_)))

@@ -15,9 +15,9 @@ use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_SCAN;
 use crate::model::now::Now;
-use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Lease, Scene};
 use crate::model::progress::volatile::HandedOut;
+use crate::model::progress::{Progress, Source as Turn};
 use crate::model::ring::group::Group;
 use crate::model::saved::effect::{Change, Failure};
 
@@ -32,6 +32,8 @@ pub enum Step<E> {
         event: E,
         /// For the how-many-th time it is handed out.
         attempt: u32,
+        /// What of the stream was read in vain.
+        read: Read,
     },
     /// Fresh events are handed out.
     Give {
@@ -90,31 +92,58 @@ pub fn step<S: Source>(
     if let Some(reached) = reach(progress, group, stream) {
         return Step::Change(Change::Passed(reached));
     }
-    let position = lease.map_or(cursor, |lease| lease.position.max(cursor));
-    if let Some(id) = progress.due(lease, gate, now) {
-        if progress.comes_alone(id) && lease.is_some_and(|lease| !lease.is_idle(cursor)) {
-            return Step::Nothing { read: Read::nothing(position) };
-        }
-        return match again(group, stream, id) {
-            Some(event) => {
-                Step::Redeliver { event, attempt: progress.attempts(id).saturating_add(1) }
-            }
-            None => Step::Change(Change::Dropped(id)),
-        };
+    if let Some(id) = lease.and_then(Lease::again) {
+        return redeliver(progress, group, stream, id, Read::nothing(cursor));
     }
-    let count = count.min(progress.fresh_allowed(lease));
-    if count == 0 {
-        return Step::Nothing { read: Read::nothing(position) };
-    }
-    let choice = choose(progress, group, gate, stream, position, count);
+    let due = progress.due(lease, gate, now);
+    let range = Range {
+        after: lease.map_or(cursor, |lease| lease.position.max(cursor)),
+        // On the turn of what is due, only what is in flight comes before it.
+        until: match (due, progress.turn_of()) {
+            (Some(_), Turn::Redeliveries) => lease.map_or(cursor, Lease::repeats_until),
+            _ => EventId::MAX,
+        },
+        count: count.min(progress.fresh_allowed(lease)),
+    };
+    let choice = choose(progress, lease, group, gate, stream, range);
     if !choice.hold_elsewhere.is_empty() {
         Step::Change(Change::HeldElsewhere(choice.hold_elsewhere))
     } else if !choice.hold.is_empty() {
         Step::Change(Change::Held(choice.hold))
-    } else if choice.give.is_empty() {
-        Step::Nothing { read: choice.read }
-    } else {
+    } else if !choice.give.is_empty() {
         Step::Give { events: choice.give, read: choice.read }
+    } else if let Some(id) = due
+        && !(progress.comes_alone(id) && lease.is_some_and(|lease| !lease.is_idle(cursor)))
+    {
+        redeliver(progress, group, stream, id, choice.read)
+    } else {
+        Step::Nothing { read: choice.read }
+    }
+}
+
+/// What of the stream fresh events are taken from.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    after: EventId,
+    until: EventId,
+    /// At most so many.
+    count: u64,
+}
+
+/// Hands out the exception `id`, if it still has to be finished.
+fn redeliver<S: Source>(
+    progress: &Progress,
+    group: &Group,
+    stream: &S,
+    id: EventId,
+    read: Read,
+) -> Step<S::Entry> {
+    match again(group, stream, id) {
+        Some(event) => {
+            let attempt = progress.attempts(id).saturating_add(1);
+            Step::Redeliver { event, attempt, read }
+        }
+        None => Step::Change(Change::Dropped(id)),
     }
 }
 
@@ -144,9 +173,9 @@ pub fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Optio
         }
     }
     // Also over what was deleted by hand.
-    let position = progress.lease().map(|lease| lease.position);
-    let position = position.filter(|id| end.is_none_or(|end| *id < end));
-    reached.max(progress.exceptions().last_before(end).max(position).filter(|id| *id > cursor))
+    let given = progress.lease().map(|lease| lease.given);
+    let given = given.filter(|id| end.is_none_or(|end| *id < end));
+    reached.max(progress.exceptions().last_before(end).max(given).filter(|id| *id > cursor))
 }
 
 /// Fresh events that were chosen, and what the choice means for the rest.
@@ -157,25 +186,32 @@ struct Choice<E> {
     read: Read,
 }
 
-/// Reads on from `after` until `count` events are chosen.
+/// Reads on until so many events are chosen.
 fn choose<S: Source>(
     progress: &Progress,
+    lease: Option<&Lease>,
     group: &Group,
     gate: &Gate<'_>,
     stream: &S,
-    after: EventId,
-    count: u64,
+    range: Range,
 ) -> Choice<S::Entry> {
+    let Range { after, until, count } = range;
     let mut choice = Choice {
         give: Vec::new(),
         hold: Vec::new(),
         hold_elsewhere: Vec::new(),
         read: Read::nothing(after),
     };
+    if count == 0 || until <= after {
+        return choice;
+    }
     let mut so_far = SoFar::default();
     for entry in stream.after(after) {
+        if entry.id() > until {
+            break;
+        }
         let (id, key) = (entry.id(), digest(entry.key()));
-        match progress.offer(group, gate, &entry, key, &so_far) {
+        match progress.offer(lease, group, gate, &entry, key, &so_far) {
             Offer::Give => {
                 choice.give.push(entry);
                 so_far.chosen += 1;
@@ -206,7 +242,7 @@ fn alone<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<S:
     let again = lease.redelivering.iter().filter_map(|id| again(group, stream, *id));
     // Two are enough to know; they are read to the end before the stream is read on.
     let mut in_flight: Vec<_> = again.take(2).collect();
-    let first = stream.after(progress.cursor()).take_while(|entry| entry.id() <= lease.position);
+    let first = stream.after(progress.cursor()).take_while(|entry| entry.id() <= lease.given);
     in_flight.extend(first.filter(|entry| progress.is_fresh(group, entry)).take(2));
     in_flight.pop().filter(|_| in_flight.is_empty())
 }
@@ -267,20 +303,20 @@ pub fn nack<S: Source>(
     if !group.takes(entry.kind()) {
         return Err(Error::BadId("the event is not in flight under this lease"));
     }
-    let later = later_of_key(progress, group, stream, &entry, lease.position);
-    let failure = progress.fail(group, now, refusal, digest(entry.key()), &later)?;
+    let later = later_of_key(progress, group, stream, &entry, lease.given);
+    let failure = progress.fail(group, now, id, digest(entry.key()), &later, delay_ms)?;
     Ok(Some((entry, failure)))
 }
 
-/// Later events of the key of `entry` that were handed out, up to `position`.
+/// Later events of the key of `entry` that were handed out, up to `given`.
 fn later_of_key<S: Source>(
     progress: &Progress,
     group: &Group,
     stream: &S,
     entry: &S::Entry,
-    position: EventId,
+    given: EventId,
 ) -> Vec<EventId> {
-    let handed_out = stream.after(entry.id()).take_while(|other| other.id() <= position);
+    let handed_out = stream.after(entry.id()).take_while(|other| other.id() <= given);
     let of_key = |other: &S::Entry| other.key() == entry.key() && progress.is_fresh(group, other);
     handed_out.filter(of_key).map(|other| other.id()).collect()
 }

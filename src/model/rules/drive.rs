@@ -138,7 +138,8 @@ fn give<S: Shell>(
     let epoch = progress.epoch();
     Ok(match step(progress, Some(lease), shell.group(), &gate, &stream, now, count) {
         Step::Change(change) => Stepped::Change(change),
-        Step::Redeliver { event, attempt } => {
+        Step::Redeliver { event, attempt, read } => {
+            progress.hand_out(read.handing_out(None, 0), now);
             progress.redeliver(event.id(), now);
             Given::some(Delivery::Again { epoch, event, attempt })
         }

@@ -57,7 +57,8 @@ impl Progress {
     /// in flight when a lease was lost has to be finished first.
     #[must_use]
     pub fn fresh_allowed(&self, lease: Option<&Lease>) -> u64 {
-        let idle = lease.is_none_or(|lease| lease.is_idle(self.cursor));
+        // One that is in flight may come again.
+        let idle = lease.is_none_or(|l| l.position <= self.cursor && l.redelivering.is_empty());
         let alone = |lease: &Lease| lease.redelivering.iter().any(|id| self.comes_alone(*id));
         match (self.is_careful(), idle) {
             _ if lease.is_some_and(alone) => 0,
@@ -99,9 +100,10 @@ impl Progress {
         // What was behind something still is, unless something may have ended since.
         let ended = known.any_behind()
             && known.marks().and_then(|marks| gate.ended_since(marks)) != Some(Vec::new());
-        let freed = known.behind(reached).take_while(|_| ended).find(may);
-        let unknown = known.unknown_until(now.ms()).filter(may).min();
-        known.come(reached).find(may).into_iter().chain(freed).chain(unknown).min()
+        let freed = || known.behind(reached).take_while(|_| ended).find(may);
+        let unknown = || known.unknown_until(now.ms()).find(may);
+        let beyond = || known.beyond(reached).find(may);
+        known.come().find(may).or_else(beyond).or_else(freed).or_else(unknown)
     }
 
     /// Volatile: sorts out what is due, so that what waits is not checked at every pull.
@@ -128,7 +130,7 @@ impl Progress {
         self.advance(gate, now);
         let in_flight =
             |id: &EventId| self.lease.as_ref().is_some_and(|l| l.redelivering.contains(id));
-        let come = self.exceptions.due().come(self.reached(gate)).filter(|id| !in_flight(id));
+        let come = self.exceptions.due().come().filter(|id| !in_flight(id));
         let behind = come.take_while(|id| !self.is_first(*id, gate)).collect();
         self.exceptions.block(behind);
     }
@@ -136,11 +138,12 @@ impl Progress {
     /// Volatile: takes back what is due by now, and what may have ended upstream since the last
     /// call.
     pub(in crate::model) fn advance(&mut self, gate: &Gate<'_>, now: Now) {
-        self.exceptions.advance(now.ms());
         let ended = self.exceptions.due().marks().and_then(|marks| gate.ended_since(marks));
         if ended.as_ref().is_none_or(|keys| !keys.is_empty()) {
             self.exceptions.free_ended(ended, gate.marks());
         }
+        let reached = self.reached(gate);
+        self.exceptions.advance(now.ms(), reached);
     }
 
     /// Volatile: events of other partitions may wait for the exceptions of this one.
@@ -175,6 +178,7 @@ impl Progress {
     #[must_use]
     pub fn offer(
         &self,
+        lease: Option<&Lease>,
         group: &Group,
         gate: &Gate<'_>,
         entry: &impl Entry,
@@ -188,14 +192,23 @@ impl Progress {
         if !gate.admits(id) {
             return Offer::Wait;
         }
+        let again = lease.filter(|lease| lease.repeats(id));
+        if again.is_some_and(|lease| lease.revived.contains(&key)) {
+            return Offer::Give;
+        }
         let here = so_far.held_keys.contains(&key) || self.exceptions.holder(key, id).is_some();
-        let elsewhere = !here && gate.holder(key, id).is_some();
+        // What began anew elsewhere does not hold what is in flight already.
+        let elsewhere = !here && again.is_none() && gate.holder(key, id).is_some();
         if !here && !elsewhere {
             // Its last attempt may leave a dead event that holds its key, for which there is more
             // room: if it had to wait, so would the retries behind it that make room.
             let last = self.attempts(id).saturating_add(1) >= group.max_attempts;
             let full = self.exceptions.len() + chosen >= 2 * MAX_EXCEPTIONS;
-            if last && full && group.on_dead == OnDead::Hold { Offer::Wait } else { Offer::Give }
+            if again.is_none() && last && full && group.on_dead == OnDead::Hold {
+                Offer::Wait
+            } else {
+                Offer::Give
+            }
         } else if self.check_room(chosen + 1).is_err() {
             Offer::Wait
         } else if elsewhere {

@@ -51,7 +51,7 @@ fn gate<'a>(history: &'a History, there: &'a Exceptions) -> Gate<'a> {
 /// Which would be asked what they wait for, one by one.
 fn asked(here: &mut Progress, gate: &Gate<'_>) -> Vec<EventId> {
     here.advance(gate, NOW);
-    here.exceptions.due().come(EventId::MAX).collect()
+    here.exceptions.due().come().collect()
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Progress {
     /// [`Error::Fenced`]; [`Error::BadId`] for an id beyond or before what this epoch was given.
     pub fn ack(&self, caller: &Caller, scene: Scene, id: EventId) -> Result<Ack, Error> {
         let lease = self.authorize(caller, scene)?;
-        if id > lease.position.max(self.cursor) || self.comes_before(lease, id) {
+        if id > lease.given.max(self.cursor) || self.comes_before(lease, id) {
             return Err(Error::BadId("the event was not handed out under this lease"));
         }
         let finishes = id > self.cursor || lease.redelivering.contains(&id);
@@ -134,7 +134,7 @@ impl Progress {
     /// [`Error::BadId`] if it is not.
     pub fn check_in_flight(&self, lease: &Lease, id: EventId) -> Result<(), Error> {
         let fresh = id > self.cursor
-            && id <= lease.position
+            && id <= lease.given
             && self.exceptions.get(id).is_none()
             && !self.comes_before(lease, id);
         if fresh || lease.redelivering.contains(&id) {

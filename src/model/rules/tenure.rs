@@ -13,7 +13,7 @@ use super::steps::or_beginning;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
-use crate::model::progress::lease::{Caller, Scene, Turn};
+use crate::model::progress::lease::{Caller, Pace, Scene, Turn};
 use crate::model::saved::effect::Change;
 
 /// Whether a worker that pulls from one partition is new in its line.
@@ -33,6 +33,17 @@ pub enum Target {
     One,
     /// From any of the ring: with nothing in flight any worker may take the lease.
     Any,
+}
+
+/// What a pull does to the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// Where it takes events from.
+    pub target: Target,
+    /// Where it goes on.
+    pub pace: Pace,
+    /// The length of the lease, in ms.
+    pub lease_ms: u64,
 }
 
 /// Decides whether a pull of `caller` goes on, takes the lease or waits.
@@ -79,17 +90,31 @@ pub fn grant<S: Shell>(
 ///
 /// # Errors
 /// [`Error::WrongType`].
-pub fn proceed<S: Shell>(
-    shell: &mut S,
-    caller: &Caller,
-    target: Target,
-    lease_ms: u64,
-) -> Result<(), Error> {
+pub fn proceed<S: Shell>(shell: &mut S, caller: &Caller, pull: Pull) -> Result<(), Error> {
+    let Pull { target, pace, lease_ms } = pull;
     shell.with(|shell, progress| {
         if let Some(progress) = progress {
             progress.continue_lease(caller.connection, shell.now(), lease_ms);
             progress.share_lease(target == Target::Any);
+            progress.set_pace(pace);
         }
+    })
+}
+
+/// A pull of `caller` from any partition goes on after what is acknowledged, so in this one too if
+/// the lease is its own. Returns whether something is in flight, which then comes first.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub fn set_back<S: Shell>(shell: &mut S, caller: &Caller) -> Result<bool, Error> {
+    shell.with(|shell, progress| {
+        let scene = shell.scene(progress.as_deref());
+        let Some(progress) = progress else { return false };
+        if progress.turn(caller, shell.now(), scene) != Turn::Continue {
+            return false;
+        }
+        progress.set_pace(Pace::Steady);
+        progress.lease().is_some_and(|lease| !lease.is_idle(progress.cursor()))
     })
 }
 

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::stream::Nature;
-use super::worker::{By, Simulation};
+use super::worker::{By, Simulation, Wanted};
+use crate::model::progress::lease::Pace;
 use crate::model::ring::group::OnDead;
 
 pub(super) const WORKERS: usize = 4;
@@ -22,6 +23,7 @@ pub(super) enum Action {
         by: By,
         any: bool,
         count: u8,
+        pace: Pace,
         block: bool,
     },
     Ack {
@@ -106,6 +108,10 @@ fn by() -> impl Strategy<Value = By> {
     ]
 }
 
+pub(super) fn pace() -> impl Strategy<Value = Pace> {
+    prop_oneof![Just(Pace::Ahead), Just(Pace::Steady)]
+}
+
 /// A worker and a group. Few, so that they meet.
 fn who() -> impl Strategy<Value = (usize, usize, By)> {
     (prop_oneof![3 => Just(0), 2 => Just(1), 1 => 2..WORKERS], 0..2usize, by())
@@ -122,8 +128,8 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         40 => (0..3u8, 0..3u8, nature, 1..4u8)
             .prop_map(|(key, kind, nature, count)| Action::Trigger { key, kind, nature, count }),
-        60 => (who(), any::<bool>(), count, any::<bool>()).prop_map(
-            |((w, g, by), any, count, block)| Action::Pull { w, g, by, any, count, block }
+        60 => (who(), any::<bool>(), count, pace(), any::<bool>()).prop_map(
+            |((w, g, by), any, count, pace, block)| Action::Pull { w, g, by, any, count, pace, block }
         ),
         50 => (who(), 0..8usize).prop_map(|((w, g, by), nth)| Action::Ack { w, g, by, nth }),
         40 => (who(), 0..8usize, delay_ms).prop_map(
@@ -164,8 +170,8 @@ impl Simulation {
             Action::Trigger { key, kind, nature, count } => {
                 (0..count).for_each(|_| self.world.trigger(key, kind, nature));
             }
-            Action::Pull { w, g, by, any, count, block } => {
-                self.pull(w, g, by, any, count.into(), block);
+            Action::Pull { w, g, by, any, count, pace, block } => {
+                self.pull(w, Wanted { g, by, any, count: count.into(), pace, block });
             }
             Action::Ack { w, g, by, nth } => self.ack(w, g, by, nth),
             Action::Nack { w, g, by, nth, delay_ms } => self.nack(w, g, by, nth, delay_ms),

@@ -10,13 +10,18 @@ use crate::model::ids::EventId;
 use crate::model::limits::MAX_EXCEPTIONS;
 use crate::model::now::Now;
 use crate::model::progress::exceptions::State;
+use crate::model::progress::lease::Pace;
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::source::Source;
 
 impl World {
     /// The server hands events out under the lease.
-    pub(super) fn check_given(&mut self, g: usize, given: &Given) {
+    pub(super) fn check_given(&mut self, g: usize, given: &Given, pace: Pace) {
         for (event, attempt) in given {
+            let truth = &self.sides[g].truth;
+            let once =
+                truth.handed.get(&event.id).is_some_and(|again| *again || event.id <= truth.latest);
+            assert!(!once || pace == Pace::Steady, "{} is given twice", event.id);
             self.check_event_given(g, event, *attempt, given.len() == 1);
             let truth = &mut self.sides[g].truth;
             let fact = truth.lasting.fact(event.id);
@@ -25,6 +30,12 @@ impl World {
             fact.again |= *attempt == Some(1);
             truth.handed.insert(event.id, fact.again);
         }
+        let truth = &mut self.sides[g].truth;
+        if pace == Pace::Steady {
+            truth.latest = EventId::ZERO;
+        }
+        let fresh = given.last().filter(|(event, _)| !truth.handed[&event.id]);
+        truth.latest = fresh.map_or(truth.latest, |(event, _)| event.id);
         let (side, stream) = (&self.sides[g], &self.stream);
         let in_flight = side.truth.in_flight(&side.group, stream);
         if !in_flight.is_disjoint(&side.truth.must_be_careful) {
@@ -38,7 +49,6 @@ impl World {
         assert!(truth.owner.is_some(), "only an owner is given events");
         assert!(group.takes(&event.kind), "{id} is of a type that is not taken");
         assert!(fact.vague || fact.stage == Stage::Open, "{id} is given though {fact:?}");
-        assert!(!truth.handed.contains_key(&id), "{id} is given twice under one epoch");
         assert!(fact.not_before_ms <= self.now_ms, "{id} is given before its delay is over");
         if fact.again || fact.failures > 0 {
             assert!(alone, "the redelivered {id} does not come alone");

@@ -2,10 +2,11 @@
 //! hands in the stream, crashes. And how it ends: a patient worker finishes everything.
 
 use super::truth::{End, Stage};
-use super::worker::{By, LEASE_MS, Memory, Simulation};
+use super::worker::{By, LEASE_MS, Memory, Simulation, Wanted};
 use super::world::Logged;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
+use crate::model::progress::lease::Pace;
 use crate::model::ring::group::Group;
 use crate::model::rules::ready::{Ready, Taker};
 
@@ -233,7 +234,8 @@ impl Simulation {
                 (progress.cursor(), progress.exceptions().clone())
             };
             let before = state(self);
-            self.pull(0, g, By::Connection, false, 3, false);
+            let (by, pace) = (By::Connection, Pace::Steady);
+            self.pull(0, Wanted { g, by, any: false, count: 3, pace, block: false });
             let given = std::mem::take(&mut self.workers[0].memory[g].given);
             if given.is_empty() && before == state(self) {
                 let memory = Memory { epoch: Some(self.world.sides[g].truth.epoch), given };

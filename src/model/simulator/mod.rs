@@ -21,6 +21,7 @@
 
 mod action;
 mod checks;
+mod fairness;
 mod fate;
 mod looks;
 mod regressions;
@@ -44,6 +45,7 @@ use truth::Stage;
 use worker::{By, Simulation};
 
 use super::limits::MAX_EXCEPTIONS;
+use crate::model::progress::lease::Pace;
 use crate::model::ring::group::{Group, OnDead};
 
 /// The seed of the usual run.
@@ -101,7 +103,8 @@ proptest! {
             let by = if named { By::Name } else { By::Connection };
             let before = simulation.replies;
             for g in 0..2 {
-                simulation.act(Action::Pull { w, g, by, any: shared, count, block: false });
+                let pace = if count % 2 == 0 { Pace::Ahead } else { Pace::Steady };
+                simulation.act(Action::Pull { w, g, by, any: shared, count, pace, block: false });
                 simulation.act(Action::Handle { w, g, by });
             }
             simulation.act(Action::Clock(110));

@@ -9,6 +9,7 @@ use super::worker::By::{Connection, Epoch};
 use super::worker::Simulation;
 use super::{groups, run};
 use crate::model::limits::MAX_EXCEPTIONS;
+use crate::model::progress::lease::Pace;
 
 fn trigger(key: u8, count: u8) -> Action {
     of_nature(key, count, Healthy)
@@ -19,11 +20,11 @@ fn of_nature(key: u8, count: u8, nature: Nature) -> Action {
 }
 
 fn pull(w: usize, g: usize, count: u8) -> Action {
-    Pull { w, g, by: Connection, any: false, count, block: false }
+    Pull { w, g, by: Connection, any: false, count, pace: Pace::Ahead, block: false }
 }
 
 fn pull_any(w: usize, g: usize, count: u8) -> Action {
-    Pull { w, g, by: Connection, any: true, count, block: false }
+    Pull { w, g, by: Connection, any: true, count, pace: Pace::Ahead, block: false }
 }
 
 /// Acknowledges the `nth` event that the worker was given under its lease.

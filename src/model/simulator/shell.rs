@@ -15,7 +15,7 @@ use crate::model::rules::failure::Refusal;
 use crate::model::rules::gate::Gate;
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
-use crate::model::rules::tenure::{Arrival, Target};
+use crate::model::rules::tenure::{Arrival, Pull};
 use crate::model::rules::{answers, drive, ready, tenure};
 use crate::model::saved::effect::Change;
 
@@ -158,8 +158,8 @@ impl World {
         self.fence_owner(g, caller.connection);
     }
 
-    pub(super) fn proceed(&mut self, g: usize, caller: &Caller, target: Target, lease_ms: u64) {
-        tenure::proceed(&mut self.here(g), caller, target, lease_ms).expect(SOUND);
+    pub(super) fn proceed(&mut self, g: usize, caller: &Caller, pull: Pull) {
+        tenure::proceed(&mut self.here(g), caller, pull).expect(SOUND);
     }
 
     pub(super) fn lose_lease(&mut self, g: usize) {

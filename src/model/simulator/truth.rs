@@ -90,6 +90,12 @@ pub(super) struct Truth {
     pub(super) epoch: u64,
     /// Handed out under it, and not failed or held since; and whether as a redelivery.
     pub(super) handed: BTreeMap<EventId, bool>,
+    /// The last fresh event of the latest reply.
+    pub(super) latest: EventId,
+    /// Whether the last reply with something new gave fresh events.
+    pub(super) fresh_last: bool,
+    /// How many other redeliveries were given while one was due.
+    pub(super) passed_over: BTreeMap<EventId, usize>,
     /// In flight when a lease was lost: must be handed out one at a time until it is handled.
     pub(super) must_be_careful: BTreeSet<EventId>,
 }
@@ -179,6 +185,7 @@ impl Truth {
         }
         self.owner = None;
         self.handed.clear();
+        self.latest = EventId::ZERO;
     }
 
     /// Later events of the key that are in flight for the first time: a failure holds them.
@@ -200,6 +207,7 @@ impl Truth {
         self.must_be_careful.clear();
         self.owner = None;
         self.handed.clear();
+        self.latest = EventId::ZERO;
     }
 
     /// An operator lets a dead event start again.

@@ -7,12 +7,12 @@ use super::world::{Waiting, World, saved};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
-use crate::model::progress::lease::{Caller, Turn};
+use crate::model::progress::lease::{Caller, Pace, Turn};
 use crate::model::ring::group::Group;
 use crate::model::rules::answers::Failed;
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::source::Source;
-use crate::model::rules::tenure::{Arrival, Target};
+use crate::model::rules::tenure::{Arrival, Pull, Target};
 use crate::model::saved::effect::Fate;
 
 pub(super) const LEASE_MS: u64 = 100;
@@ -27,6 +27,17 @@ pub(super) enum By {
     NameAndEpoch,
     /// The epoch, in a script.
     Script,
+}
+
+/// A CONSUME.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) g: usize,
+    pub(super) by: By,
+    pub(super) any: bool,
+    pub(super) count: u64,
+    pub(super) pace: Pace,
+    pub(super) block: bool,
 }
 
 /// What a CONSUME comes to.
@@ -108,11 +119,12 @@ impl Simulation {
         }
     }
 
-    pub(super) fn pull(&mut self, w: usize, g: usize, by: By, any: bool, count: u64, block: bool) {
+    pub(super) fn pull(&mut self, w: usize, wanted: Wanted) {
+        let Wanted { g, by, any, count, pace, block } = wanted;
         let by = if by == By::Script { By::NameAndEpoch } else { by };
         self.stop_waiting(w);
         let caller = self.caller(w, g, by);
-        let waiting = Waiting { worker: w, caller, count, any };
+        let waiting = Waiting { worker: w, caller, count, any, pace };
         let outcome = self.serve(g, &waiting, false);
         if block {
             let side = &mut self.world.sides[g];
@@ -127,7 +139,7 @@ impl Simulation {
 
     /// Runs a CONSUME, for the first time or when its turn has come.
     pub(super) fn serve(&mut self, g: usize, waiting: &Waiting, again: bool) -> Outcome {
-        let Waiting { worker: w, caller, count, any } = waiting.clone();
+        let Waiting { worker: w, caller, count, any, pace } = waiting.clone();
         let now = self.world.now();
         let arrival = if again && !any { Arrival::Called } else { Arrival::New };
         let turn = self.world.turn(g, &caller, arrival);
@@ -152,22 +164,30 @@ impl Simulation {
             }
         }
         let target = if any { Target::Any } else { Target::One };
-        self.world.proceed(g, &caller, target, LEASE_MS);
+        let pull = Pull { target, pace: self.world.flaw.pace(pace), lease_ms: LEASE_MS };
+        self.world.proceed(g, &caller, pull);
+        self.world.plant_priority(g);
         let owner = self.world.sides[g].truth.owner.as_mut().expect("an owner");
         owner.connection = self.workers[w].connection;
         (owner.lease_ms, owner.shared, owner.gone) = (LEASE_MS, any, false);
         self.renew_truth(g, None);
         let ready = self.world.imagine(|world| world.prepare(g, now, Taker::Owner));
+        let owed = self.world.owed(g, pace);
         let (given, cut) = self.world.deliver(g, count);
         if !cut && ready != Ready::Later {
             assert_eq!(ready == Ready::Work, !given.is_empty(), "{given:?}");
         }
-        self.world.check_given(g, &given);
+        self.world.check_owed(g, &owed, &given, cut);
+        self.world.check_given(g, &given, pace);
         if given.is_empty() && !cut {
             self.world.check_nothing_given(g);
             self.world.check_looks(g);
         }
-        self.workers[w].memory[g].given.extend(given.iter().map(|(event, _)| event.id));
+        let memory = &mut self.workers[w].memory[g].given;
+        for (event, _) in &given {
+            memory.retain(|id| *id != event.id);
+            memory.push(event.id);
+        }
         self.replies += usize::from(!given.is_empty());
         if given.is_empty() { Outcome::Owns } else { Outcome::Given }
     }

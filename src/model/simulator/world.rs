@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::fairness::Flaw;
 use super::stream::{Event, Nature, Stream};
 use super::truth::{End, Lasting, Truth};
 use crate::model::hash::digest;
@@ -11,7 +12,7 @@ use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::exceptions::State;
-use crate::model::progress::lease::{Caller, Scene};
+use crate::model::progress::lease::{Caller, Pace, Scene};
 use crate::model::progress::partition::Partition;
 use crate::model::ring::group::Group;
 use crate::model::rules::source::Source;
@@ -37,6 +38,7 @@ pub(super) struct Waiting {
     pub(super) caller: Caller,
     pub(super) count: u64,
     pub(super) any: bool,
+    pub(super) pace: Pace,
 }
 
 /// A group as the server knows it, and as it should be.
@@ -62,6 +64,7 @@ pub(super) struct World {
     /// Connections that closed and that no sweep has noticed.
     pub(super) gone: BTreeSet<u64>,
     pub(super) letters: u64,
+    pub(super) flaw: Flaw,
     pub(super) log: Vec<Logged>,
     /// What the truth was after so many effects.
     history: Vec<(usize, Vec<Lasting>)>,
@@ -88,6 +91,7 @@ impl World {
             sides: (0..groups.len()).map(side).collect(),
             gone: BTreeSet::new(),
             letters: 0,
+            flaw: Flaw::default(),
             log: Vec::new(),
             history: Vec::new(),
         };

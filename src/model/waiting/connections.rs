@@ -39,11 +39,20 @@ impl Departure {
     }
 }
 
+/// What a connection may have in flight in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InFlight {
+    /// It may have been handed something.
+    Unknown,
+    /// Nothing since it was looked at.
+    Nothing,
+}
+
 /// The connections that hold leases, and those that have closed.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     /// The lines whose lease may be with a connection, by client id.
-    held: QuickMap<u64, QuickSet<Line>>,
+    held: QuickMap<u64, QuickMap<Line, InFlight>>,
     /// Connections that closed while they held a lease, until the sweep has ended it.
     gone: QuickSet<u64>,
 }
@@ -63,7 +72,7 @@ impl Connections {
         };
         for lines in self.held.values_mut() {
             let all = std::mem::take(lines).into_iter();
-            *lines = all.map(|line| Line { db: swapped(line.db), ..line }).collect();
+            *lines = all.map(|(line, f)| (Line { db: swapped(line.db), ..line }, f)).collect();
         }
     }
 
@@ -72,12 +81,45 @@ impl Connections {
     /// name that `caller` gives now says nothing.
     pub(super) fn note_owner(&mut self, line: &Line, caller: &Caller) {
         if let Some(client) = caller.connection {
-            // Checking first spares a clone of the line on every pull.
+            // Looking first spares a clone of the line on every pull.
             let lines = self.held.entry(client).or_default();
-            if !lines.contains(line) {
-                lines.insert(line.clone());
+            if let Some(in_flight) = lines.get_mut(line) {
+                *in_flight = InFlight::Unknown;
+            } else {
+                lines.insert(line.clone(), InFlight::Unknown);
             }
         }
+    }
+
+    /// As [`Connections::note_owner`], for a pull from any, which looks at the partitions that it
+    /// was given something in, and may be given nothing in this one.
+    pub(super) fn note_any_owner(&mut self, line: &Line, caller: &Caller) {
+        let held = caller.connection.and_then(|client| self.held.get(&client));
+        if held.is_none_or(|lines| !lines.contains_key(line)) {
+            self.note_owner(line, caller);
+        }
+    }
+
+    /// Remembers that the connection of `caller` was handed events of `line` in a pull from any.
+    pub(super) fn note_given(&mut self, line: &Line, caller: &Caller) {
+        self.note(line, caller, InFlight::Unknown);
+    }
+
+    /// Remembers that the connection of `caller` has nothing in flight in `line`.
+    pub(super) fn note_answered(&mut self, line: &Line, caller: &Caller) {
+        self.note(line, caller, InFlight::Nothing);
+    }
+
+    fn note(&mut self, line: &Line, caller: &Caller, in_flight: InFlight) {
+        let held = caller.connection.and_then(|client| self.held.get_mut(&client)?.get_mut(line));
+        if let Some(held) = held {
+            *held = in_flight;
+        }
+    }
+
+    /// Whether the connection may have something in flight in `line`.
+    pub(super) fn was_given(&self, client: u64, line: &Line) -> bool {
+        self.held.get(&client).is_some_and(|lines| lines.get(line) == Some(&InFlight::Unknown))
     }
 
     /// A connection closed. True if a lease ends with it, which the sweep then does.
@@ -88,7 +130,8 @@ impl Connections {
     /// The closed connections; each is given once.
     pub(super) fn take_gone(&mut self) -> Vec<Gone> {
         let gone: Vec<u64> = self.gone.drain().collect();
-        let lines_of = |client| Some(Gone { client, lines: self.held.remove(&client)? });
+        let lines_of =
+            |client| Some(Gone { client, lines: self.held.remove(&client)?.into_keys().collect() });
         gone.into_iter().filter_map(lines_of).collect()
     }
 

@@ -156,6 +156,28 @@ impl<H> Lines<H> {
         self.connections.note_owner(line, caller);
     }
 
+    /// Remembers that the lease of `line` is now with the connection of `caller`, which pulls from
+    /// any partition.
+    pub fn note_any_owner(&mut self, line: &Line, caller: &Caller) {
+        self.connections.note_any_owner(line, caller);
+    }
+
+    /// Remembers that the connection of `caller` was handed events of `line` in such a pull.
+    pub fn note_given(&mut self, line: &Line, caller: &Caller) {
+        self.connections.note_given(line, caller);
+    }
+
+    /// Remembers that the connection of `caller` has nothing in flight in `line`.
+    pub fn note_answered(&mut self, line: &Line, caller: &Caller) {
+        self.connections.note_answered(line, caller);
+    }
+
+    /// Whether the connection `client` may have something in flight in `line`.
+    #[must_use]
+    pub fn was_given(&self, client: u64, line: &Line) -> bool {
+        self.connections.was_given(client, line)
+    }
+
     /// A connection closed. True if a lease ends with it, which the sweep then does.
     pub fn connection_closed(&mut self, client: u64) -> bool {
         self.connections.close(client)

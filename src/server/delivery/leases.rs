@@ -12,8 +12,7 @@ use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::lease::{Caller, Lease, Turn};
 use crate::model::rules::answers::{Answered, Failed};
-use crate::model::rules::failure::Refusal;
-use crate::model::rules::tenure::{Arrival, Target};
+use crate::model::rules::tenure::{Arrival, Pull};
 use crate::model::rules::{answers, tenure};
 use crate::server::api::acl::User;
 use crate::server::api::ctx::Ctx;
@@ -73,11 +72,19 @@ pub(crate) fn proceed(
     ctx: &Ctx,
     place: &Place,
     caller: &Caller,
-    target: Target,
+    pull: Pull,
     now: Now,
-    lease_ms: u64,
 ) -> Result<(), Error> {
-    tenure::proceed(&mut PlaceShell::new(ctx, place, now), caller, target, lease_ms)
+    tenure::proceed(&mut PlaceShell::new(ctx, place, now), caller, pull)
+}
+
+/// A pull of `caller` from any partition goes on after what is acknowledged, in this one too.
+/// Returns whether something is in flight here under its lease.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn set_back(ctx: &Ctx, place: &Place, caller: &Caller, now: Now) -> Result<bool, Error> {
+    tenure::set_back(&mut PlaceShell::new(ctx, place, now), caller)
 }
 
 /// The owner of the lease, if it is `caller`, is told that there is nothing and does not wait.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::request::Request;
 use crate::model::error::Error;
+use crate::model::progress::lease::Caller;
 use crate::model::ring::group::Group;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::ctx::Ctx;
@@ -34,7 +35,8 @@ impl Places {
 
     /// All of them in the order in which they are tried: each round of a ring begins after the
     /// partition that was served last, so that each gets its turn.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = &Place> {
+    /// Those where a worker has `unfinished` events come first.
+    pub(super) fn in_turn(&self, unfinished: &[u32]) -> impl Iterator<Item = &Place> {
         let places = self.all();
         let begin = match (self, places.first()) {
             (Self::All(_), Some(first)) => {
@@ -44,7 +46,20 @@ impl Places {
             _ => 0,
         };
         let (before, from) = places.split_at(begin);
-        from.iter().chain(before)
+        let first = places.iter().filter(|place| unfinished.contains(&place.line.partition));
+        let others = from.iter().chain(before);
+        first.chain(others.filter(|place| !unfinished.contains(&place.line.partition)))
+    }
+
+    /// Those where the worker may have something in flight: of a connection it is known where it
+    /// was given something; an epoch may come through any.
+    pub(super) fn given_to(&self, caller: &Caller) -> Vec<&Place> {
+        if caller.epoch.is_some() {
+            return self.all().iter().collect();
+        }
+        let Some(client) = caller.connection else { return Vec::new() };
+        let given = |place: &&Place| lines::read(|lines| lines.was_given(client, &place.line));
+        self.all().iter().filter(given).collect()
     }
 
     /// The first by its number.
@@ -117,7 +132,10 @@ pub(super) fn join(
 }
 
 /// A worker that takes any partition was served in this one.
-pub(super) fn end_round(place: &Place) {
+pub(super) fn end_round(place: &Place, caller: &Caller) {
     let any = place.line.any();
-    lines::change(|lines| lines.end_round(&any, place.line.partition));
+    lines::change(|lines| {
+        lines.end_round(&any, place.line.partition);
+        lines.note_given(&place.line, caller);
+    });
 }

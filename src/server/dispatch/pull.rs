@@ -7,13 +7,12 @@
 //! if it may. When its turn comes the same code runs once more and always replies ([`resume`]).
 
 use super::block;
-use super::places::{end_round, join, places};
+use super::places::{Places, end_round, join, places};
 use super::request::{Acknowledged, Request};
 use crate::model::error::Error;
 use crate::model::now::Now;
-use crate::model::progress::lease::{Caller, Turn};
-use crate::model::rules::ready::{Ready, Taker};
-use crate::model::rules::tenure::Target;
+use crate::model::progress::lease::{Caller, Pace, Turn};
+use crate::model::rules::tenure::{Pull, Target};
 use crate::model::waiting::waiter::Wait;
 use crate::server::api::acl::User;
 use crate::server::api::ctx::Ctx;
@@ -22,7 +21,7 @@ use crate::server::api::stream_end::{Seen, Stand};
 use crate::server::delivery::{hand_out, leases, shell, state};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::{replicate, ring};
-use crate::server::waiting::connections::note_owner;
+use crate::server::waiting::connections::{note_answered, note_any_owner, note_owner};
 use crate::server::waiting::release::move_wait;
 use crate::server::waiting::waiter::{Resume, Woken};
 
@@ -93,13 +92,14 @@ fn serve(ctx: &Ctx, request: &Request, visit: Visit, woken: Woken) -> Result<(),
         acknowledge(ctx, places.all(), request, &caller, now)?;
     }
     let mut role = Role::Standby;
-    for place in places.in_turn() {
+    let unfinished = set_back(ctx, &places, &caller, request, now)?;
+    for place in places.in_turn(&unfinished) {
         if take(ctx, place, &caller, request, now, visit)? {
             role = Role::Owner;
             let stand = stand(request, visit, seen.take());
             if hand_out::deliver(ctx, place, request.count, now, stand)? {
                 if request.is_for_any() {
-                    end_round(place);
+                    end_round(place, &caller);
                 }
                 return Ok(());
             }
@@ -159,6 +159,29 @@ fn acknowledge(
     Ok(())
 }
 
+/// A pull from any partition goes on after what is acknowledged in each that the worker holds,
+/// whichever it is given from. Returns those where something is in flight, which come first.
+fn set_back(
+    ctx: &Ctx,
+    places: &Places,
+    caller: &Caller,
+    request: &Request,
+    now: Now,
+) -> Result<Vec<u32>, Error> {
+    let mut unfinished = Vec::new();
+    if !request.is_for_any() || request.pace == Pace::Ahead {
+        return Ok(unfinished);
+    }
+    for place in places.given_to(caller) {
+        if leases::set_back(ctx, place, caller, now)? {
+            unfinished.push(place.line.partition);
+        } else {
+            note_answered(&place.line, caller);
+        }
+    }
+    Ok(unfinished)
+}
+
 /// Continues or takes the lease of a partition; false if it is another's. With `*`, a free lease
 /// is taken only where there is work.
 fn take(
@@ -188,8 +211,12 @@ fn take(
         Turn::Continue => move_wait(ctx, &place.line, caller.connection),
     }
     let target = if any { Target::Any } else { Target::One };
-    leases::proceed(ctx, place, caller, target, now, request.lease_ms)?;
-    note_owner(&place.line, caller);
+    let pull = Pull { target, pace: request.pace, lease_ms: request.lease_ms };
+    leases::proceed(ctx, place, caller, pull, now)?;
+    match target {
+        Target::One => note_owner(&place.line, caller),
+        Target::Any => note_any_owner(&place.line, caller),
+    }
     Ok(true)
 }
 

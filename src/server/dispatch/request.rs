@@ -3,6 +3,7 @@
 use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::parse::Claim;
+use crate::model::progress::lease::Pace;
 
 /// What a worker asks for.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct Request {
     pub(crate) claim: Claim,
     /// The most events of one reply.
     pub(crate) count: u64,
+    /// Where it goes on.
+    pub(crate) pace: Pace,
     /// How long to wait, in ms: 0 is for ever, null not at all.
     pub(crate) block_ms: Option<u64>,
     /// The length of the lease, in ms.

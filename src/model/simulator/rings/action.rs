@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::play::{Play, WORKERS};
 use super::world::GROUPS;
+use crate::model::progress::lease::Pace;
+use crate::model::simulator::action::pace;
 use crate::model::simulator::stream::Nature;
 
 #[derive(Clone, Debug)]
@@ -21,6 +23,7 @@ pub(super) enum Action {
         g: usize,
         nth: Option<usize>,
         count: u64,
+        pace: Pace,
     },
     Ack {
         w: usize,
@@ -74,8 +77,8 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
         40 => (0..8u8, 0..3u8, nature, 1..4u8)
             .prop_map(|(key, kind, nature, count)| Action::Trigger { key, kind, nature, count }),
         12 => prop::collection::vec(1..3u32, 1..6).prop_map(Action::Resize),
-        60 => (who.clone(), some(), 1..5u64)
-            .prop_map(|((w, g), nth, count)| Action::Pull { w, g, nth, count }),
+        60 => (who.clone(), some(), 1..5u64, pace())
+            .prop_map(|((w, g), nth, count, pace)| Action::Pull { w, g, nth, count, pace }),
         30 => (who.clone(), 0..8usize).prop_map(|((w, g), nth)| Action::Ack { w, g, nth }),
         20 => (who.clone(), 0..8usize, prop_oneof![Just(0), 1..200u64])
             .prop_map(|((w, g), nth, delay_ms)| Action::Nack { w, g, nth, delay_ms }),
@@ -101,9 +104,9 @@ impl Play {
                 (0..count).for_each(|_| self.world.trigger(key, kind, nature));
             }
             Action::Resize(weights) => drop(self.world.resize(weights)),
-            Action::Pull { w, g, nth, count } => {
+            Action::Pull { w, g, nth, count, pace } => {
                 self.world.join(g);
-                self.pull(w, g, nth, count);
+                self.pull(w, g, nth, count, pace);
             }
             Action::Ack { w, g, nth } => {
                 if let Some((p, id)) = self.remembered(w, g, nth) {

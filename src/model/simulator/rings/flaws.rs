@@ -7,6 +7,7 @@ use super::action::{Action, action};
 use super::play::{Play, run};
 use super::truth::Stage;
 use super::world::Rules;
+use crate::model::progress::lease::Pace;
 use crate::model::simulator::stream::Nature;
 
 /// Whether the usual histories notice that some rules are left out.
@@ -63,7 +64,7 @@ fn a_dead_event_under_hold_holds_its_own_key_wherever_it_moves_and_nothing_else(
         let nth = play.world.live().iter().position(|other| *other == p);
         for _ in 0..2 {
             play.act(Action::Clock(300));
-            play.act(Action::Pull { w: 1, g: GROUP, nth, count: 1 });
+            play.act(Action::Pull { w: 1, g: GROUP, nth, count: 1, pace: Pace::Steady });
             play.act(Action::Handle { w: 1, g: GROUP });
         }
         assert_eq!(play.world.truths[GROUP].fact((p, event.id)).stage, Stage::Dead);

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use super::action::Action;
 use super::truth::Stage;
-use super::world::{GROUPS, Logged, Rules, World, name};
+use super::world::{GROUPS, LEASE_MS, Logged, Rules, World, name};
 use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::progress::Progress;
 use crate::model::progress::exceptions::{Exceptions, State};
-use crate::model::progress::lease::{Caller, Turn};
+use crate::model::progress::lease::{Caller, Pace, Turn};
 use crate::model::rules::answers::Failed;
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::source::Source;
-use crate::model::rules::tenure::Target;
+use crate::model::rules::tenure::{Pull as TenurePull, Target};
 use crate::model::saved::effect::{Change, Effect};
 use crate::model::simulator::stream::{Event, Nature};
 
@@ -74,10 +74,26 @@ impl Play {
     }
 
     /// EVQ.CONSUME. True if events were given.
-    pub(super) fn pull(&mut self, w: usize, g: usize, nth: Option<usize>, count: u64) -> bool {
+    pub(super) fn pull(
+        &mut self,
+        w: usize,
+        g: usize,
+        nth: Option<usize>,
+        count: u64,
+        pace: Pace,
+    ) -> bool {
         let any = nth.is_none();
-        let targets = nth.map_or_else(|| self.world.live(), |nth| vec![self.partition(nth)]);
+        let mut targets = nth.map_or_else(|| self.world.live(), |nth| vec![self.partition(nth)]);
         let caller = self.caller(w);
+        if any && pace == Pace::Steady {
+            // What the worker has not finished comes first.
+            for p in &targets {
+                if self.world.set_back(*p, g, &caller) {
+                    self.world.truths[g].latest.remove(p);
+                }
+            }
+            targets.sort_by_key(|p| !self.world.set_back(*p, g, &caller));
+        }
         for p in targets {
             match self.world.turn(p, g, &caller) {
                 Turn::Wait => continue,
@@ -91,8 +107,11 @@ impl Play {
                 }
             }
             let target = if any { Target::Any } else { Target::One };
-            self.world.proceed(p, g, &caller, target);
-            let ready = self.world.prepare(p, g, Taker::Owner);
+            let pull = TenurePull { target, pace, lease_ms: LEASE_MS };
+            self.world.proceed(p, g, &caller, pull);
+            if pace == Pace::Steady {
+                self.world.truths[g].latest.remove(&p);
+            }
             let events = self.world.deliver(p, g, count);
             // Where a barrier was closed, or the look cut short, the next command may get further.
             let more_steps = matches!(ready, Ready::Later | Ready::Closed);
@@ -101,10 +120,12 @@ impl Play {
                 continue;
             }
             for event in &events {
-                self.world.check_given(p, g, event);
+                self.world.check_given(p, g, event, pace);
                 self.world.truths[g].give((p, event.id));
                 self.workers[w].given.entry((p, g)).or_default().push(event.id);
             }
+            let last = events.last().map(|event| event.id).unwrap_or_default();
+            self.world.truths[g].latest.insert(p, last);
             self.world.remember();
             return true;
         }
@@ -336,7 +357,7 @@ impl Play {
             let before = self.world.log.len();
             let mut given = false;
             for nth in 0..self.world.live().len() {
-                given |= self.pull(0, g, Some(nth), 3);
+                given |= self.pull(0, g, Some(nth), 3, Pace::Steady);
                 for ((p, _), ids) in std::mem::take(&mut self.workers[0].given) {
                     for id in ids {
                         if self.world.truths[g].is_handed((p, id)) {

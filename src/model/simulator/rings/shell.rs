@@ -17,7 +17,7 @@ use crate::model::rules::failure::Refusal;
 use crate::model::rules::gate::Gate;
 use crate::model::rules::ready::{Passes, Ready, Taker};
 use crate::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
-use crate::model::rules::tenure::{Arrival, Target};
+use crate::model::rules::tenure::{Arrival, Pull};
 use crate::model::rules::{answers, drive, ready, tenure};
 use crate::model::saved::effect::{Change, Failure, Fate};
 use crate::model::simulator::looks;
@@ -195,8 +195,12 @@ impl World {
         ready::prepare(&mut self.at(p, g), taker).expect(SOUND)
     }
 
-    pub(super) fn proceed(&mut self, p: u32, g: usize, caller: &Caller, target: Target) {
-        tenure::proceed(&mut self.at(p, g), caller, target, LEASE_MS).expect(SOUND);
+    pub(super) fn proceed(&mut self, p: u32, g: usize, caller: &Caller, pull: Pull) {
+        tenure::proceed(&mut self.at(p, g), caller, pull).expect(SOUND);
+    }
+
+    pub(super) fn set_back(&mut self, p: u32, g: usize, caller: &Caller) -> bool {
+        tenure::set_back(&mut self.at(p, g), caller).expect(SOUND)
     }
 
     /// What a pull gets; nothing may mean that a bounded number of steps was taken.

@@ -27,6 +27,8 @@ pub(super) struct Truth {
     /// Per partition, what was handed out under the lease there and has not failed since; and
     /// whether as a redelivery.
     pub(super) handed: BTreeMap<u32, BTreeMap<EventId, bool>>,
+    /// The last event of the latest reply from each partition.
+    pub(super) latest: BTreeMap<u32, EventId>,
     /// Failed, or held behind one that did: comes again, and only its own ACK finishes it.
     pub(super) again: Rc<BTreeSet<At>>,
 }

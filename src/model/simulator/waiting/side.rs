@@ -118,8 +118,8 @@ impl Side {
         let given: Vec<_> = fresh.collect();
         if let (first, Some(last)) = (given.first().copied(), given.last().copied()) {
             let entries = given.len() as u64;
-            let first = Some(*first);
-            let handed_out = HandedOut { first, last: *last, entries, given: entries };
+            let handed_out =
+                HandedOut { first: Some(*first), last: *last, entries, given: entries };
             self.progress.hand_out(handed_out, now);
         }
         given
@@ -151,7 +151,7 @@ impl Side {
     /// The lease was lost.
     pub(super) fn lose(&mut self, stream: &Stream, era: u64) {
         let Some(lease) = self.progress.lease().filter(|lease| lease.era == era) else { return };
-        let fresh = stream.after(self.progress.cursor()).take_while(|id| *id <= lease.position);
+        let fresh = stream.after(self.progress.cursor()).take_while(|id| *id <= lease.given);
         let alone: Vec<_> = fresh.chain(lease.redelivering.iter().copied()).collect();
         if let [id] = alone[..]
             && stream.is_poison(id)
