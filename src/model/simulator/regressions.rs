@@ -170,6 +170,25 @@ fn a_key_goes_on_after_its_refused_event_was_deleted_before_the_cursor_reached_i
     ]);
 }
 
+/// The first event of a key is deleted: in group 0 it waits for an hour, in group 1 it is dead.
+fn removed_by_hand(g: usize, max: u32) -> [Action; 6] {
+    let delete = Delete { nth: 0, all_before: false };
+    [Attempts { g, max }, trigger(0, 3), pull(0, g, 1), nack(0, g, 0, 3_600_000), delete, Sweep]
+}
+
+#[test]
+fn a_key_goes_on_by_itself_after_its_first_event_was_deleted_while_it_waited() {
+    run(removed_by_hand(0, 9).into_iter().chain([pull(0, 0, 1)]));
+    run(removed_by_hand(1, 1).into_iter().chain([pull(0, 1, 1)]));
+}
+
+#[test]
+#[should_panic(expected = "hold their keys")]
+fn a_key_that_is_held_behind_nothing_is_noticed() {
+    super::fate::BLIND.set(true);
+    run(removed_by_hand(1, 1));
+}
+
 #[test]
 fn refusing_a_redelivered_event_that_was_deleted_lets_its_key_go_on() {
     run([

@@ -15,8 +15,9 @@ use crate::model::rules::failure::Refusal;
 use crate::model::rules::gate::Gate;
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
-use crate::model::rules::tenure::{Arrival, Pull};
-use crate::model::rules::{answers, drive, ready, tenure};
+use crate::model::rules::source::Source;
+use crate::model::rules::tenure::{Arrival, Target};
+use crate::model::rules::{answers, drive, ready, removed, tenure};
 use crate::model::saved::effect::Change;
 
 /// What a reply gives: events, each with the attempt that it shows.
@@ -131,6 +132,23 @@ impl World {
     /// Finds out whether there is anything to hand out, and applies what has to be before.
     pub(super) fn prepare(&mut self, g: usize, now: Now, taker: Taker) -> Ready {
         ready::prepare(&mut self.at(g, now), taker).expect(SOUND)
+    }
+
+    /// Finishes what waits and was deleted, in steps of `most` exceptions.
+    pub(super) fn finish_removed(&mut self, g: usize, most: usize) {
+        let mut after = Some(EventId::ZERO);
+        while let Some(id) = after {
+            let searched = removed::finish_removed(&mut self.here(g), id, most).expect(SOUND);
+            after = searched.until;
+        }
+    }
+
+    /// What waits though it was deleted: whatever comes after it is held behind nothing.
+    pub(super) fn held_behind_nothing(&self, g: usize) -> Vec<EventId> {
+        let progress = self.progress(g);
+        let in_flight = |id| progress.lease().is_some_and(|l| l.redelivering.contains(&id));
+        let all = progress.exceptions().unfinished_after(EventId::ZERO);
+        all.filter(|id| self.stream.get(*id).is_none() && !in_flight(*id)).collect()
     }
 
     /// Hands out under the lease; also returns whether the look was cut short.
