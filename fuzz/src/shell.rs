@@ -280,6 +280,8 @@ impl Server {
     ) -> Result<Option<Failure>, Error> {
         match answers::fail(self, caller, &Refusal { delay_ms, ..Refusal::of(id) })? {
             Failed::Gone => Ok(None),
+            // For the ledger it is not in flight any more.
+            Failed::Repeated(_) => Err(Error::BadId("it was refused before")),
             Failed::Recorded(failure) => {
                 answers::share(self)?;
                 Ok(Some(failure))

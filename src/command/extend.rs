@@ -15,13 +15,12 @@ use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place;
-use crate::server::ops::config;
 
 pub(super) struct Extend;
 
 struct Request {
     partition: PartitionArg,
-    /// None: as the setting says.
+    /// None: as long as before.
     lease_ms: Option<u64>,
     claim: Claim,
 }
@@ -59,11 +58,12 @@ impl Command for Extend {
         let caller = Caller::of(&claim, ctx.connection())?;
         let place = place::find(ctx, &User::of(ctx), &ring, p, &claim.group())?;
         state::judge(ctx, &place, |progress, scene| progress.authorize(&caller, scene).map(drop))?;
-        let lease_ms = lease_ms.unwrap_or_else(|| config::LEASE_MS.get());
         let now = ctx.now();
         place.group.activity.note(now);
-        state::open(ctx, &place.names)
-            .volatile(&place.line.group, |progress| progress.extend(now, lease_ms))?;
+        state::open(ctx, &place.names).volatile(&place.line.group, |progress| match lease_ms {
+            Some(lease_ms) => progress.extend(now, lease_ms),
+            None => progress.renew(now),
+        })?;
         reply::ok(ctx);
         Ok(())
     }

@@ -56,7 +56,7 @@ impl Command for Nack {
         arity: -3,
         summary:
             c"Reports that the handling of an event failed: it is retried, and only its key waits.",
-        complexity: c"O(N), where N is the number of events in flight.",
+        complexity: c"O(log(N)+M), where N is the number of events in flight and M the number of those that are held; the first of a batch O(N).",
         routing: Routing::Word(1),
         args: &[
             PARTITION,
@@ -83,6 +83,7 @@ impl Command for Nack {
                 hand_out::share(ctx, &place, now)?;
                 failure.held
             }
+            Failed::Repeated(held) => held,
             Failed::Gone => Vec::new(),
         };
         reply::array(ctx, held.len());

@@ -69,6 +69,7 @@ fn of_group(
         "dead-letters": letters::count(ctx, place)?,
         "waits-after": gate.closed_after().map(|id| id.to_string()),
         "deliveries": totals.deliveries,
+        "repeats": totals.repeats,
         "retries": totals.retries,
         "dead": totals.dead,
         "deliveries-per-second": totals.deliveries_per_second(now),

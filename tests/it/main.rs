@@ -7,6 +7,7 @@
 
 mod acl;
 mod acl_commands;
+mod again;
 mod any_partition;
 mod bound;
 mod campaign;

@@ -1,9 +1,10 @@
 //! The lease: who owns a partition for its group, and what a request for it comes to. Volatile:
 //! after a restart, a reload or a change of role nobody holds one.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::counts::Reply;
+use super::keys_in_flight::KeysInFlight;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::memory::{Filled, block, tree};
@@ -78,6 +79,10 @@ pub struct Lease {
     pub pace: Pace,
     /// Keys of which an event was revived that left their order before, see [`Lease::repeats`].
     pub revived: BTreeSet<u128>,
+    /// Refused events that were not handed out since, with what each holds.
+    pub refused: BTreeMap<EventId, Vec<EventId>>,
+    /// The keys of what is in flight, from the first refusal on.
+    pub keys: Option<Box<KeysInFlight>>,
     /// Replies since the last answer that only repeated what was in flight.
     pub repeated: u32,
     /// Redelivered events that were handed out and not answered.
@@ -149,6 +154,13 @@ impl Lease {
         self.worker.as_ref().map_or(0, Name::heap_bytes)
             + tree::<EventId, ()>(self.redelivering.len(), Filled::InOrder)
             + tree::<u128, ()>(self.revived.len(), Filled::Anywhere)
+            + tree::<EventId, Vec<EventId>>(self.refused.len(), Filled::Anywhere)
+            + self
+                .refused
+                .values()
+                .map(|ids| block(ids.capacity() * size_of::<EventId>()))
+                .sum::<usize>()
+            + self.keys.as_ref().map_or(0, |k| block(size_of::<KeysInFlight>()) + k.heap_bytes())
             + block(self.replies.capacity() * size_of::<Reply>())
     }
 }

@@ -11,6 +11,7 @@
 pub mod counts;
 pub mod ended_keys;
 pub mod exceptions;
+pub mod keys_in_flight;
 pub mod lease;
 pub mod partition;
 pub mod retries;
@@ -198,9 +199,20 @@ impl Progress {
             lease.redelivering.remove(&id);
             lease.repeated = 0;
         }
+        self.forget_keys();
         let over = |e: &Exception| matches!(e.state, State::Dead | State::Finished);
         if self.exceptions.get(id).is_none_or(over) {
             self.careful.redelivered.remove(&id);
+        }
+    }
+
+    /// Volatile: with nothing in flight the keys of that are not kept.
+    fn forget_keys(&mut self) {
+        if let Some(lease) = &mut self.lease
+            && lease.keys.is_some()
+            && lease.is_idle(self.cursor)
+        {
+            lease.keys = None;
         }
     }
 
@@ -208,6 +220,7 @@ impl Progress {
     pub(in crate::model) fn pass(&mut self, cursor: EventId) {
         self.cursor = self.cursor.max(cursor);
         self.exceptions.pass(self.cursor);
+        self.forget_keys();
         self.suspect.take_if(|suspect| suspect.id <= cursor);
     }
 

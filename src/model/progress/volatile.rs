@@ -1,13 +1,14 @@
 //! The volatile part of a group's progress: the lease, what is in flight under it, and the count of
 //! entries below the cursor. After a restart, a reload or a change of role there is none of it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::counts::{Counted, Reply, Stamp};
 use super::exceptions::State;
 use super::lease::{Caller, Lease, Pace};
 use super::{Progress, Source};
 use crate::model::ids::EventId;
+use crate::model::limits::MAX_EXCEPTIONS;
 use crate::model::now::Now;
 
 /// Replies of one lease that are remembered one by one until they are acknowledged.
@@ -40,6 +41,8 @@ impl Progress {
             position: self.cursor,
             pace: Pace::Steady,
             revived: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            keys: None,
             repeated: 0,
             redelivering: BTreeSet::new(),
             behind: false,
@@ -194,11 +197,23 @@ impl Progress {
     pub fn redeliver(&mut self, id: EventId, now: Now) {
         self.totals.deliver(now, 1);
         if let Some(lease) = &mut self.lease {
+            lease.refused.remove(&id);
             if lease.redelivering.insert(id) {
                 self.turn = Source::Fresh;
             } else {
                 lease.repeated = lease.repeated.saturating_add(1);
                 self.totals.repeats += 1;
+            }
+        }
+    }
+
+    /// Volatile: the owner refused an event, which holds others of its key.
+    pub fn refuse(&mut self, id: EventId, held: Vec<EventId>) {
+        if let Some(lease) = &mut self.lease {
+            lease.refused.insert(id, held);
+            // There may be so many exceptions, and what is skipped is none.
+            if lease.refused.len() > 2 * MAX_EXCEPTIONS {
+                lease.refused.pop_first();
             }
         }
     }

@@ -75,6 +75,8 @@ fn decide<S: Shell>(
 pub enum Failed {
     /// The failure was recorded.
     Recorded(Failure),
+    /// It was recorded before, with what is held behind the event, which was not handed out since.
+    Repeated(Vec<EventId>),
     /// Its entry was deleted by hand while it was in flight, which finishes it.
     Gone,
 }
@@ -89,20 +91,28 @@ pub fn fail<S: Shell>(
     caller: &Caller,
     refusal: &Refusal<'_>,
 ) -> Result<Failed, Error> {
-    let id = refusal.id;
+    let repeated = shell.with(|shell, progress| repeated(shell, progress?, caller, id))?;
+    if let Some(held) = repeated {
+        return Ok(Failed::Repeated(held));
+    }
     let (worker, was_exception, decided) = shell.with(|shell, progress| {
         let progress = progress.ok_or(Error::Fenced)?;
         let lease = progress.authorize(caller, shell.scene(Some(progress)))?;
         // Before the stream is looked at, which may be gone.
         progress.check_in_flight(lease, id)?;
+        let worker = lease.owner();
         let (group, now) = (shell.group(), shell.now());
         group.activity.note(now);
-        let decided = match shell.stream()? {
-            Some(stream) => delivery::nack(progress, group, &stream, now, refusal)?,
+        let stream = shell.stream()?;
+        if let Some(stream) = &stream {
+            delivery::index_keys(progress, stream);
+        }
+        let decided = match stream {
+            Some(stream) => delivery::nack(progress, group, &stream, now, id, delay_ms)?,
             None => None,
         };
         let was_exception = progress.exceptions().get(id).is_some();
-        Ok((lease.owner(), was_exception, decided))
+        Ok((worker, was_exception, decided))
     })??;
     let Some((event, failure)) = decided else {
         if was_exception {
@@ -115,9 +125,24 @@ pub fn fail<S: Shell>(
     shell.with(|shell, progress| {
         if let Some(progress) = progress {
             progress.renew(shell.now());
+            progress.refuse(id, failure.held.clone());
         }
     })?;
     Ok(Failed::Recorded(failure))
+}
+
+/// What the event `id` holds, if `caller` has refused it before, and it was not handed out since. A
+/// reply may have got lost. Renews the lease.
+fn repeated<S: Shell>(
+    shell: &S,
+    progress: &mut Progress,
+    caller: &Caller,
+    id: EventId,
+) -> Option<Vec<EventId>> {
+    let lease = progress.authorize(caller, shell.scene(Some(progress))).ok()?;
+    let held = lease.refused.get(&id)?.clone();
+    progress.renew(shell.now());
+    Some(held)
 }
 
 /// What a dead letter says of a failure.

@@ -18,7 +18,7 @@ use crate::model::now::Now;
 use crate::model::progress::lease::{Caller, Lease, Scene};
 use crate::model::progress::volatile::HandedOut;
 use crate::model::progress::{Progress, Source as Turn};
-use crate::model::ring::group::Group;
+use crate::model::ring::group::{Group, OnDead};
 use crate::model::saved::effect::{Change, Failure};
 
 /// What comes next.
@@ -303,20 +303,39 @@ pub fn nack<S: Source>(
     if !group.takes(entry.kind()) {
         return Err(Error::BadId("the event is not in flight under this lease"));
     }
-    let later = later_of_key(progress, group, stream, &entry, lease.given);
+    let later = later_of_key(progress, group, stream, &entry, lease);
     let failure = progress.fail(group, now, id, digest(entry.key()), &later, delay_ms)?;
     Ok(Some((entry, failure)))
 }
 
-/// Later events of the key of `entry` that were handed out, up to `given`.
+/// Later events of the key of `entry` that were handed out: see [`index_keys`]. Behind an event
+/// that is skipped nothing waits.
 fn later_of_key<S: Source>(
     progress: &Progress,
     group: &Group,
     stream: &S,
     entry: &S::Entry,
-    given: EventId,
+    lease: &Lease,
 ) -> Vec<EventId> {
-    let handed_out = stream.after(entry.id()).take_while(|other| other.id() <= given);
+    let is_last = progress.attempts(entry.id()).saturating_add(1) >= group.max_attempts;
+    let Some(keys) = lease.keys.as_ref().filter(|_| !is_last || group.on_dead == OnDead::Hold)
+    else {
+        return Vec::new();
+    };
     let of_key = |other: &S::Entry| other.key() == entry.key() && progress.is_fresh(group, other);
-    handed_out.filter(of_key).map(|other| other.id()).collect()
+    let later = keys.later(digest(entry.key()), entry.id()).filter_map(|id| stream.get(id));
+    later.filter(of_key).map(|other| other.id()).collect()
+}
+
+/// Volatile: brings what is known of the keys in flight up to date, for an EVQ.NACK. O(events that
+/// were handed out since the last one).
+pub fn index_keys<S: Source>(progress: &mut Progress, stream: &S) {
+    let cursor = progress.cursor();
+    let Some(lease) = &mut progress.lease else { return };
+    let keys = lease.keys.get_or_insert_default();
+    keys.pass(cursor);
+    let after = stream.after(keys.until().max(cursor));
+    for entry in after.take_while(|entry| entry.id() <= lease.given) {
+        keys.add(entry.id(), digest(entry.key()));
+    }
 }

@@ -16,6 +16,7 @@ use super::steps;
 use super::steps::Stepped;
 use crate::model::error::Error;
 use crate::model::progress::Progress;
+use crate::model::progress::lease::Lease;
 use crate::model::progress::volatile::HandedOut;
 
 /// What a pull gets.
@@ -69,16 +70,43 @@ pub fn deliver<S: Shell>(shell: &mut S, count: u64) -> Result<DeliveryOf<S>, Err
         return Ok(Delivery::Nothing);
     }
     shell.find_gate()?;
-    if let Some(delivery) = shell.with(|shell, progress| pass_on(shell, progress, count))? {
+    let mut in_vain = None;
+    let passed = shell.with(|shell, mut progress| {
+        let passed = pass_on(shell, progress.as_deref_mut(), count);
+        in_vain = progress.and_then(|progress| in_vain_for(progress));
+        passed
+    })?;
+    if let Some(delivery) = passed {
+        warn(shell, in_vain);
         return Ok(delivery);
     }
-    let given =
-        steps::run(shell, |shell| shell.with(|shell, progress| give(shell, progress, count))?)?;
+    let given = steps::run(shell, |shell| {
+        shell.with(|shell, mut progress| {
+            let given = give(shell, progress.as_deref_mut(), count);
+            in_vain = progress.and_then(|progress| in_vain_for(progress));
+            given
+        })?
+    })?;
+    warn(shell, in_vain);
     let Some(Given { delivery, exceptions }) = given else { return Ok(Delivery::Later) };
     if let Some(exceptions) = exceptions {
         shell.note(Occurrence::NothingGiven { exceptions });
     }
     Ok(delivery)
+}
+
+/// Replies that repeat what is in flight until it is worth a word.
+const REPEATS: u32 = 10;
+
+/// The worker, if it has been given the same for the so many-th time and answers nothing.
+fn in_vain_for(progress: &Progress) -> Option<String> {
+    progress.lease().filter(|lease| lease.repeated == REPEATS).map(Lease::owner)
+}
+
+fn warn<S: Shell>(shell: &mut S, in_vain: Option<String>) {
+    if let Some(worker) = in_vain {
+        shell.note(Occurrence::Repeated { worker: &worker });
+    }
 }
 
 /// Passes entries on as they are, where delivery is plain; none where it is not.

@@ -212,6 +212,11 @@ pub enum Occurrence<'a> {
         /// The event that was alone in flight.
         blamed: Option<EventId>,
     },
+    /// A worker is given the same over and over, and answers nothing.
+    Repeated {
+        /// The worker.
+        worker: &'a str,
+    },
     /// The handling of an event failed. The effect comes next.
     Failed(&'a Failure),
     /// An event in flight that failed before was deleted by hand, and so is finished.

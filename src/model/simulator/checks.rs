@@ -28,6 +28,7 @@ impl World {
             fact.vague = false;
             // Held without ever having been given: only the server knew.
             fact.again |= *attempt == Some(1);
+            truth.refused.remove(&event.id);
             truth.handed.insert(event.id, fact.again);
         }
         let truth = &mut self.sides[g].truth;

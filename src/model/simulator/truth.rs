@@ -90,6 +90,8 @@ pub(super) struct Truth {
     pub(super) epoch: u64,
     /// Handed out under it, and not failed or held since; and whether as a redelivery.
     pub(super) handed: BTreeMap<EventId, bool>,
+    /// Refused under it and not handed out since, with what each holds.
+    pub(super) refused: BTreeMap<EventId, Vec<EventId>>,
     /// The last fresh event of the latest reply.
     pub(super) latest: EventId,
     /// Whether the last reply with something new gave fresh events.
@@ -185,6 +187,7 @@ impl Truth {
         }
         self.owner = None;
         self.handed.clear();
+        self.refused.clear();
         self.latest = EventId::ZERO;
     }
 
@@ -207,6 +210,7 @@ impl Truth {
         self.must_be_careful.clear();
         self.owner = None;
         self.handed.clear();
+        self.refused.clear();
         self.latest = EventId::ZERO;
     }
 

@@ -318,6 +318,12 @@ impl Simulation {
         let later = event.map(|event| side.truth.later(&side.group, stream, &event));
         match self.world.nack(g, &caller, id, delay_ms) {
             Ok(Failed::Gone) => assert!(may && deleted),
+            Ok(Failed::Repeated(held)) => {
+                assert!(may, "who lost the lease cannot refuse an event");
+                assert_eq!(self.world.sides[g].truth.refused.get(&id), Some(&held));
+                assert_eq!(before, saved(&self.world.partition), "a repetition changes nothing");
+                self.renew_truth(g, None);
+            }
             Ok(Failed::Recorded(failure)) => {
                 assert!(may, "who lost the lease cannot refuse an event");
                 let side = &mut self.world.sides[g];
@@ -332,6 +338,7 @@ impl Simulation {
                 assert_eq!((fate, failure.attempts), (fact.stage, fact.failures));
                 let held = if fate == Stage::Skipped { Vec::new() } else { later.unwrap() };
                 assert_eq!(failure.held, held, "exactly those in flight behind {id} are held");
+                side.truth.refused.insert(id, held.clone());
                 for id in held {
                     side.truth.hold(id);
                 }
@@ -342,7 +349,10 @@ impl Simulation {
             Err(error) => {
                 match error {
                     Error::Fenced => assert!(!may, "the owner is fenced"),
-                    Error::BadId(_) => assert!(may && !in_flight, "{id} is in flight"),
+                    Error::BadId(_) => {
+                        let refused = self.world.sides[g].truth.refused.contains_key(&id);
+                        assert!(may && !in_flight && !refused, "{id} is in flight");
+                    }
                     Error::Limit(..) => self.world.check_full(g, later.map_or(0, |ids| ids.len())),
                     error => panic!("{error}"),
                 }

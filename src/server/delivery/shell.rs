@@ -185,6 +185,7 @@ impl Shell for PlaceShell<'_> {
                 }
                 release::look_again(ctx, &place.line);
             }
+            Occurrence::Repeated { worker } => alarm::repeated(ctx, place, worker, self.now),
             Occurrence::Dropped => release::look_again(ctx, &place.line),
             Occurrence::Freed => timer::soon(ctx, Reason::Lease),
         }

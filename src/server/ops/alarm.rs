@@ -19,6 +19,7 @@ const STORM: u64 = 10;
 
 thread_local! {
     static LOST: Cell<Throttle> = const { Cell::new(Throttle::new(STORM)) };
+    static REPEATED: Cell<Throttle> = const { Cell::new(Throttle::new(1)) };
     static REFUSED: Cell<Throttle> = const { Cell::new(Throttle::new(1)) };
     static UNREADABLE: Cell<Throttle> = const { Cell::new(Throttle::new(1)) };
     static FULL: Cell<Throttle> = const { Cell::new(Throttle::new(1)) };
@@ -57,6 +58,20 @@ pub(crate) fn lease_lost<'a>(ctx: &Ctx, subject: impl Into<Subject<'a>>, worker:
             PERIOD_MS / 1000,
             subject.group,
             subject.stream(),
+        );
+        line(ctx.raw(), Level::Warning, &text);
+    }
+}
+
+/// A worker is given the same over and over, and answers nothing.
+pub(crate) fn repeated<'a>(ctx: &Ctx, subject: impl Into<Subject<'a>>, worker: &str, now: Now) {
+    let subject = subject.into();
+    if let Some(times) = REPEATED.with(|throttle| happened(throttle, now)) {
+        let text = format!(
+            "{worker} pulls the same events from {} for group {} again and again, and acknowledges \
+             nothing: pull with AHEAD, or acknowledge (times: {times})",
+            subject.stream(),
+            subject.group,
         );
         line(ctx.raw(), Level::Warning, &text);
     }

@@ -160,7 +160,8 @@ impl Play {
         }
         match self.world.nack(p, g, &self.caller(w), id, delay_ms) {
             Ok(Failed::Recorded(_)) => self.world.share(p, g),
-            Ok(Failed::Gone) | Err(Error::Fenced | Error::BadId(_) | Error::Limit(..)) => {}
+            Ok(Failed::Gone | Failed::Repeated(_))
+            | Err(Error::Fenced | Error::BadId(_) | Error::Limit(..)) => {}
             Err(error) => panic!("{error}"),
         }
     }
