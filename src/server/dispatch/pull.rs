@@ -206,7 +206,7 @@ fn take(
             return Ok(false);
         }
         Turn::Grant(epoch) | Turn::Claim(epoch) => {
-            leases::grant(ctx, place, caller, epoch, now, request.lease_ms)?
+            leases::grant(ctx, place, caller, epoch, now, request.lease_ms)?;
         }
         Turn::Continue => move_wait(ctx, &place.line, caller.connection),
     }
