@@ -11,13 +11,13 @@ fn a_worker_may_pull_ahead_and_gets_each_event_once() {
         let ids = trigger(&mut conn, &["a", "b", "c", "d", "e"]);
         let first = take(&mut conn, "");
         assert_eq!((&first.ids[..], &first.payloads[..]), (&ids[..1], &["a".to_owned()][..]));
-        let more = take(&mut conn, "COUNT 3");
+        let more = take(&mut conn, "COUNT 3 AHEAD");
         assert_eq!((&more.ids[..], more.epoch), (&ids[1..4], first.epoch));
-        assert_eq!(take(&mut conn, "COUNT 10000").payloads, ["e"]);
-        assert_eq!(pull(&mut conn, "NOBLOCK"), None);
-        assert_eq!(pull(&mut conn, "COUNT 5 BLOCK 1"), None, "nothing is given twice");
+        assert_eq!(take(&mut conn, "COUNT 10000 AHEAD").payloads, ["e"]);
+        assert_eq!(pull(&mut conn, "AHEAD NOBLOCK"), None);
+        assert_eq!(pull(&mut conn, "COUNT 5 AHEAD BLOCK 1"), None, "nothing is given twice");
         trigger(&mut conn, &["f"]);
-        let last = take(&mut conn, "");
+        let last = take(&mut conn, "AHEAD");
         assert_eq!((last.payloads[0].as_str(), last.epoch), ("f", first.epoch));
     });
 }
@@ -33,7 +33,7 @@ fn what_was_not_acknowledged_comes_again_in_order_under_every_new_lease() {
             assert_eq!(one.ids, ids[..3], "round {round}");
             assert!(one.epoch > epoch);
             epoch = one.epoch;
-            assert_eq!(take(&mut conn, "COUNT 3").ids, ids[3..]);
+            assert_eq!(take(&mut conn, "COUNT 3 AHEAD").ids, ids[3..]);
             must!(conn, "EVQ.RELEASE", P).ok();
         }
         let two = take(&mut conn, "COUNT 2");
@@ -119,7 +119,7 @@ fn consume_acknowledges_and_pulls_in_one_step() {
         let digest = conn.digest();
         assert_eq!(refused(&mut conn, &bad), "EVQBADID", "refused, not blocked");
         assert_eq!(conn.digest(), digest);
-        assert_eq!(take(&mut conn, "").ids, ids[2..], "a refused pull has moved nothing");
+        assert_eq!(take(&mut conn, "AHEAD").ids, ids[2..], "a refused pull has moved nothing");
         assert_eq!(pull(&mut conn, &format!("NOBLOCK ACK {}", ids[2])), None);
         assert_eq!(pull(&mut conn, &format!("NOBLOCK ACK {}", ids[2])), None, "repeated");
         must!(conn, "EVQ.RELEASE", P).ok();
@@ -342,6 +342,6 @@ fn count_and_numbers_have_bounds() {
             Pull::of(&say(&mut three, &format!("EVQ.CONSUME {P}"))).unwrap().payloads,
             ["a"]
         );
-        assert_eq!(pull(&mut three, "NOBLOCK"), None, "RESP3 has a null too");
+        assert_eq!(pull(&mut three, "AHEAD NOBLOCK"), None, "RESP3 has a null too");
     });
 }

@@ -124,8 +124,9 @@ fn a_transaction_consumes_as_its_connection_and_never_waits() {
             must!(conn, "EXEC")
         };
         let consume = format!("EVQ.CONSUME {P} BLOCK 0 LEASE 60000");
+        let ahead = format!("{consume} AHEAD");
         let ack = format!("EVQ.ACK {P} {}", ids[0]);
-        let replies = transaction(&mut conn, &[&consume, &ack, &consume, &consume]);
+        let replies = transaction(&mut conn, &[&consume, &ack, &consume, &ahead]);
         assert_eq!(Pull::of(replies.at(0)).unwrap().ids, ids[..1]);
         assert_eq!(replies.at(1).int(), 1);
         assert_eq!(Pull::of(replies.at(2)).unwrap().ids, ids[1..]);
@@ -162,7 +163,7 @@ fn a_script_consumes_as_a_named_worker_and_never_waits() {
         let again = Pull::of(&script(&mut conn, &format!("{consume} WORKER w"))).unwrap();
         assert!(again.epoch > first.epoch && again.ids == first.ids, "no epoch: a new one");
         let epoch = again.epoch;
-        let on = format!("{consume} WORKER w EPOCH {epoch}");
+        let on = format!("{consume} AHEAD WORKER w EPOCH {epoch}");
         assert_eq!(Pull::of(&script(&mut conn, &on)).unwrap().ids, ids[1..]);
         assert!(script(&mut conn, &on).is_null(), "nothing left, and no waiting for more");
         assert!(script(&mut conn, &format!("{consume} WORKER v")).is_null(), "nor for the lease");
@@ -194,13 +195,17 @@ fn a_script_that_goes_on_with_a_connections_lease_leaves_it_the_connections() {
         let mut owner = server.connect();
         let ids = trigger(&mut conn, &["a", "b"]);
         let first = take(&mut owner, "LEASE 60000");
-        let consume = "return redis.call('EVQ.CONSUME', ARGV[1], 'WORKER', 'w', 'EPOCH', ARGV[2])";
+        let consume =
+            "return redis.call('EVQ.CONSUME', ARGV[1], 'AHEAD', 'WORKER', 'w', 'EPOCH', ARGV[2])";
         let reply = must!(owner, "EVAL", consume, 0, P, first.epoch);
         assert_eq!(Pull::of(&reply).unwrap().ids, ids[1..]);
         assert_eq!(say(&mut owner, &format!("EVQ.ACK {P} {}", ids[0])).int(), 1);
         // A name that is given later does not make the lease a name's.
         let mut pooled = server.connect();
-        assert_eq!(pull(&mut pooled, &format!("NOBLOCK WORKER w EPOCH {}", first.epoch)), None);
+        assert_eq!(
+            pull(&mut pooled, &format!("AHEAD NOBLOCK WORKER w EPOCH {}", first.epoch)),
+            None
+        );
         drop(owner);
         must!(pooled, "EVQ.EXTEND", P, "LEASE", 60_000).ok();
         assert_eq!(pull(&mut conn, "NOBLOCK"), None, "it has moved to the other connection");

@@ -22,11 +22,11 @@ fn owned(server: &Server, options: &str) -> (Conn, Conn, Pull) {
 fn the_connection_continues_its_lease() {
     each_server(|server| {
         let (mut other, mut owner, first) = owned(&server, "");
-        let second = take(&mut owner, "");
+        let second = take(&mut owner, "AHEAD");
         assert_eq!((second.epoch, second.payloads[0].as_str()), (first.epoch, "b"));
         assert_eq!(pull(&mut other, "NOBLOCK"), None, "another connection is another worker");
         assert_eq!(pull(&mut other, "NOBLOCK WORKER w"), None);
-        assert_eq!(take(&mut owner, "").payloads, ["c"], "asking in vain disturbs nobody");
+        assert_eq!(take(&mut owner, "AHEAD").payloads, ["c"], "asking in vain disturbs nobody");
     });
 }
 
@@ -35,9 +35,9 @@ fn the_epoch_continues_a_lease_from_another_connection() {
     each_server(|server| {
         let (mut other, mut owner, first) = owned(&server, "WORKER w");
         let epoch = first.epoch;
-        let second = take(&mut other, &format!("EPOCH {epoch}"));
+        let second = take(&mut other, &format!("AHEAD EPOCH {epoch}"));
         assert_eq!((second.epoch, second.payloads[0].as_str()), (epoch, "b"));
-        let third = take(&mut owner, &format!("WORKER w EPOCH {epoch}"));
+        let third = take(&mut owner, &format!("AHEAD WORKER w EPOCH {epoch}"));
         assert_eq!((third.epoch, third.payloads[0].as_str()), (epoch, "c"));
         let ack = format!("EVQ.ACK {P} {} EPOCH {epoch}", first.last());
         assert_eq!(say(&mut other, &ack).int(), 1);
@@ -277,7 +277,7 @@ fn a_lease_does_not_expire_while_its_owner_waits_with_nothing_in_flight() {
         let (mut owner, mut standby) = (server.connect(), server.connect());
         say(&mut control, "EVQ.GROUP g RING r FROM first").ok();
         take(&mut owner, "GROUP g LEASE 20 WORKER w");
-        block(&mut control, &mut owner, "GROUP g BLOCK 0 LEASE 20 WORKER w");
+        block(&mut control, &mut owner, "GROUP g AHEAD BLOCK 0 LEASE 20 WORKER w");
         start(&mut standby, &format!("EVQ.CONSUME {P} GROUP g BLOCK 0"));
         assert_eq!(Pull::of(&woken(&mut standby)).unwrap().ids, ids);
         assert_eq!(woken(&mut owner).err_code(), "EVQFENCED", "it learns at once");

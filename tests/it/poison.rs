@@ -92,7 +92,7 @@ fn with_hold_the_key_of_the_poison_waits_and_the_others_go_on() {
         }
         assert_eq!(dead(&mut conn, "default", 1), ["poison"]);
         assert_eq!(take(&mut conn, "COUNT 10").payloads, ["b1"]);
-        assert_eq!(pull(&mut conn, "NOBLOCK"), None);
+        assert_eq!(pull(&mut conn, "AHEAD NOBLOCK"), None);
     });
 }
 
@@ -118,7 +118,8 @@ fn after_a_loss_what_was_in_flight_comes_one_by_one_and_the_rest_as_before() {
             let pull = Pull::of(&reply).unwrap();
             assert_eq!(pull.payloads, [payload]);
             // And nothing more before it is finished.
-            assert!(say(&mut conn, &format!("EVQ.CONSUME {P} COUNT 10 NOBLOCK")).is_null());
+            assert!(say(&mut conn, &format!("EVQ.CONSUME {P} COUNT 10 AHEAD NOBLOCK")).is_null());
+            assert_eq!(take(&mut conn, "COUNT 10"), pull, "but itself");
             assert_eq!(ack(&mut conn, pull.last(), ""), 1);
         }
         assert_eq!(take(&mut conn, "COUNT 10").payloads, ["3", "4", "5"]);

@@ -90,8 +90,8 @@ fn each_worker_gets_a_partition_of_its_own() {
         assert_eq!(got, (0..4).collect());
         assert_eq!(pull(&mut workers[4], "NOBLOCK"), None);
         // It goes on where it is, and may pull ahead.
-        let (p, epoch, ids) = take(&mut workers[0], "");
-        assert_eq!(pull(&mut workers[0], "NOBLOCK"), None);
+        let (p, epoch, ids) = take(&mut workers[0], "AHEAD");
+        assert_eq!(pull(&mut workers[0], "AHEAD NOBLOCK"), None);
         let line = format!("NOBLOCK ACK {p} {}", ids[0]);
         assert_eq!(pull(&mut workers[0], &line), None);
         // From any connection with the epoch, as ever.
@@ -186,7 +186,7 @@ fn an_idle_worker_of_a_group_with_types_gives_its_partition_up_too() {
         must!(conn, "EVQ.TRIGGER", keys[0], "1", "RING", "s", "TYPE", "T");
         let (_, _, ids) = take(&mut one, "GROUP g");
         trigger(&mut conn, &keys[0], "of no type");
-        assert_eq!(pull(&mut one, "GROUP g NOBLOCK"), None);
+        assert_eq!(pull(&mut one, "GROUP g AHEAD NOBLOCK"), None);
         assert_eq!(say(&mut one, &format!("EVQ.ACK 0 {} RING s GROUP g", ids[0])).int(), 1);
         must!(conn, "EVQ.TRIGGER", keys[0], "2", "RING", "s", "TYPE", "T");
         assert_eq!(take(&mut other, "GROUP g").2.len(), 1);

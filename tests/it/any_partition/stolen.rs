@@ -175,7 +175,7 @@ fn a_worker_whose_own_lease_lapses_while_it_waits_goes_on_waiting() {
         let (mut worker, mut other) = (server.connect(), server.connect());
         let id = trigger(&mut conn, &keys[0], "p");
         assert_eq!(take(&mut worker, "LEASE 300").2, std::slice::from_ref(&id));
-        block(&mut conn, &mut worker, "BLOCK 0 LEASE 300");
+        block(&mut conn, &mut worker, "AHEAD BLOCK 0 LEASE 300");
         block(&mut conn, &mut other, "BLOCK 0");
         // It is not given again what it has; another worker is, though it stands behind.
         let (p, _, ids) = given(&woken(&mut other)).expect("events");
@@ -193,7 +193,7 @@ fn a_worker_that_waits_alone_is_not_given_again_what_it_has() {
         let mut worker = server.connect();
         trigger(&mut conn, &keys[0], "p");
         assert_eq!(take(&mut worker, "LEASE 30").0, 0);
-        block(&mut conn, &mut worker, "BLOCK 0 LEASE 30");
+        block(&mut conn, &mut worker, "AHEAD BLOCK 0 LEASE 30");
         assert_eq!(worker.try_read(Duration::from_millis(150)), None);
         let next = trigger(&mut conn, &keys[0], "p");
         assert_eq!(given(&woken(&mut worker)).expect("events").2, [next]);

@@ -175,17 +175,17 @@ fn a_worker_is_called_to_a_partition_of_which_it_has_something_in_flight() {
             let first = trigger(&mut conn, &keys[0], "1");
             assert_eq!(take(&mut any, worker).2, [first.as_str()]);
             // By an event behind it,
-            block(&mut conn, &mut any, &format!("BLOCK 0 {worker}"));
+            block(&mut conn, &mut any, &format!("AHEAD BLOCK 0 {worker}"));
             let second = trigger(&mut conn, &keys[0], "2");
             let (p, epoch, ids) = given(&woken(&mut any)).expect("the next event");
             assert_eq!(ids, [second.as_str()]);
             // by one that was added by hand,
-            block(&mut conn, &mut any, &format!("BLOCK 0 {worker}"));
+            block(&mut conn, &mut any, &format!("AHEAD BLOCK 0 {worker}"));
             must!(conn, "XADD", format!("evq:{{s:{p}}}"), "*", "key", "other");
             assert_eq!(given(&woken(&mut any)).expect("the next event").1, epoch);
             // and by a retry that is due.
             say(&mut any, &format!("EVQ.NACK {p} {first} RING s DELAY 100 {worker}"));
-            block(&mut conn, &mut any, &format!("BLOCK 0 {worker}"));
+            block(&mut conn, &mut any, &format!("AHEAD BLOCK 0 {worker}"));
             let woken_by_it = woken_within(&mut conn, &mut any, 900);
             assert_eq!(given(&woken_by_it).expect("the retry").2, [first]);
             // Others are not: what it has in flight keeps the partition.
