@@ -83,15 +83,15 @@ fn pending_shows_every_state_with_its_worker_attempts_and_what_holds_it() {
         say(&mut conn, "EVQ.GROUP default RING r MAXATTEMPTS 2 ONDEAD hold").ok();
         let of = ["d", "r", "d", "r", "f", "r", "x"].map(|key| (key, "p"));
         let ids = events(&mut conn, &of);
-        take(&mut conn, "WORKER w COUNT 6");
+        take(&mut conn, "WORKER w COUNT 7");
         for n in [0, 1] {
             nack(&mut conn, &ids[n], "WORKER w DELAY 0");
         }
         ack(&mut conn, &ids[3], "WORKER w");
-        assert_eq!(again(&mut conn, "WORKER w NOBLOCK").0.ids[0], ids[0]);
+        assert_eq!(again(&mut conn, "WORKER w AHEAD NOBLOCK").0.ids[0], ids[0]);
         nack(&mut conn, &ids[0], "WORKER w");
         let before = clock_ms(&mut conn);
-        assert_eq!(again(&mut conn, "WORKER w NOBLOCK").0.ids[0], ids[1]);
+        assert_eq!(again(&mut conn, "WORKER w AHEAD NOBLOCK").0.ids[0], ids[1]);
         let rows = say(&mut conn, &format!("EVQ.PENDING {P}"));
         let row = |n: usize| {
             let row = rows.at(n);
@@ -113,8 +113,9 @@ fn pending_shows_every_state_with_its_worker_attempts_and_what_holds_it() {
             (1, "r", flight.clone(), w.clone(), 2, none.clone()),
             (2, "d", json!("held"), none.clone(), 0, json!(ids[0])),
             (3, "r", json!("held"), none.clone(), 0, json!(ids[1])),
-            (4, "f", flight, w, 1, none.clone()),
+            (4, "f", flight.clone(), w.clone(), 1, none.clone()),
             (5, "r", json!("held"), none.clone(), 0, json!(ids[1])),
+            (6, "x", flight, w, 1, none.clone()),
         ];
         assert_eq!(rows.array().len(), expected.len());
         for (n, key, state, worker, attempts, behind) in expected {
@@ -201,7 +202,7 @@ fn stats_and_info_count_what_happens() {
         let (mut owner, mut standby, mut any) =
             (server.connect(), server.connect(), server.connect());
         assert_eq!(take(&mut owner, "GROUP g COUNT 10").ids, ids);
-        block(&mut conn, &mut owner, "GROUP g BLOCK 0");
+        block(&mut conn, &mut owner, "GROUP g AHEAD BLOCK 0");
         block(&mut conn, &mut standby, "GROUP g BLOCK 0");
         any.send(&["EVQ.CONSUME", "*", "RING", "r", "GROUP", "g", "BLOCK", "0"]);
         until_blocked(&mut conn, 3);

@@ -202,7 +202,7 @@ fn an_acknowledgement_inside_a_pull_travels_with_it() {
         let last = given.at(2).at(0).at(0).bytes();
         // While it waits in vain it has acknowledged all the same.
         must!(conn, "EVQ.CONSUME", "evq:{r:0}", "GROUP", "g", "WORKER", "w", "COUNT", 100);
-        let tail = args!["ACK", last, "BLOCK", 1];
+        let tail = args!["ACK", last, "BLOCK", 1, "AHEAD"];
         assert!(conn.must(&[&pull[..pull.len() - 1], &tail].concat()).is_null());
         chain.assert_same();
         assert_eq!(chain.carried_out("EVQ.CONSUME"), 5);
