@@ -13,7 +13,7 @@ use evq::model::saved::effect::Fate;
 
 use super::bytes::Bytes;
 use super::ledger::{Ledger, Owner, Stage};
-use super::shell::{LEASE_MS, Server};
+use super::shell::{LEASE_MS, REPEATED, Server};
 
 /// Events of one run: the reference is slow.
 const MAX_EVENTS: usize = 60;
@@ -230,7 +230,12 @@ impl Play {
                 self.renew();
             }
             Err(Error::Fenced) => assert!(!may, "the owner is fenced"),
-            Err(Error::BadId(_)) => assert!(may && !in_flight, "{id} is in flight"),
+            Err(Error::BadId(why)) => {
+                assert!(may && !in_flight, "{id} is in flight");
+                if why == REPEATED {
+                    self.renew();
+                }
+            }
             Err(Error::Limit(..)) => {
                 let more = behind.map_or(0, |ids| ids.len()) + 1;
                 assert!(self.shell.progress().exceptions().len() + more > MAX_EXCEPTIONS);

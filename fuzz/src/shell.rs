@@ -22,6 +22,8 @@ use evq::model::rules::{answers, drive, ready, tenure};
 use evq::model::saved::effect::{Change, Effect, Failure};
 use evq::model::saved::snapshot::{decode, encode};
 
+/// What is answered here to an EVQ.NACK that repeats one: nothing is in flight, but it renews.
+pub const REPEATED: &str = "it was refused before";
 /// How long a lease lasts here.
 pub const LEASE_MS: u64 = 100;
 /// A shell in memory refuses nothing by itself.
@@ -281,7 +283,7 @@ impl Server {
         match answers::fail(self, caller, &Refusal { delay_ms, ..Refusal::of(id) })? {
             Failed::Gone => Ok(None),
             // For the ledger it is not in flight any more.
-            Failed::Repeated(_) => Err(Error::BadId("it was refused before")),
+            Failed::Repeated(_) => Err(Error::BadId(REPEATED)),
             Failed::Recorded(failure) => {
                 answers::share(self)?;
                 Ok(Some(failure))
