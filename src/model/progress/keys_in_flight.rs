@@ -1,6 +1,6 @@
 //! The keys of what is in flight, so that a refused event finds the later ones of its key without
-//! reading all that was handed out. Made by the first EVQ.NACK of a batch, extended by the next, and
-//! gone when nothing is in flight.
+//! reading all that was handed out. Made by the first EVQ.NACK of a batch, extended by the next,
+//! and gone when nothing is in flight.
 
 use std::collections::{BTreeSet, VecDeque};
 

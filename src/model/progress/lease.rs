@@ -113,8 +113,8 @@ impl Lease {
         self.given <= cursor && self.redelivering.is_empty()
     }
 
-    /// Whether the fresh event `id` of `key` comes again, though it may come after an exception that
-    /// began anew while it was in flight.
+    /// Whether the fresh event `id` of `key` comes again, though it may come after an exception
+    /// that began anew while it was in flight.
     #[must_use]
     pub fn repeats(&self, id: EventId) -> bool {
         id <= self.given && self.first.is_some_and(|first| id >= first)

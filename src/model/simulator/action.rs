@@ -129,7 +129,9 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
         40 => (0..3u8, 0..3u8, nature, 1..4u8)
             .prop_map(|(key, kind, nature, count)| Action::Trigger { key, kind, nature, count }),
         60 => (who(), any::<bool>(), count, pace(), any::<bool>()).prop_map(
-            |((w, g, by), any, count, pace, block)| Action::Pull { w, g, by, any, count, pace, block }
+            |((w, g, by), any, count, pace, block)| {
+                Action::Pull { w, g, by, any, count, pace, block }
+            }
         ),
         50 => (who(), 0..8usize).prop_map(|((w, g, by), nth)| Action::Ack { w, g, by, nth }),
         40 => (who(), 0..8usize, delay_ms).prop_map(
