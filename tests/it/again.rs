@@ -171,7 +171,8 @@ fn with_failing_keys_others_keep_half_of_the_pulls_and_no_failing_key_is_passed_
                 nack(&mut conn, given.last(), "WORKER w");
             }
         }
-        assert!(pulls <= 2 * good + bad.len(), "{pulls} pulls for {good} healthy events");
+        // The failing events lie before them in the stream, and take turns with their retries too.
+        assert!(pulls <= 2 * (good + bad.len()), "{pulls} pulls for {good} healthy events");
         let (least, most) = (tries.iter().min().unwrap(), tries.iter().max().unwrap());
         assert!(most - least <= 1, "a failing key waits for one round of the others: {tries:?}");
     });

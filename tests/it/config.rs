@@ -75,7 +75,7 @@ fn the_extremes_of_all_settings_work_together() {
         must!(conn, "EVQ.TRIGGER", "k", "p");
         assert_eq!(must!(conn, "EVQ.CONSUME", 0).at(2).array().len(), 1);
         must!(conn, "CONFIG", "SET", "evq.block-ms", 1);
-        assert!(must!(conn, "EVQ.CONSUME", 0).is_null());
+        assert!(must!(conn, "EVQ.CONSUME", 0, "AHEAD").is_null());
     });
 }
 
