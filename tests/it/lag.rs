@@ -203,7 +203,7 @@ fn what_is_removed_while_it_is_in_flight_is_not_counted_twice() {
         }
         // Two replies in flight, of which the first loses one.
         let (first, second) =
-            (take(&mut conn, "WORKER w COUNT 10"), take(&mut conn, "WORKER w COUNT 10"));
+            (take(&mut conn, "WORKER w COUNT 10"), take(&mut conn, "WORKER w COUNT 10 AHEAD"));
         must!(conn, "XDEL", P, first.ids[3]);
         until_exact(&mut conn, 29_979);
         assert_eq!(ack(&mut conn, second.last(), "WORKER w"), 1);

@@ -56,9 +56,9 @@ pub struct Progress {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Source {
     /// What is in the stream and was not handed out.
-    #[default]
     Fresh,
-    /// What is handed out again.
+    /// What is handed out again. It has waited longer, so it has the first turn.
+    #[default]
     Redeliveries,
 }
 
@@ -265,6 +265,10 @@ impl Progress {
             self.exceptions.release(exception.key);
         } else {
             self.exceptions.finish(id);
+        }
+        // An operator has decided: a refusal that comes again has nothing to repeat.
+        if let Some(lease) = &mut self.lease {
+            lease.refused.remove(&id);
         }
         self.answered(id);
     }

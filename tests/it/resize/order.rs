@@ -103,7 +103,7 @@ fn a_moved_key_waits_until_its_old_partition_is_drained_and_nobody_else_does() {
         assert_eq!(ack(&mut conn, 0, &last, ""), 1);
         let given = woken(&mut worker);
         assert_eq!(Pull::of(&given).unwrap().payloads, ["m2"]);
-        assert_eq!(payloads(&mut worker, 1, ""), "m3");
+        assert_eq!(payloads(&mut worker, 1, "AHEAD"), "m3");
         assert_eq!(unfinished(&mut conn, "default"), 0);
         assert!(draining(&mut conn).is_empty());
     });
