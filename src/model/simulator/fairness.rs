@@ -120,11 +120,11 @@ impl World {
         let due = !owed.due.is_empty();
         if owed.again.is_none() && (owed.fresh && due) {
             assert_eq!(
-                redelivers, truth.fresh_last,
+                redelivers, !truth.redelivered_last,
                 "{id} is given out of turn: {owed:?} {given:?}"
             );
         }
-        truth.fresh_last = !redelivers;
+        truth.redelivered_last = redelivers;
         truth.passed_over.retain(|other, _| owed.due.contains(other) && *other != id);
         if redelivers {
             for other in owed.due.iter().filter(|other| **other != id) {

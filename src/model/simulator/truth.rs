@@ -94,8 +94,8 @@ pub(super) struct Truth {
     pub(super) refused: BTreeMap<EventId, Vec<EventId>>,
     /// The last fresh event of the latest reply.
     pub(super) latest: EventId,
-    /// Whether the last reply with something new gave fresh events.
-    pub(super) fresh_last: bool,
+    /// Whether the last reply with something new handed out an event again.
+    pub(super) redelivered_last: bool,
     /// How many other redeliveries were given while one was due.
     pub(super) passed_over: BTreeMap<EventId, usize>,
     /// In flight when a lease was lost: must be handed out one at a time until it is handled.
