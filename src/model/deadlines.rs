@@ -35,6 +35,8 @@ pub enum Reason {
     Tidy,
     /// A lag is counted further.
     Lag,
+    /// Tokens may be too old.
+    Tokens,
     /// Events that wait may have been removed by hand.
     Removed,
     /// Everything is checked, see [`RECHECK_MS`].
@@ -43,7 +45,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Release,
         Self::WaitEnd,
         Self::Departure,
@@ -56,6 +58,7 @@ impl Reason {
         Self::Retention,
         Self::Tidy,
         Self::Lag,
+        Self::Tokens,
         Self::Removed,
         Self::Recheck,
     ];

@@ -36,8 +36,7 @@ pub(in crate::model) struct Due {
     looked: Option<Box<Looked>>,
 }
 
-/// What the last look found. Those that were due have a ticket each, which says in which order they
-/// became due.
+/// The sorting as of its last run.
 #[derive(Clone, Debug, Default)]
 struct Looked {
     at_ms: u64,

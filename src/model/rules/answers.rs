@@ -91,6 +91,7 @@ pub fn fail<S: Shell>(
     caller: &Caller,
     refusal: &Refusal<'_>,
 ) -> Result<Failed, Error> {
+    let id = refusal.id;
     let repeated = shell.with(|shell, progress| repeated(shell, progress?, caller, id))?;
     if let Some(held) = repeated {
         return Ok(Failed::Repeated(held));
@@ -108,7 +109,7 @@ pub fn fail<S: Shell>(
             delivery::index_keys(progress, stream);
         }
         let decided = match stream {
-            Some(stream) => delivery::nack(progress, group, &stream, now, id, delay_ms)?,
+            Some(stream) => delivery::nack(progress, group, &stream, now, refusal)?,
             None => None,
         };
         let was_exception = progress.exceptions().get(id).is_some();

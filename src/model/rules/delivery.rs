@@ -304,7 +304,7 @@ pub fn nack<S: Source>(
         return Err(Error::BadId("the event is not in flight under this lease"));
     }
     let later = later_of_key(progress, group, stream, &entry, lease);
-    let failure = progress.fail(group, now, id, digest(entry.key()), &later, delay_ms)?;
+    let failure = progress.fail(group, now, refusal, digest(entry.key()), &later)?;
     Ok(Some((entry, failure)))
 }
 

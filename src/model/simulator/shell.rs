@@ -16,7 +16,7 @@ use crate::model::rules::gate::Gate;
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
 use crate::model::rules::source::Source;
-use crate::model::rules::tenure::{Arrival, Target};
+use crate::model::rules::tenure::{Arrival, Pull};
 use crate::model::rules::{answers, drive, ready, removed, tenure};
 use crate::model::saved::effect::Change;
 

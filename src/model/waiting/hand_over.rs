@@ -4,12 +4,13 @@ use super::connections::Departure;
 use super::line::Line;
 use super::owners;
 use super::owners::PARKED_MS;
-use super::partitions::{Found, Grant, Partitions, Ready, Taker, Tenure};
+use super::partitions::{Found, Grant, Partitions, Tenure};
 use super::view::Worker;
 use super::waiter::Outcome;
 use crate::model::deadlines::{RECHECK_MS, Reason};
 use crate::model::error::Error;
 use crate::model::now::Now;
+use crate::model::rules::ready::{Ready, Taker};
 
 /// Gives a free lease to the first standby of a line, and checks again when the lease that stands
 /// then lapses.
@@ -26,7 +27,12 @@ pub fn hand_over<P: Partitions>(partitions: &mut P, line: &Line, now: Now) -> Re
             partitions.wake_at(Reason::Lease, now.ms().saturating_add(next.wait.lease_ms));
             return Ok(());
         }
-        Found::Outside | Found::Missing => return Ok(()),
+        Found::Outside => return Ok(()),
+        // Its ring or its group may come back by hands of which the module hears nothing.
+        Found::Missing => {
+            partitions.wake_at(Reason::Lease, now.ms().saturating_add(RECHECK_MS));
+            return Ok(());
+        }
     };
     let epoch = match partitions.tenure(&place, now)? {
         Tenure::Free { epoch } => epoch,

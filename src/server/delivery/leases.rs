@@ -12,6 +12,7 @@ use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::lease::{Caller, Lease, Turn};
 use crate::model::rules::answers::{Answered, Failed};
+use crate::model::rules::failure::Refusal;
 use crate::model::rules::tenure::{Arrival, Pull};
 use crate::model::rules::{answers, tenure};
 use crate::server::api::acl::User;

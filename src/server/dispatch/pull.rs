@@ -12,6 +12,7 @@ use super::request::{Acknowledged, Request};
 use crate::model::error::Error;
 use crate::model::now::Now;
 use crate::model::progress::lease::{Caller, Pace, Turn};
+use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::tenure::{Pull, Target};
 use crate::model::waiting::waiter::Wait;
 use crate::server::api::acl::User;
@@ -201,7 +202,7 @@ fn take(
         Turn::Wait => return Ok(false),
         Turn::Grant(_) | Turn::Claim(_)
             if (any || matches!(turn, Turn::Claim(_)))
-                && hand_out::prepare(ctx, place, now, false)? != Ready::Work =>
+                && hand_out::prepare(ctx, place, now, Taker::Next)? != Ready::Work =>
         {
             return Ok(false);
         }

@@ -112,6 +112,7 @@ impl Play {
             if pace == Pace::Steady {
                 self.world.truths[g].latest.remove(&p);
             }
+            let ready = self.world.prepare(p, g, Taker::Owner);
             let events = self.world.deliver(p, g, count);
             // Where a barrier was closed, or the look cut short, the next command may get further.
             let more_steps = matches!(ready, Ready::Later | Ready::Closed);

@@ -7,7 +7,7 @@ use crate::model::now::Now;
 use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Lease};
 use crate::model::progress::volatile::HandedOut;
-use crate::model::waiting::partitions::{Ready, Taker};
+use crate::model::rules::ready::{Ready, Taker};
 
 /// The events of a partition.
 #[derive(Clone, Debug, Default)]
@@ -118,9 +118,7 @@ impl Side {
         let given: Vec<_> = fresh.collect();
         if let (first, Some(last)) = (given.first().copied(), given.last().copied()) {
             let entries = given.len() as u64;
-            let handed_out =
-                HandedOut { first: Some(*first), last: *last, entries, given: entries };
-            self.progress.hand_out(handed_out, now);
+            self.progress.hand_out(HandedOut { first, last, entries, given: entries }, now);
         }
         given
     }
