@@ -50,7 +50,12 @@ pub(crate) fn idle_ms_in(db: i32, ring: &Name, name: &Name, group: &Group, now: 
 /// Milliseconds since a worker of a group last asked, in the selected database; none on a replica,
 /// which sees no workers.
 pub(crate) fn idle_ms(ctx: &Ctx, ring: &Name, name: &Name, group: &Group) -> Option<u64> {
-    ctx.may_act().then(|| idle_ms_in(ctx.db(), ring, name, group, ctx.now()))
+    ctx.may_act().then(|| {
+        let now = ctx.now();
+        // Whoever asks first begins the time; from then on the clock has to be known, too.
+        watch_the_clock(now);
+        idle_ms_in(ctx.db(), ring, name, group, now)
+    })
 }
 
 fn watch_the_clock(now: Now) {
