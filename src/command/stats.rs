@@ -1,24 +1,29 @@
-//! `EVQ.STATS [ring] [JSON]`
+//! `EVQ.STATS [ring] [PARTITION partition] [GROUP group] [JSON]`
 //!
 //! Per partition and group: lag, what is unfinished and how old it is, who owns it, and what was
-//! delivered. With JSON the same as one document.
+//! delivered; of one partition, of one group, or of all. With JSON the same as one document.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::model::error::Error;
-use crate::model::parse::ring_and_format;
-use crate::model::rules::unfinished::Unfinished;
+use crate::model::ids::EventId;
+use crate::model::name::Name;
+use crate::model::parse::{Format, PartitionArg, Words, is, once};
+use crate::model::ring::group::Group;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
-use crate::server::api::stream::Extent;
 use crate::server::delivery::backlog::Budget;
+use crate::server::delivery::in_hand::InHand;
+use crate::server::delivery::lag::Reader;
 use crate::server::delivery::leases::worker_of;
-use crate::server::delivery::{backlog, lag, letters, shell, state};
+use crate::server::delivery::opened::Opened;
+use crate::server::delivery::{backlog, lag, letters, recount, shell};
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::GROUP;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::ring::RingView;
@@ -28,30 +33,68 @@ use crate::server::waiting::lines::scene;
 
 pub(super) struct Stats;
 
+#[derive(Debug, Default)]
+struct Request {
+    ring: Option<Name>,
+    partition: Option<PartitionArg>,
+    group: Option<Name>,
+    format: Option<Format>,
+}
+
+impl Request {
+    /// Reads the options that are left.
+    fn options(mut self, words: &mut Words<'_>) -> Result<Self, Error> {
+        while let Some(word) = words.next() {
+            if is(word, "PARTITION") {
+                once(&mut self.partition, word, PartitionArg::parse(words.value(word)?)?)?;
+            } else if is(word, "GROUP") {
+                once(&mut self.group, word, Name::group(words.value(word)?)?)?;
+            } else if is(word, "JSON") {
+                once(&mut self.format, word, Format::Json)?;
+            } else {
+                return Err(Error::syntax(word));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// A first word that can be read as an option is one: a ring named `json` is `json JSON`.
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
+    let mut words = Words::new("evq.stats", all);
+    let Some((first, rest)) = all.split_first() else { return Ok(Request::default()) };
+    let named = || -> Result<Request, Error> {
+        let request = Request { ring: Some(Name::ring(first)?), ..Request::default() };
+        request.options(&mut Words::new("evq.stats", rest))
+    };
+    if ["PARTITION", "GROUP", "JSON"].iter().any(|word| is(first, word)) {
+        let options = Request::default().options(&mut words);
+        return options.or_else(|error| named().map_err(|_| error));
+    }
+    named()
+}
+
 fn of_group(
     ctx: &Ctx,
+    opened: &mut Opened,
     place: &Place,
     idle_ms: Option<u64>,
     budget: &mut Budget,
 ) -> Result<Value, Error> {
-    let lag = lag::of(ctx, place, budget)?;
-    let oldest = backlog::oldest(ctx, place, budget)?;
-    let now = ctx.now();
+    let (group, now) = (&place.group, ctx.now());
+    let lag = lag::of(ctx, opened, Reader::of(&place.line.group, group), budget)?;
+    if !lag.exact {
+        recount::request(ctx, &place.line.ring, place.line.partition);
+    }
     let barriers = shell::barriers_as_seen(ctx, place)?;
     let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;
     let gate = gate.unwrap_or_default();
-    let state = state::open(ctx, &place.names);
     let beginning = place.beginning();
-    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
+    let progress = opened.progress(&place.line.group)?.unwrap_or(&beginning);
+    let oldest = backlog::oldest(opened, group, progress, EventId::MAX, budget);
     let lease = progress.standing(scene(&place.line, Some(progress)));
-    let (mut retrying, mut held, mut dead_held) = (0, 0, 0);
-    for (_, _, waits_for) in progress.unfinished(None, &gate) {
-        match waits_for {
-            Unfinished::InFlight | Unfinished::Retry(_) => retrying += 1,
-            Unfinished::Held | Unfinished::HeldElsewhere { .. } => held += 1,
-            Unfinished::Dead => dead_held += 1,
-        }
-    }
+    let mut in_hand = InHand::of(opened, group, progress, lease, budget);
+    in_hand.hold_elsewhere(progress, lease, &gate);
     let totals = progress.totals();
     Ok(json!({
         "group": place.line.group.as_str(),
@@ -63,10 +106,11 @@ fn of_group(
         "owner": lease.map(worker_of),
         "epoch": progress.epoch(),
         "lease-ends-ms": lease.map(|lease| lease.deadline_ms),
-        "retrying": retrying,
-        "held": held,
-        "dead-held": dead_held,
-        "dead-letters": letters::count(ctx, place)?,
+        "in-flight": in_hand.in_flight,
+        "retrying": in_hand.retrying,
+        "held": in_hand.held,
+        "dead-held": in_hand.dead,
+        "dead-letters": letters::count(ctx, &place.letters())?,
         "waits-after": gate.closed_after().map(|id| id.to_string()),
         "deliveries": totals.deliveries,
         "repeats": totals.repeats,
@@ -77,33 +121,59 @@ fn of_group(
     }))
 }
 
-fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
-    let value = view.value()?;
-    let idle = value.ring.groups().map(|(group, settings)| {
-        (group, idle_groups::idle_ms(ctx, &view.names.name, group, settings))
-    });
-    let idle: BTreeMap<_, _> = idle.collect();
-    let (mut partitions, mut budget) = (Vec::new(), Budget::new());
-    for node in value.ring.nodes() {
-        let names = view.names.partition(node.partition);
-        user.check(&names.stream, Access::Read)?;
-        let mut groups = Vec::new();
-        for (group, _) in value.ring.groups() {
-            let place = place::in_ring(ctx, user, Access::Read, view, node.partition, group)?;
-            user.check(&place.letters(), Access::Read)?;
-            let idle_ms = idle.get(group).copied().flatten();
-            groups.push(of_group(ctx, &place, idle_ms, &mut budget)?);
-        }
-        let held_up = background::held_up(ctx, value, &names, node.partition, ctx.now())?;
-        partitions.push(json!({
-            "partition": node.partition,
-            "key": String::from_utf8_lossy(names.stream.bytes()),
-            "length": Extent::of(ctx, &names.stream)?.length,
-            "trim-held-up-by": held_up.as_ref().map(|held_up| held_up.group.as_str()),
-            "trim-held-up-at": held_up.as_ref().map(|held_up| held_up.event.to_string()),
-            "groups": groups,
-        }));
+/// A group of the ring with how long it has been without workers.
+type Row<'a> = (&'a Name, &'a Arc<Group>, Option<u64>);
+
+fn of_partition(
+    ctx: &Ctx,
+    user: &User,
+    view: &RingView,
+    p: u32,
+    rows: &[Row<'_>],
+    budget: &mut Budget,
+) -> Result<Value, Error> {
+    let names = view.names.partition(p);
+    user.check(&names.stream, Access::Read)?;
+    let (mut opened, mut groups) = (Opened::of(ctx, &view.names, p)?, Vec::new());
+    for (name, group, idle_ms) in rows {
+        let place = place::of(ctx, user, Access::Read, view, p, name, Arc::clone(group))?;
+        user.check(&place.letters(), Access::Read)?;
+        groups.push(of_group(ctx, &mut opened, &place, *idle_ms, budget)?);
     }
+    let length = opened.length();
+    drop(opened);
+    let held_up = background::held_up(ctx, view.value()?, &names, p, ctx.now())?;
+    Ok(json!({
+        "partition": p,
+        "key": String::from_utf8_lossy(names.stream.bytes()),
+        "length": length,
+        "trim-held-up-by": held_up.as_ref().map(|held_up| held_up.group.as_str()),
+        "trim-held-up-at": held_up.as_ref().map(|held_up| held_up.event.to_string()),
+        "groups": groups,
+    }))
+}
+
+fn describe(
+    ctx: &Ctx,
+    user: &User,
+    view: &RingView,
+    partition: Option<u32>,
+    group: Option<&Name>,
+) -> Result<Value, Error> {
+    let ring = &view.value()?.ring;
+    if group.is_some_and(|name| ring.group(name).is_none()) {
+        return Err(Error::NoGroup);
+    }
+    let asked = ring.groups().filter(|(name, _)| group.is_none_or(|group| group == *name));
+    let rows: Vec<Row<'_>> = asked
+        .map(|(name, group)| {
+            (name, group, idle_groups::idle_ms(ctx, &view.names.name, name, group))
+        })
+        .collect();
+    let mut budget = Budget::of_rows();
+    let partitions = view.partitions(partition)?.into_iter();
+    let partitions = partitions.map(|p| of_partition(ctx, user, view, p, &rows, &mut budget));
+    let partitions: Vec<Value> = partitions.collect::<Result<_, _>>()?;
     Ok(json!({ "name": view.names.name.as_str(), "partitions": partitions }))
 }
 
@@ -114,16 +184,29 @@ impl Command for Stats {
         acl: c"read slow",
         arity: -1,
         summary: c"Shows lag, age, owner, failures and totals per partition and group.",
-        complexity: c"O(N*G), where N is the number of partitions and G the number of groups; to count the lags it looks at a bounded number of entries.",
+        complexity: c"O(N*G), where N is the number of partitions shown and G that of groups; to count the lags it looks at a bounded number of entries.",
         routing: Routing::Word(1),
-        args: &[Arg::string(c"ring").optional(), Arg::flag(c"json", c"JSON")],
+        args: &[
+            Arg::string(c"ring").optional(),
+            Arg::option(c"partition", c"PARTITION"),
+            GROUP,
+            Arg::flag(c"json", c"JSON"),
+        ],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let (ring, format) = ring_and_format("evq.stats", args.words())?;
+        let request = parse(args.words())?;
+        let (ring, partition) = match request.partition {
+            Some(partition) => {
+                let (ring, p) = partition.resolve(request.ring)?;
+                (ring, Some(p))
+            }
+            None => (request.ring.unwrap_or_else(Name::default_name), None),
+        };
         let user = User::of(ctx);
-        let tree = describe(ctx, &user, &ring::find(ctx, &user, &ring)?)?;
-        reply::described(ctx, &tree, format);
+        let view = ring::find(ctx, &user, &ring)?;
+        let tree = describe(ctx, &user, &view, partition, request.group.as_ref())?;
+        reply::described(ctx, &tree, request.format.unwrap_or_default());
         Ok(())
     }
 }

@@ -25,7 +25,13 @@ pub fn groups_key(ring: &Name, partition: u32) -> String {
 /// The dead letters of a group in a partition: `evq:{<ring>:<p>}:dead:<group>`.
 #[must_use]
 pub fn dead_key(ring: &Name, partition: u32, group: &Name) -> String {
-    format!("evq:{{{ring}:{partition}}}:dead:{group}")
+    format!("{}{group}", dead_prefix(ring, partition))
+}
+
+/// What the keys of all groups' dead letters in a partition begin with.
+#[must_use]
+pub fn dead_prefix(ring: &Name, partition: u32) -> String {
+    format!("evq:{{{ring}:{partition}}}:dead:")
 }
 
 /// The tokens of a partition: `evq:{<ring>:<p>}:unique`.

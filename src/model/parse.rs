@@ -276,9 +276,10 @@ pub fn partition_or_all(text: &[u8], ring: Option<Name>) -> Result<(Name, Option
 }
 
 /// The form of a description in the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// As maps, arrays, numbers and strings of the protocol.
+    #[default]
     Native,
     /// As one JSON document.
     Json,

@@ -85,7 +85,16 @@ fn cases() -> Vec<Case> {
         case("EVQ.GROUP known RING r", &["%R~evq:{r}"]),
         case("EVQ.GROUP known RING r MAXATTEMPTS 3", &["%R~evq:{r}", "%W~evq:{r}"]),
         case("EVQ.GROUP new RING r FROM last", &["%R~evq:{r}", "%W~evq:{r}", "%R~evq:{r:0}"]),
-        case("EVQ.GROUPS RING r", &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups"]),
+        case(
+            "EVQ.GROUPS RING r",
+            &[
+                "%R~evq:{r}",
+                "%R~evq:{r:0}",
+                "%R~evq:{r:0}:groups",
+                "%R~evq:{r:0}:dead:known",
+                "%R~evq:{r:0}:dead:brittle",
+            ],
+        ),
         case(
             "EVQ.SEEK known * first RING r",
             &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
@@ -129,6 +138,11 @@ fn cases() -> Vec<Case> {
                 "%R~evq:{r:0}:dead:known",
                 "%R~evq:{r:0}:dead:brittle",
             ],
+        ),
+        // Of one group: its letters only.
+        case(
+            "EVQ.STATS r GROUP known",
+            &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%R~evq:{r:0}:dead:known"],
         ),
         case(
             "EVQ.DELGROUP known RING r",

@@ -64,6 +64,7 @@ mod start;
 mod stats;
 mod survival;
 mod torture;
+mod totals;
 mod travel;
 mod types;
 mod unblocking;

@@ -70,8 +70,17 @@ fn resp2_resp3_and_json_say_the_same() {
             .collect();
         assert_eq!(names, ["default", "other"]);
         for line in ["EVQ.GROUPS RING r", "EVQ.GROUP default RING r", &format!("EVQ.PENDING {P}")] {
-            let resp2 = tree(&say(&mut two, line), &flat_map);
-            assert_eq!(resp2, tree(&say(&mut three, line), &|_| false), "{line}");
+            let steady = |mut reply: Json| {
+                for row in reply.as_array_mut().into_iter().flatten() {
+                    let row = row.as_object_mut().unwrap();
+                    for field in ["oldest-unfinished-ms", "deliveries-per-second", "idle-ms"] {
+                        row.remove(field);
+                    }
+                }
+                reply
+            };
+            let resp2 = steady(tree(&say(&mut two, line), &flat_map));
+            assert_eq!(resp2, steady(tree(&say(&mut three, line), &|_| false)), "{line}");
         }
     });
 }

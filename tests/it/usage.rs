@@ -202,9 +202,9 @@ pub(crate) const COMMANDS: [Usage; 22] = [
     },
     Usage {
         name: "EVQ.GROUPS",
-        options: &[RING],
+        options: &[RING, ("JSON", &[])],
         given: &["RING"],
-        needs: &[Needs::Ring, Needs::Stream, Needs::Groups],
+        needs: &[Needs::Ring, Needs::Stream, Needs::Groups, Needs::Letters],
         ..NOTHING
     },
     Usage {
@@ -243,7 +243,7 @@ pub(crate) const COMMANDS: [Usage; 22] = [
         name: "EVQ.STATS",
         words: &[(Kind::Ring, "r")],
         optional: 1,
-        options: &[("JSON", &[])],
+        options: &[("PARTITION", &[(Kind::Partition, "0")]), GROUP, ("JSON", &[])],
         needs: &[Needs::Ring, Needs::Stream, Needs::Groups, Needs::Letters],
         ..NOTHING
     },

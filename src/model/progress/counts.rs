@@ -1,5 +1,6 @@
-//! Volatile counts of a group's progress: deliveries for EVQ.STATS, and the entries below the
-//! cursor, from which the lag follows. Neither is saved; a server that starts begins with nothing.
+//! What a group's progress counts beside what it saves: deliveries for EVQ.STATS, and entries of
+//! the stream, from which the lag follows. Volatile. How the counts are kept up is in
+//! [`crate::model::progress::counting`].
 
 use crate::model::ids::EventId;
 use crate::model::now::Now;
@@ -44,25 +45,63 @@ impl Totals {
     }
 }
 
-/// The number of entries at or below the cursor, from which and from the stream's length the lag
-/// follows. Volatile; valid while the stamp stays, that is until somebody else removes entries.
+/// What tells whether entries were removed from a stream: how many ever were, and the first one
+/// that is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Entries that were ever removed.
+    pub removed: u64,
+    /// The first entry; zero where there is none.
+    pub first: EventId,
+}
+
+/// A partition's stream as it was when it was last looked at. As long as its length grows with its
+/// last entry, nothing was removed. Volatile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// Counted up to here, which the cursor may have left behind.
-    pub cursor: EventId,
-    /// Entries at or below it.
-    pub below: u64,
-    /// The stream's stamp then.
+pub struct Seen {
+    /// How many entries it had.
+    pub length: u64,
+    /// The last of them; zero where there was none.
+    pub last: EventId,
+    /// Its stamp.
     pub stamp: Stamp,
 }
 
-/// A mark of a stream that changes whenever entries are removed.
+/// What was counted of a group's entries, so that its lag follows without reading them again.
+/// Volatile; good as long as the stream has this stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Entries ever removed.
-    pub removed: u64,
-    /// The first entry that is left.
-    pub first: EventId,
+pub struct Counted {
+    /// The count.
+    pub count: Count,
+    /// The stream's stamp.
+    pub stamp: Stamp,
+    /// Each exception of the group had an entry of a type that it takes. Where not, they are looked
+    /// for each time.
+    pub whole: bool,
+}
+
+/// A count of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// The entries up to one that the cursor may have left behind; those above follow from the
+    /// stream's length.
+    Below {
+        /// The last entry that was counted.
+        upto: EventId,
+        /// How many lie at or below it.
+        entries: u64,
+    },
+    /// Of a group with types, the entries that it takes between two ids.
+    Ahead {
+        /// Counted from behind here, which the cursor may have left behind.
+        after: EventId,
+        /// Counted up to here.
+        until: EventId,
+        /// How many the group takes.
+        taken: u64,
+        /// What the group's types were, see [`crate::model::ring::group::Group::types_digest`].
+        types: u64,
+    },
 }
 
 /// A search for exceptions whose entries were removed. Volatile; good as long as nothing is

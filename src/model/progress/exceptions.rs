@@ -9,6 +9,7 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::by_state::{ByState, Kind};
 use super::ended_keys::{Ends, Mark};
 use super::retries::{Due, Marks};
 use crate::model::ids::EventId;
@@ -41,6 +42,15 @@ pub struct Exception {
 }
 
 impl Exception {
+    fn kind(&self) -> Kind {
+        match self.state {
+            State::Retry(_) => Kind::Retry,
+            State::Held => Kind::Held,
+            State::Dead => Kind::Dead,
+            State::Finished => Kind::Finished,
+        }
+    }
+
     /// Whether it is finished, and only waits for the cursor to pass it.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -61,6 +71,7 @@ pub struct Exceptions {
     by_id: BTreeMap<EventId, Exception>,
     by_key: BTreeSet<(u128, EventId)>,
     due: Due,
+    by_state: ByState,
     /// For those who wait for them in other partitions, if any do.
     ends: Option<Box<Ends>>,
 }
@@ -70,6 +81,12 @@ impl Exceptions {
     #[must_use]
     pub fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// How many are in which state.
+    #[must_use]
+    pub fn by_state(&self) -> ByState {
+        self.by_state
     }
 
     /// Whether there are none: then delivery is plain.
@@ -115,6 +132,13 @@ impl Exceptions {
     pub fn unfinished_after(&self, after: EventId) -> impl Iterator<Item = EventId> + '_ {
         let above = self.by_id.range((Bound::Excluded(after), Bound::Unbounded));
         above.filter(|(_, e)| !e.is_finished()).map(|(id, _)| *id)
+    }
+
+    /// How many above `id` still have to be finished. O(exceptions above it).
+    #[must_use]
+    pub fn unfinished_above(&self, id: EventId) -> u64 {
+        let above = self.by_id.range((Bound::Excluded(id), Bound::Unbounded));
+        above.filter(|(_, exception)| !exception.is_finished()).count() as u64
     }
 
     /// Those from `first` on that are finished, in the order of ids.
@@ -227,6 +251,7 @@ impl Exceptions {
 
     fn add(&mut self, id: EventId, exception: Exception) {
         self.by_key.insert((exception.key, id));
+        self.by_state.add(exception.kind());
         self.by_id.insert(id, exception);
     }
 
@@ -241,6 +266,7 @@ impl Exceptions {
     /// where all are told that may have waited for it.
     fn forget(&mut self, id: EventId) -> Option<Exception> {
         let exception = self.by_id.remove(&id)?;
+        self.by_state.remove(exception.kind());
         self.by_key.remove(&(exception.key, id));
         if let State::Retry(due_ms) = exception.state {
             self.due.remove(due_ms, id);

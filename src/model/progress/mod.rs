@@ -8,6 +8,8 @@
 //! changes only through effects ([`crate::model::saved::effect`]), by the functions here; the
 //! volatile part changes in [`volatile`].
 
+pub mod by_state;
+pub mod counting;
 pub mod counts;
 pub mod ended_keys;
 pub mod exceptions;

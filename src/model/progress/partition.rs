@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Progress;
+use super::counts::Seen;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::limits::{MAX_EXCEPTIONS, MAX_GROUPS};
@@ -15,6 +16,8 @@ use crate::model::name::Name;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     groups: BTreeMap<Name, Progress>,
+    #[serde(skip)]
+    seen: Option<Seen>,
 }
 
 impl Partition {
@@ -54,6 +57,17 @@ impl Partition {
     /// Changes what is volatile about every group's progress.
     pub fn each_volatile(&mut self, change: impl FnMut(&mut Progress)) {
         self.groups.values_mut().for_each(change);
+    }
+
+    /// The partition's stream as it was when it was last looked at.
+    #[must_use]
+    pub fn seen(&self) -> Option<Seen> {
+        self.seen
+    }
+
+    /// Volatile: the partition's stream was looked at.
+    pub fn see(&mut self, seen: Seen) {
+        self.seen = Some(seen);
     }
 
     /// A stream that is made anew must begin above this: every cursor, every exception, and every

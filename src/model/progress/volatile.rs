@@ -3,16 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::counts::{Counted, Reply, Stamp};
+use super::counts::Reply;
 use super::exceptions::State;
 use super::lease::{Caller, Lease, Pace};
 use super::{Progress, Source};
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_EXCEPTIONS;
 use crate::model::now::Now;
-
-/// Replies of one lease that are remembered one by one until they are acknowledged.
-const MAX_REPLIES: usize = 64;
 
 /// What a pull read of the stream, and handed out of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,26 +167,7 @@ impl Progress {
             let start = lease.position.max(self.cursor);
             lease.position = lease.position.max(last);
             lease.given = lease.given.max(last);
-            // A worker may never acknowledge: then the two oldest become one, and what falls
-            // between them is counted by reading when somebody asks.
-            if lease.replies.len() >= MAX_REPLIES
-                && let (Some(first), Some(second)) =
-                    (lease.replies.pop_front(), lease.replies.pop_front())
-            {
-                let entries = first.entries + second.entries;
-                lease.replies.push_front(Reply { entries, start: first.start, ..second });
-            }
-            lease.replies.push_back(Reply { start, last, entries });
-        }
-    }
-
-    /// Volatile: entries below the cursor were counted. If entries were removed since the last
-    /// time, nobody knows how many replies still have what they had.
-    pub fn set_counted(&mut self, counted: Counted) {
-        if self.counted.replace(counted).is_none_or(|before| before.stamp != counted.stamp)
-            && let Some(lease) = &mut self.lease
-        {
-            lease.replies.clear();
+            lease.note_reply(Reply { start, last, entries });
         }
     }
 
@@ -228,45 +206,6 @@ impl Progress {
                 self.exceptions.get(*id).is_some_and(|e| matches!(e.state, State::Retry(_)))
             };
             self.careful.redelivered.extend(blamed.filter(retried));
-        }
-    }
-}
-
-impl Progress {
-    /// Volatile: retention removed `entries` entries from the front of the stream, of which `last`
-    /// was the last; that took the stream's stamp from `before` to `after`. The count goes on.
-    pub fn trimmed(&mut self, last: EventId, entries: u64, before: Stamp, after: Stamp) {
-        // Nobody knows how many entries of a reply in flight are left.
-        if last > self.cursor
-            && let Some(lease) = &mut self.lease
-        {
-            lease.replies.clear();
-        }
-        let Some(counted) = self.counted.as_mut().filter(|counted| counted.stamp == before) else {
-            return;
-        };
-        counted.stamp = after;
-        if counted.cursor > last {
-            counted.below = counted.below.saturating_sub(entries);
-        } else {
-            counted.cursor = last.min(self.cursor);
-            counted.below = 0;
-        }
-    }
-
-    /// Keeps the count if `id` ends a reply, and all from the count up to there was replies. If
-    /// not, the count stays where it was and whoever wants it reads on from there.
-    pub(in crate::model) fn count_up_to(&mut self, id: EventId) {
-        let Some(lease) = &mut self.lease else { return };
-        let mut reached = self.counted.filter(|counted| counted.cursor == self.cursor);
-        while let Some(reply) = lease.replies.front().copied().filter(|reply| reply.last <= id) {
-            lease.replies.pop_front();
-            reached = reached.filter(|counted| counted.cursor == reply.start).map(|counted| {
-                Counted { cursor: reply.last, below: counted.below + reply.entries, ..counted }
-            });
-        }
-        if let Some(counted) = reached.filter(|counted| counted.cursor == id) {
-            self.counted = Some(counted);
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::activity::Activity;
 use crate::model::error::Error;
+use crate::model::hash::digest;
 use crate::model::ids::EventId;
 use crate::model::limits::{
     MAX_ATTEMPTS, MAX_DURATION_MS, MAX_PARTITIONS, MAX_TYPE_BYTES, MAX_TYPES,
@@ -80,6 +81,13 @@ impl Group {
     #[must_use]
     pub fn takes(&self, kind: &[u8]) -> bool {
         self.types.is_empty() || self.types.iter().any(|taken| **taken == *kind)
+    }
+
+    /// Stands for the types that the group takes; none if it takes all. O(bytes of the types).
+    #[must_use]
+    pub fn types_digest(&self) -> Option<u64> {
+        let digests = self.types.iter().map(|kind| digest(kind) as u64);
+        digests.reduce(|so_far, digest| so_far.rotate_left(5) ^ digest)
     }
 
     /// The id after which the group begins in a partition.

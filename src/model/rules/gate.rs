@@ -114,7 +114,13 @@ impl<'a> Gate<'a> {
     /// Whether it lets everything pass.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.closed_after.is_none() && self.elsewhere.iter().all(|(_, all)| all.is_empty())
+        self.closed_after.is_none() && !self.any_elsewhere()
+    }
+
+    /// Whether other partitions have exceptions, which may hold events of this one.
+    #[must_use]
+    pub fn any_elsewhere(&self) -> bool {
+        self.elsewhere.iter().any(|(_, all)| !all.is_empty())
     }
 
     /// The last event that may be handed out, if there is a closed barrier.

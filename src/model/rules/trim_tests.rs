@@ -304,9 +304,16 @@ fn a_look_is_due_when_the_first_entry_is_too_old() {
 
 #[test]
 fn a_count_of_the_lag_outlives_a_trim() {
-    use crate::model::progress::counts::{Counted, Stamp};
+    use crate::model::progress::counts::{Count, Counted, Stamp};
     let stamp = |removed, first| Stamp { removed, first: id(first) };
-    let counted = |cursor, below, stamp| Counted { cursor: id(cursor), below, stamp };
+    let counted = |cursor, entries, stamp| {
+        let count = Count::Below { upto: id(cursor), entries };
+        Counted { count, stamp, whole: true }
+    };
+    let ahead = |after, until, taken, stamp| {
+        let count = Count::Ahead { after: id(after), until: id(until), taken, types: 7 };
+        Counted { count, stamp, whole: true }
+    };
     let side = Side { start: 0, cursor: Some(20), waiting: vec![], kinds: vec![] };
     let (ring, mut partition) = build(&[side]);
     let name: Name =
@@ -322,4 +329,7 @@ fn a_count_of_the_lag_outlives_a_trim() {
     assert_eq!(after(counted(7, 2, stamp(5, 6)), 9, 4), counted(9, 0, stamp(9, 10)));
     assert_eq!(after(counted(20, 15, stamp(5, 6)), 25, 19), counted(20, 0, stamp(24, 26)));
     assert_eq!(after(counted(20, 15, stamp(4, 6)), 9, 4), counted(20, 15, stamp(4, 6)));
+    // Of a group with types: behind what goes, and within it.
+    assert_eq!(after(ahead(20, 30, 5, stamp(5, 6)), 9, 4), ahead(20, 30, 5, stamp(9, 10)));
+    assert_eq!(after(ahead(7, 30, 5, stamp(5, 6)), 9, 4), ahead(20, 20, 0, stamp(9, 10)));
 }

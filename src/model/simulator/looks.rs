@@ -1,5 +1,6 @@
 //! What is remembered of what is due makes no difference to what is handed out, only to how long it
 //! takes: before every look and after it the rules say what they say where nothing is remembered.
+//! What is counted is as many as there are.
 
 use crate::model::ids::EventId;
 use crate::model::now::Now;

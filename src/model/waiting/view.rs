@@ -48,13 +48,20 @@ impl<H> Lines<H> {
     #[must_use]
     pub fn scene(&self, line: &Line, progress: Option<&Progress>) -> Scene {
         let queue = self.queues.get(line);
-        let connection = progress.and_then(Progress::lease).and_then(|lease| lease.connection);
         Scene {
             owner_waits: queue.is_some_and(|queue| queue.owner.is_some()),
-            owner_gone: connection.is_some_and(|client| self.connections.is_gone(client)),
             queue: queue.is_some_and(|queue| !queue.standbys.is_empty()),
-            era: self.era,
+            ..self.scene_of_lease(progress)
         }
+    }
+
+    /// The same but for who waits: enough to tell whether a lease stands.
+    #[must_use]
+    #[inline]
+    pub fn scene_of_lease(&self, progress: Option<&Progress>) -> Scene {
+        let connection = progress.and_then(Progress::lease).and_then(|lease| lease.connection);
+        let owner_gone = connection.is_some_and(|client| self.connections.is_gone(client));
+        Scene { owner_gone, era: self.era, ..Scene::default() }
     }
 
     /// Whether an append may concern anybody whom the stream key does not wake.

@@ -1,27 +1,28 @@
 //! Lag: how many events of a partition a group has not finished.
 //!
-//! A group that is nearly up to date is counted entry by entry, see [`backlog`]. For one that is
-//! far behind, what lies below its cursor is counted once and then kept by acknowledgements, and
-//! the stream's own length gives the rest. If anybody removes entries by hand the count is made
-//! again, a bounded step at a time in the background, and until then the answer says that it is not
-//! exact.
+//! What lies below a group's cursor is counted once and then kept up by acknowledgements, see
+//! [`Counted`]; the stream's own length gives the rest. Of a group with types, what it takes above
+//! its cursor is counted instead. The count is made when the lag is first asked for: at once for a
+//! group that is nearly up to date, for others in bounded steps in the background, see
+//! [`crate::server::delivery::recount`]. If anybody removes entries by hand it is made again. Until
+//! then the answer is an estimate, and says so.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use super::backlog::{Budget, Tally};
-use super::{backlog, state};
-use crate::model::deadlines::Reason;
+use super::backlog::Budget;
+use super::excepted::Excepted;
+use super::opened::{Opened, stamp_of};
+use super::{backlog, count, state};
 use crate::model::error::Error;
-use crate::model::ids::EventId;
+use crate::model::name::Name;
 use crate::model::progress::Progress;
-use crate::model::progress::counts::{Counted, Stamp};
+use crate::model::progress::counts::{Count, Counted};
+use crate::model::ring::group::Group;
 use crate::model::ring::history::End;
 use crate::server::api::ctx::Ctx;
-use crate::server::api::key::Key;
-use crate::server::api::stream::Entries;
+use crate::server::api::key;
 use crate::server::api::xinfo::Info;
-use crate::server::api::{key, timer};
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::place::Place;
 
@@ -40,137 +41,140 @@ impl Lag {
     }
 }
 
+/// A group whose lag is asked for, in one partition or in several.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    /// Its name.
+    pub(crate) name: &'a Name,
+    /// Its settings.
+    pub(crate) group: &'a Group,
+    /// See [`Group::types_digest`].
+    pub(super) types: Option<u64>,
+}
+
+impl<'a> Reader<'a> {
+    /// O(bytes of the types that it takes).
+    pub(crate) fn of(name: &'a Name, group: &'a Group) -> Self {
+        Self { name, group, types: group.types_digest() }
+    }
+
+    /// Its progress where it has none yet.
+    pub(crate) fn beginning(&self, partition: u32) -> Progress {
+        Progress::new(self.group.start(partition))
+    }
+}
+
+/// Counts for groups that have no progress in a partition to keep them with.
+const MAX_UNBEGUN: usize = 16_384;
+
+thread_local! {
+    static UNBEGUN: RefCell<HashMap<Line, Counted>> = RefCell::new(HashMap::new());
+}
+
 /// The lag of a group in a partition.
 ///
 /// # Errors
+/// [`Error::WrongType`]; [`Error::Bug`] if the server refuses.
+pub(crate) fn of(
+    ctx: &Ctx,
+    opened: &mut Opened,
+    reader: Reader<'_>,
+    budget: &mut Budget,
+) -> Result<Lag, Error> {
+    let progress = opened.progress(reader.name)?;
+    let (lag, counted) = look(ctx, opened, reader, progress, budget)?;
+    keep(ctx, opened, counted.map(|counted| (reader.name, counted)).into_iter().collect())?;
+    Ok(lag)
+}
+
+/// The lag of a group with this progress, and what was counted for it that [`keep`] is to keep.
+///
+/// # Errors
+/// [`Error::WrongType`]; [`Error::Bug`] if the server refuses.
+pub(super) fn look(
+    ctx: &Ctx,
+    opened: &Opened,
+    reader: Reader<'_>,
+    progress: Option<&Progress>,
+    budget: &mut Budget,
+) -> Result<(Lag, Option<Counted>), Error> {
+    let kept = match progress {
+        Some(progress) => progress.counted(),
+        // Most servers keep none: then no name is put together.
+        None => UNBEGUN.with_borrow(|counts| {
+            (!counts.is_empty()).then(|| counts.get(&line_of(ctx, opened, reader.name)).copied())?
+        }),
+    };
+    let kept = match kept {
+        Some(counted) if opened.stamp(ctx)? == counted.stamp => Some(counted),
+        _ => None,
+    };
+    let (lag, found) = match progress {
+        Some(progress) => reckon(opened, reader, (progress, true), kept, budget),
+        None => {
+            let beginning = reader.beginning(opened.partition());
+            reckon(opened, reader, (&beginning, false), kept, budget)
+        }
+    };
+    let Some((count, whole)) = found else { return Ok((lag, None)) };
+    let counted = Counted { count, stamp: opened.stamp(ctx)?, whole };
+    Ok((lag, Some(counted).filter(|_| kept != Some(counted))))
+}
+
+/// Keeps what was counted for groups of a partition.
+///
+/// # Errors
 /// [`Error::WrongType`].
-pub(crate) fn of(ctx: &Ctx, place: &Place, budget: &mut Budget) -> Result<Lag, Error> {
-    let Some(stream) = key::open_read(ctx, &place.names.stream).stream()? else {
-        return Ok(Lag::exactly(0));
-    };
-    let mut state = state::open(ctx, &place.names);
-    let beginning = place.beginning();
-    let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
-    let passed = backlog::count_passed(progress, &stream, EventId::MAX);
-    let near = backlog::count_above(place, progress, &stream, EventId::MAX, backlog::near(place));
-    if let Some(above) = near.unfinished {
-        return Ok(Lag::exactly(above + passed));
-    }
-    // Entries of types that the group does not take are only told apart by reading them.
-    let typed = !place.group.types.is_empty();
-    let first = Entries::first(&stream).next_entry().map(|(id, _)| id);
-    let finished = finished_above(progress, first.unwrap_or(EventId::MAX));
-    if !typed && first.is_some_and(|first| progress.cursor() < first) {
-        return Ok(Lag::exactly(stream.length().saturating_sub(finished) + passed));
-    }
-    let info = Info::of(ctx, &place.names.stream)?;
-    let stamp = stamp(&info);
-    let kept = progress
-        .counted()
-        .filter(|counted| counted.stamp == stamp && counted.cursor <= progress.cursor());
-    let above =
-        |counted: Counted| info.length.saturating_sub(counted.below).saturating_sub(finished);
-    if let Some(counted) = kept.filter(|counted| counted.cursor == progress.cursor())
-        && !typed
-    {
-        return Ok(Lag::exactly(above(counted) + passed));
-    }
-    let allowed = budget.allowed(place);
-    let Tally { unfinished, looked_at } =
-        backlog::count_above(place, progress, &stream, EventId::MAX, allowed);
-    budget.spend(looked_at);
-    let step = if unfinished.is_some() {
-        let below = info.length.saturating_sub(looked_at);
-        let counted = Counted { cursor: progress.cursor(), below, stamp };
-        CountStep { counted, done: true }
-    } else {
-        let start = kept.unwrap_or(Counted { cursor: EventId::ZERO, below: 0, stamp });
-        let step = count_below(progress, &stream, start, budget.allowed(place));
-        budget.spend(step.counted.below - start.below);
-        step
-    };
-    let events = unfinished.unwrap_or_else(|| above(step.counted)) + passed;
-    let exact = unfinished.is_some() || (step.done && !typed);
-    state.volatile(&place.line.group, |progress| progress.set_counted(step.counted))?;
-    if !step.done {
-        count_on(ctx, place);
-    }
-    Ok(Lag { events, exact })
-}
-
-/// What a count of a stream's entries is good for.
-pub(crate) fn stamp(info: &Info) -> Stamp {
-    Stamp { removed: info.removed(), first: info.first }
-}
-
-/// Exceptions above the cursor that are finished; the entries before `first` have gone.
-fn finished_above(progress: &Progress, first: EventId) -> u64 {
-    let Some(above) = progress.cursor().next() else { return 0 };
-    progress.exceptions().finished_from(first.max(above)).count() as u64
-}
-
-/// A step of counting the entries below a cursor.
-#[derive(Clone, Copy, Debug)]
-struct CountStep {
-    counted: Counted,
-    /// It has reached the cursor.
-    done: bool,
-}
-
-/// Counts on from `counted` towards the cursor, at most `most` entries.
-fn count_below(progress: &Progress, stream: &Key, mut counted: Counted, most: u64) -> CountStep {
-    let mut entries = Entries::after(stream, counted.cursor);
-    for _ in 0..most {
-        match entries.next_entry() {
-            Some((id, _)) if id <= progress.cursor() => {
-                counted.cursor = id;
-                counted.below += 1;
+pub(super) fn keep(
+    ctx: &Ctx,
+    opened: &mut Opened,
+    counted: Vec<(&Name, Counted)>,
+) -> Result<(), Error> {
+    let left = opened.keep(counted)?;
+    UNBEGUN.with_borrow_mut(|counts| {
+        for (group, counted) in left {
+            if counts.len() >= MAX_UNBEGUN {
+                counts.clear();
             }
-            Some(_) | None => {
-                counted.cursor = progress.cursor();
-                return CountStep { counted, done: true };
-            }
-        }
-    }
-    CountStep { counted, done: false }
-}
-
-/// How long to rest between two steps of counting a lag.
-const COUNT_STEP_MS: u64 = 2;
-
-/// Places whose lag is counted in the background at a time.
-const MAX_COUNTING: usize = 4096;
-
-thread_local! {
-    /// Places whose lag is being counted in steps.
-    static COUNTING: RefCell<HashMap<Line, Place>> = RefCell::new(HashMap::new());
-}
-
-/// Takes a step of counting every lag that is being counted in the background.
-pub(crate) fn count_all(ctx: &Ctx) {
-    // Each step asks for the next one itself until it is done.
-    let mut budget = Budget::new();
-    for place in COUNTING.take().into_values() {
-        if budget.is_spent() {
-            count_on(ctx, &place);
-        } else if ctx.select_db(place.line.db) {
-            let _ = of(ctx, &place, &mut budget);
-        }
-    }
-}
-
-/// Goes on counting the lag of a place in the background.
-pub(crate) fn count_on(ctx: &Ctx, place: &Place) {
-    COUNTING.with_borrow_mut(|counting| {
-        // Those for which there is no room are counted when somebody asks for them again.
-        if counting.len() < MAX_COUNTING {
-            counting.entry(place.line.clone()).or_insert_with(|| place.clone());
+            counts.insert(line_of(ctx, opened, group), counted);
         }
     });
-    timer::arm(ctx, Reason::Lag, ctx.now().ms() + COUNT_STEP_MS);
+    Ok(())
 }
 
-/// Entries that are counted one by one.
+fn line_of(ctx: &Ctx, opened: &Opened, group: &Name) -> Line {
+    let (ring, partition) = (opened.ring().clone(), opened.partition());
+    Line { db: ctx.db(), ring, partition, group: group.clone() }
+}
+
+/// The lag, and the count that it follows from with whether all exceptions have their entries; none
+/// where nothing need be kept.
+fn reckon(
+    opened: &Opened,
+    reader: Reader<'_>,
+    (progress, begun): (&Progress, bool),
+    kept: Option<Counted>,
+    budget: &mut Budget,
+) -> (Lag, Option<(Count, bool)>) {
+    let Some(stream) = opened.stream() else { return (Lag::exactly(0), None) };
+    let whole = kept.is_some_and(|counted| counted.whole);
+    let excepted = Excepted::of(progress, reader.group, (opened, stream), whole, budget);
+    let kept = kept.map(|counted| counted.count);
+    let above = match reader.types {
+        None => count::above(opened, stream, reader.group, progress.cursor(), kept, budget),
+        Some(types) => {
+            let from = count::of_types(kept, types, progress.cursor());
+            count::above_of_types(opened, stream, reader.group, progress.cursor(), from, budget)
+        }
+    };
+    let events = above.entries.saturating_sub(excepted.finished_above) + excepted.passed;
+    let lag = Lag { events, exact: above.exact && excepted.known };
+    // Where a group has no progress to keep it with, only what took reading is worth it.
+    let count = above.count.filter(|_| begun || above.read);
+    (lag, count.map(|count| (count, excepted.whole)))
+}
+
+/// Entries up to the end of a generation that are counted one by one.
 const MAX_COUNTED: u64 = 1000;
 
 /// How many events of a place up to `end` its group has not finished. For a group that is far
@@ -183,14 +187,15 @@ pub(crate) fn unfinished_until(ctx: &Ctx, place: &Place, end: End) -> Result<Lag
     let Some(stream) = key::open_read(ctx, &place.names.stream).stream()? else {
         return Ok(Lag::exactly(0));
     };
+    let (group, last) = (&place.group, end.last);
     let (passed, above) = {
         let state = state::open(ctx, &place.names);
         let beginning = place.beginning();
         let progress = state.progress(&place.line.group)?.unwrap_or(&beginning);
-        let passed = backlog::count_passed(progress, &stream, end.last);
-        (passed, backlog::count_above(place, progress, &stream, end.last, MAX_COUNTED))
+        let passed = backlog::count_passed(progress, &stream, last);
+        (passed, backlog::count_above(group, progress, &stream, last, MAX_COUNTED))
     };
-    if let Some(above) = above.unfinished {
+    if let Some(above) = above {
         return Ok(Lag::exactly(passed + above));
     }
     drop(stream);
@@ -198,11 +203,12 @@ pub(crate) fn unfinished_until(ctx: &Ctx, place: &Place, end: End) -> Result<Lag
     // What is left of before: EVQ.RING is asked often, and must not count it.
     let before = info.length.saturating_sub(info.added.saturating_sub(end.added));
     let state = state::open(ctx, &place.names);
-    let progress = state.progress(&place.line.group)?;
-    let counted = progress.and_then(|progress| {
-        progress.counted().filter(|c| c.stamp == stamp(&info) && c.cursor == progress.cursor())
+    let below = state.progress(&place.line.group)?.and_then(|progress| {
+        let counted = progress.counted().filter(|counted| counted.stamp == stamp_of(&info))?;
+        match counted.count {
+            Count::Below { upto, entries } if upto == progress.cursor() => Some(entries),
+            Count::Below { .. } | Count::Ahead { .. } => None,
+        }
     });
-    let below = counted.map_or(0, |counted| counted.below);
-    let exact = counted.is_some() && place.group.types.is_empty();
-    Ok(Lag { events: before.saturating_sub(below) + passed, exact })
+    Ok(Lag { events: before.saturating_sub(below.unwrap_or(0)) + passed, exact: below.is_some() })
 }

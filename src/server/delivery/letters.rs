@@ -8,7 +8,7 @@ use super::state;
 use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::ids::EventId;
-use crate::model::keys::dead_key;
+use crate::model::keys::{dead_key, dead_prefix};
 use crate::model::name::Name;
 use crate::model::now::Now;
 use crate::model::progress::exceptions::Exception;
@@ -96,12 +96,34 @@ pub(crate) fn remove(ctx: &Ctx, place: &Place, letter: EventId) -> Result<(), Er
     key::delete_entry(ctx, &place.letters(), &Text::new(letter.to_string().as_bytes()))
 }
 
-/// The number of dead letters.
+/// The number of dead letters in the stream `name`.
 ///
 /// # Errors
 /// [`Error::WrongType`].
-pub(crate) fn count(ctx: &Ctx, place: &Place) -> Result<u64, Error> {
-    Ok(key::open_read(ctx, &place.letters()).stream()?.map_or(0, |stream| stream.length()))
+pub(crate) fn count(ctx: &Ctx, name: &Text) -> Result<u64, Error> {
+    Ok(key::open_read(ctx, name).stream()?.map_or(0, |stream| stream.length()))
+}
+
+/// The names of all groups' dead letters in a partition, one after the other.
+#[derive(Debug)]
+pub(crate) struct Names {
+    name: Vec<u8>,
+    prefix: usize,
+}
+
+impl Names {
+    /// Those of the partition `p` of a ring.
+    pub(crate) fn of(ring: &Name, p: u32) -> Self {
+        let name = dead_prefix(ring, p).into_bytes();
+        Self { prefix: name.len(), name }
+    }
+
+    /// That of a group.
+    pub(crate) fn of_group(&mut self, group: &Name) -> Text {
+        self.name.truncate(self.prefix);
+        self.name.extend_from_slice(group.as_str().as_bytes());
+        Text::new(&self.name)
+    }
 }
 
 /// An operator's decision about dead events.

@@ -7,13 +7,19 @@
 
 pub(crate) mod backlog;
 pub(crate) mod barriers;
+mod count;
 mod event_reply;
+mod excepted;
 pub(crate) mod hand_out;
+pub(crate) mod in_hand;
 pub(crate) mod lag;
 pub(crate) mod leases;
 pub(crate) mod letters;
+pub(crate) mod opened;
 mod plain;
+pub(crate) mod recount;
 pub(crate) mod remove_group;
 pub(crate) mod shell;
 pub(crate) mod state;
+pub(crate) mod survey;
 mod xrange;

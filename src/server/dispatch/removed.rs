@@ -17,8 +17,9 @@ use crate::model::rules::removed;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::xinfo::Info;
 use crate::server::api::{key, timer};
+use crate::server::delivery::opened::stamp_of;
 use crate::server::delivery::shell::PlaceShell;
-use crate::server::delivery::{lag, state};
+use crate::server::delivery::state;
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::line::Line;
@@ -116,7 +117,7 @@ fn search_line(
     step: &mut Step,
 ) -> Result<(), Error> {
     let exists = key::open_read(ctx, &names.stream).stream()?.is_some();
-    let stamp = if exists { lag::stamp(&Info::of(ctx, &names.stream)?) } else { NO_STREAM };
+    let stamp = if exists { stamp_of(&Info::of(ctx, &names.stream)?) } else { NO_STREAM };
     // Progress of a group that the ring does not have concerns nobody.
     let Some(place) = place::of_line(ctx, line) else { return Ok(()) };
     let search = {

@@ -16,7 +16,7 @@ use crate::model::now::Now;
 use crate::model::waiting::sweep as waiting;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::timer;
-use crate::server::delivery::lag;
+use crate::server::delivery::recount;
 use crate::server::retention::background;
 use crate::server::unique::forget;
 use crate::server::waiting::release::tell_released;
@@ -56,7 +56,7 @@ fn act(ctx: &Ctx, due: Due, now: Now) {
         removed::search(ctx, now);
     }
     if due.any(&[Reason::Lag]) {
-        lag::count_all(ctx);
+        recount::step(ctx);
     }
     if (due.any(&[Reason::Retention, Reason::Recheck]) || background::has_other_rings())
         && let Some(next_ms) = background::sweep(ctx)

@@ -7,15 +7,16 @@
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
-use crate::model::progress::counts::Stamp;
+use crate::model::progress::counts::{Seen, Stamp};
 use crate::model::rules::trim::Cut;
 use crate::model::saved::effect::Change;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
-use crate::server::api::stream::Entries;
+use crate::server::api::stream::Extent;
 use crate::server::api::text::Text;
 use crate::server::api::xinfo::Info;
-use crate::server::delivery::{lag, state};
+use crate::server::delivery::opened::stamp_of;
+use crate::server::delivery::state;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::place;
@@ -34,19 +35,17 @@ pub(crate) fn trim(ctx: &Ctx, names: &PartitionNames, cut: &Cut) -> Result<u64, 
     let counts = state::open(ctx, names)
         .saved()?
         .is_some_and(|saved| saved.iter().any(|(_, progress)| progress.counted().is_some()));
-    let before = if counts { Some(lag::stamp(&Info::of(ctx, &names.stream)?)) } else { None };
+    let before = if counts { Some(stamp_of(&Info::of(ctx, &names.stream)?)) } else { None };
     let below = Text::new(cut.below().to_string().as_bytes());
     let removed = key::trim_stream(ctx, &names.stream, &below)?;
     counters::TRIMMED.add(removed);
     if let Some(before) = before {
-        let stream = key::open_read(ctx, &names.stream).stream()?;
-        let first = stream.and_then(|stream| Entries::first(&stream).next_entry());
-        let after = Stamp {
-            removed: before.removed + removed,
-            first: first.map_or(EventId::ZERO, |(id, _)| id),
-        };
+        let Extent { length, first, last } = Extent::of(ctx, &names.stream)?;
+        let first = first.unwrap_or_default();
+        let after = Stamp { removed: before.removed + removed, first };
         if let Some(partition) = state::open(ctx, names).partition()? {
             partition.each_volatile(|progress| progress.trimmed(cut.last, removed, before, after));
+            partition.see(Seen { length, last: last.unwrap_or_default(), stamp: after });
         }
     }
     Ok(removed)

@@ -47,3 +47,8 @@ pub(crate) fn era() -> u64 {
 pub(crate) fn scene(line: &Line, progress: Option<&Progress>) -> Scene {
     read(|lines| lines.scene(line, progress))
 }
+
+/// The same but for who waits: enough to tell whether a lease stands.
+pub(crate) fn scene_of_lease(progress: &Progress) -> Scene {
+    read(|lines| lines.scene_of_lease(Some(progress)))
+}
