@@ -1,23 +1,26 @@
-//! `EVQ.DEAD group LIST partition|* [COUNT n] [RING ring]`
+//! `EVQ.DEAD group LIST partition|* [COUNT n] [RING ring] [JSON]`
 //! `EVQ.DEAD group RETRY partition|* id|* [RING ring]`
 //! `EVQ.DEAD group SKIP partition|* id|* [RING ring]`
 //!
-//! Works on dead letters. LIST replies `[partition, letter id, [field, value, ...]]` each; RETRY
-//! hands the events out again from attempt 1, SKIP finishes them, and both reply how many.
+//! Works on dead letters. LIST replies `[partition, letter id, [field, value, ...]]` each, or a JSON
+//! document of the same; RETRY hands the events out again from attempt 1, SKIP finishes them, and
+//! both reply how many.
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_COUNT;
 use crate::model::name::Name;
-use crate::model::parse::{Words, event_id, is, once, partition_or_all};
+use crate::model::parse::{Format, Words, event_id, is, once, partition_or_all};
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
+use crate::server::api::stream::Event;
+use crate::server::api::tree::Tree;
 use crate::server::delivery::letters;
 use crate::server::delivery::letters::Verdict;
 use crate::server::entry::command::Command;
-use crate::server::entry::shared_args::{PARTITION, RING};
+use crate::server::entry::shared_args::{JSON, PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::{place, ring};
@@ -29,7 +32,7 @@ const DEFAULT_COUNT: u64 = 100;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Action {
     /// Shows so many letters.
-    List(usize),
+    List(usize, Format),
     /// Decides about one event, or all.
     Resolve(Verdict, Option<EventId>),
 }
@@ -57,20 +60,20 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
             id => Some(event_id(id)?),
         },
     };
-    let (mut ring, mut count) = (None, None);
+    let (mut ring, mut count, mut format) = (None, None, None);
     while let Some(word) = words.next() {
         if is(word, "RING") {
             once(&mut ring, word, Name::ring(words.value(word)?)?)?;
         } else if lists && is(word, "COUNT") {
             once(&mut count, word, words.count_after(word, "letters of one reply", MAX_COUNT)?)?;
-        } else {
+        } else if !lists || !Format::take(&mut format, word)? {
             return Err(Error::syntax(word));
         }
     }
     let (ring, partition) = partition_or_all(partition, ring)?;
     let count = usize::try_from(count.unwrap_or(DEFAULT_COUNT)).unwrap_or(usize::MAX);
     let action = if lists {
-        Action::List(count)
+        Action::List(count, format.unwrap_or_default())
     } else if is(verb, "RETRY") {
         Action::Resolve(Verdict::Retry, id)
     } else {
@@ -79,12 +82,31 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     Ok(Request { group, ring, partition, action })
 }
 
-fn list(ctx: &Ctx, places: &[Place], count: usize) -> Result<(), Error> {
+/// A field of a letter as JSON: any field may be there several times, and be called anything.
+fn field(name: &[u8], value: &[u8]) -> Tree {
+    Tree::map([("name", Tree::bytes(name)), ("value", Tree::bytes(value))])
+}
+
+fn as_json(partition: u32, letter: &Event) -> Tree {
+    let fields = letter.fields.iter();
+    Tree::map([
+        ("partition", partition.into()),
+        ("letter", letter.id.to_string().into()),
+        ("fields", fields.map(|(name, value)| field(name.bytes(), value.bytes())).collect()),
+    ])
+}
+
+fn list(ctx: &Ctx, places: &[Place], count: usize, format: Format) -> Result<(), Error> {
     let mut letters = Vec::new();
     for place in places {
         let room = count - letters.len();
         let of_place = letters::read(ctx, place, room, |_| true)?;
         letters.extend(of_place.into_iter().map(|letter| (place.line.partition, letter)));
+    }
+    if format == Format::Json {
+        let rows = letters.iter().map(|(partition, letter)| as_json(*partition, letter));
+        reply::described(ctx, rows.collect::<Tree>(), format);
+        return Ok(());
     }
     reply::array(ctx, letters.len());
     for (partition, letter) in letters {
@@ -123,6 +145,7 @@ impl Command for Dead {
             Arg::string(c"id").optional(),
             Arg::number(c"count", c"COUNT"),
             RING,
+            JSON,
         ],
     };
 
@@ -131,7 +154,7 @@ impl Command for Dead {
         let user = User::of(ctx);
         let view = ring::find(ctx, &user, &request.ring)?;
         let (of_state, of_letters) = match request.action {
-            Action::List(_) => (Access::Read, Access::Read),
+            Action::List(..) => (Access::Read, Access::Read),
             Action::Resolve(..) => (Access::ReadUpdate, Access::Delete),
         };
         let mut places = Vec::new();
@@ -141,7 +164,7 @@ impl Command for Dead {
             places.push(place);
         }
         match request.action {
-            Action::List(count) => list(ctx, &places, count),
+            Action::List(count, format) => list(ctx, &places, count, format),
             Action::Resolve(verdict, only) => {
                 reply::integer(ctx, letters::resolve(ctx, &places, only, verdict)?);
                 Ok(())

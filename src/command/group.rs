@@ -1,25 +1,25 @@
 //! `EVQ.GROUP group [RING ring] [FROM first|last|<id>|<unix ms>] [TYPES n type ...]
 //! [MAXATTEMPTS n] [BACKOFF min-ms max-ms] [ONDEAD skip|hold]`
+//! `EVQ.GROUP group [RING ring] [JSON]`
 //!
-//! Makes a group or changes its settings and replies `OK`; without options describes it. `TYPES 0`
+//! Makes a group or changes its settings and replies `OK`; without settings describes it. `TYPES 0`
 //! takes all types again.
 
 use std::collections::BTreeMap;
-
-use serde_json::json;
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::limits::{MAX_ATTEMPTS, MAX_TYPES};
 use crate::model::name::Name;
-use crate::model::parse::{Start, Words, is, once};
+use crate::model::parse::{Format, Start, Words, is, once};
 use crate::model::ring::group::{Group, OnDead};
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
+use crate::server::api::tree::Tree;
 use crate::server::entry::command::Command;
-use crate::server::entry::shared_args::RING;
+use crate::server::entry::shared_args::{JSON, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::ring;
@@ -45,20 +45,27 @@ struct Backoff {
 struct Request {
     ring: Name,
     group: Name,
-    /// None: the group is described.
-    options: Option<Options>,
+    ask: Ask,
+}
+
+enum Ask {
+    Set(Options),
+    Describe(Format),
 }
 
 fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.group", all);
     let group = Name::group(words.positional()?)?;
-    let (mut ring, mut options, mut describe) = (None, Options::default(), true);
+    let (mut ring, mut options, mut sets, mut format) = (None, Options::default(), false, None);
     while let Some(word) = words.next() {
         if is(word, "RING") {
             once(&mut ring, word, Name::ring(words.value(word)?)?)?;
             continue;
         }
-        describe = false;
+        if Format::take(&mut format, word)? {
+            continue;
+        }
+        sets = true;
         if is(word, "FROM") {
             once(&mut options.from, word, Start::parse(words.value(word)?)?)?;
         } else if is(word, "TYPES") {
@@ -85,7 +92,13 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
         }
     }
     let ring = ring.unwrap_or_else(Name::default_name);
-    Ok(Request { ring, group, options: (!describe).then_some(options) })
+    let ask = match format {
+        // Settings are not described.
+        Some(_) if sets => return Err(Error::syntax(b"JSON")),
+        format if !sets => Ask::Describe(format.unwrap_or_default()),
+        _ => Ask::Set(options),
+    };
+    Ok(Request { ring, group, ask })
 }
 
 /// Resolves a start to one id per partition, at this moment.
@@ -104,19 +117,15 @@ fn starts(
     nodes.map(|node| start(node.partition)).collect()
 }
 
-fn describe(ctx: &Ctx, name: &Name, group: &Group) {
-    let types: Vec<_> = group.types.iter().map(|kind| String::from_utf8_lossy(kind)).collect();
-    reply::tree(
-        ctx,
-        &json!({
-            "group": name.as_str(),
-            "types": types,
-            "max-attempts": group.max_attempts,
-            "backoff-min-ms": group.backoff_min_ms,
-            "backoff-max-ms": group.backoff_max_ms,
-            "on-dead": group.on_dead.as_str(),
-        }),
-    );
+fn describe(name: &Name, group: &Group) -> Tree {
+    Tree::map([
+        ("group", name.as_str().into()),
+        ("types", group.types.iter().map(|kind| Tree::bytes(kind)).collect()),
+        ("max-attempts", group.max_attempts.into()),
+        ("backoff-min-ms", group.backoff_min_ms.into()),
+        ("backoff-max-ms", group.backoff_max_ms.into()),
+        ("on-dead", group.on_dead.as_str().into()),
+    ])
 }
 
 impl Command for SetGroup {
@@ -142,17 +151,22 @@ impl Command for SetGroup {
             Arg::one_of(c"on-dead", &[Arg::flag(c"skip", c"SKIP"), Arg::flag(c"hold", c"HOLD")])
                 .after(c"ONDEAD")
                 .optional(),
+            JSON,
         ],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let Request { ring: ring_name, group: name, options } = parse(args.words())?;
+        let Request { ring: ring_name, group: name, ask } = parse(args.words())?;
         let user = User::of(ctx);
         let ring = ring::find(ctx, &user, &ring_name)?;
         let known = ring.value()?.ring.group(&name).cloned();
-        let Some(options) = options else {
-            describe(ctx, &name, &*known.ok_or(Error::NoGroup)?);
-            return Ok(());
+        let options = match ask {
+            Ask::Set(options) => options,
+            Ask::Describe(format) => {
+                let group = known.ok_or(Error::NoGroup)?;
+                reply::described(ctx, describe(&name, &group), format);
+                return Ok(());
+            }
         };
         if known.is_some() && options.from.is_some() {
             return Err(Error::Usage("FROM is for a new group; EVQ.SEEK moves one that exists"));

@@ -13,8 +13,8 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::delivery::survey;
 use crate::server::entry::command::Command;
-use crate::server::entry::shared_args::RING;
-use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::entry::shared_args::{JSON, RING};
+use crate::server::entry::spec::{Routing, Spec};
 use crate::server::keyspace::ring;
 use crate::server::keyspace::ring::RingView;
 use crate::server::retention::idle_groups;
@@ -27,9 +27,7 @@ fn parse(all: &[&[u8]]) -> Result<(Name, Format), Error> {
     while let Some(word) = words.next() {
         if is(word, "RING") {
             once(&mut ring, word, Name::ring(words.value(word)?)?)?;
-        } else if is(word, "JSON") {
-            once(&mut format, word, Format::Json)?;
-        } else {
+        } else if !Format::take(&mut format, word)? {
             return Err(Error::syntax(word));
         }
     }
@@ -68,14 +66,14 @@ impl Command for ListGroups {
         summary: c"Lists the groups of a ring with their totals over all partitions.",
         complexity: c"O(N*G), where N is the number of partitions and G the number of groups: half a microsecond for each pair. To count the lags it looks at a bounded number of entries.",
         routing: Routing::None,
-        args: &[RING, Arg::flag(c"json", c"JSON")],
+        args: &[RING, JSON],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let (ring, format) = parse(args.words())?;
         let user = User::of(ctx);
         let list = list(ctx, &user, &ring::find(ctx, &user, &ring)?)?;
-        reply::described(ctx, &list, format);
+        reply::described(ctx, list, format);
         Ok(())
     }
 }

@@ -1,16 +1,14 @@
-//! `EVQ.PENDING partition [GROUP group] [RING ring] [COUNT n]`
+//! `EVQ.PENDING partition [GROUP group] [RING ring] [COUNT n] [JSON]`
 //!
 //! Shows what the group has not finished though it was handed out or passed: what is in flight,
 //! waits for a retry, is held behind another event of its key, or is dead and holds its key. In
 //! the order of ids, 100 at most unless COUNT says otherwise.
 
-use serde_json::{Value, json};
-
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::limits::MAX_COUNT;
 use crate::model::name::Name;
-use crate::model::parse::{PartitionArg, Words, is, once};
+use crate::model::parse::{Format, PartitionArg, Words, is, once};
 use crate::model::progress::Progress;
 use crate::model::progress::exceptions::Exception;
 use crate::model::rules::source::Entry;
@@ -19,11 +17,12 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::{Entries, Event};
+use crate::server::api::tree::Tree;
 use crate::server::api::{key, reply};
 use crate::server::delivery::leases::worker_of;
 use crate::server::delivery::{shell, state};
 use crate::server::entry::command::Command;
-use crate::server::entry::shared_args::{GROUP, PARTITION, RING};
+use crate::server::entry::shared_args::{GROUP, JSON, PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::{place, ring};
@@ -38,12 +37,13 @@ struct Request {
     partition: u32,
     group: Name,
     count: usize,
+    format: Format,
 }
 
 fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.pending", all);
     let partition = PartitionArg::parse(words.positional()?)?;
-    let (mut ring, mut group, mut count) = (None, None, None);
+    let (mut ring, mut group, mut count, mut format) = (None, None, None, None);
     while let Some(word) = words.next() {
         if is(word, "RING") {
             once(&mut ring, word, Name::ring(words.value(word)?)?)?;
@@ -51,20 +51,20 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
             once(&mut group, word, Name::group(words.value(word)?)?)?;
         } else if is(word, "COUNT") {
             once(&mut count, word, words.count_after(word, "events of one reply", MAX_COUNT)?)?;
-        } else {
+        } else if !Format::take(&mut format, word)? {
             return Err(Error::syntax(word));
         }
     }
     let (ring, partition) = partition.resolve(ring)?;
     let group = group.unwrap_or_else(Name::default_name);
     let count = usize::try_from(count.unwrap_or(DEFAULT_COUNT)).unwrap_or(usize::MAX);
-    Ok(Request { ring, partition, group, count })
+    Ok(Request { ring, partition, group, count, format: format.unwrap_or_default() })
 }
 
 /// An event that is not finished, as it is shown.
 struct Row {
     id: EventId,
-    key: String,
+    key: Vec<u8>,
     state: &'static str,
     worker: Option<String>,
     attempts: u32,
@@ -77,7 +77,7 @@ impl Row {
     fn in_flight(event: &Event, worker: Option<String>, attempts: u32) -> Self {
         Self {
             id: event.id,
-            key: String::from_utf8_lossy(event.key()).into_owned(),
+            key: event.key().to_vec(),
             state: "in-flight",
             worker,
             attempts,
@@ -86,16 +86,16 @@ impl Row {
         }
     }
 
-    fn describe(self) -> Value {
-        json!({
-            "id": self.id.to_string(),
-            "key": self.key,
-            "state": self.state,
-            "worker": self.worker,
-            "attempts": self.attempts,
-            "due-ms": self.due_ms,
-            "behind": self.behind,
-        })
+    fn describe(self) -> Tree {
+        Tree::map([
+            ("id", self.id.to_string().into()),
+            ("key", Tree::Text(self.key)),
+            ("state", self.state.into()),
+            ("worker", self.worker.into()),
+            ("attempts", self.attempts.into()),
+            ("due-ms", self.due_ms.into()),
+            ("behind", self.behind.into()),
+        ])
     }
 }
 
@@ -124,15 +124,16 @@ fn exception_row(
     }
 }
 
-fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Vec<Value>, Error> {
+fn list(ctx: &Ctx, place: &Place, count: usize) -> Result<Tree, Error> {
+    let none = Tree::List(Vec::new());
     let Some(stream) = key::open_read(ctx, &place.names.stream).stream()? else {
-        return Ok(Vec::new());
+        return Ok(none);
     };
     let barriers = shell::barriers_as_seen(ctx, place)?;
     let gate = barriers.as_ref().map(|barriers| barriers.gate(place)).transpose()?;
     let gate = gate.unwrap_or_default();
     let state = state::open(ctx, &place.names);
-    let Some(progress) = state.progress(&place.line.group)? else { return Ok(Vec::new()) };
+    let Some(progress) = state.progress(&place.line.group)? else { return Ok(none) };
     let lease = progress.standing(scene(&place.line, Some(progress)));
     let worker = lease.map(worker_of);
     let mut rows = Vec::new();
@@ -171,7 +172,7 @@ impl Command for Pending {
             c"Lists what a group has begun and not finished: in flight, to be retried, held or dead.",
         complexity: c"O(N), where N is the number of events shown.",
         routing: Routing::Word(1),
-        args: &[PARTITION, GROUP, RING, Arg::number(c"count", c"COUNT")],
+        args: &[PARTITION, GROUP, RING, Arg::number(c"count", c"COUNT"), JSON],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
@@ -181,7 +182,7 @@ impl Command for Pending {
         let (p, group) = (request.partition, &request.group);
         let place = place::in_ring(ctx, &user, Access::Read, &view, p, group)?;
         user.check(&place.names.stream, Access::Read)?;
-        reply::tree(ctx, &Value::Array(list(ctx, &place, request.count)?));
+        reply::described(ctx, list(ctx, &place, request.count)?, request.format);
         Ok(())
     }
 }

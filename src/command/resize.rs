@@ -13,7 +13,7 @@ use crate::model::error::Error;
 use crate::model::hash::digest;
 use crate::model::limits::{MAX_DRYRUN, MAX_PARTITIONS};
 use crate::model::name::Name;
-use crate::model::parse::{Words, count, is, once, weights_after};
+use crate::model::parse::{Format, Words, count, is, once, weights_after};
 use crate::model::ring::Shape;
 use crate::model::ring::continuum::{Continuum, moves};
 use crate::model::rules::source::Entry;
@@ -155,7 +155,7 @@ impl Command for Resize {
         let forgotten = tidy::forgettable(ctx, &view)?;
         let decided = ring.resize(weights, forgotten)?;
         if request.dry_run {
-            reply::tree(ctx, &foresee(ctx, &view, decided.as_ref())?);
+            reply::described(ctx, foresee(ctx, &view, decided.as_ref())?, Format::Native);
             return Ok(());
         }
         user.check(&view.names.ring, Access::Update)?;

@@ -16,6 +16,7 @@ use crate::server::api::reply;
 use crate::server::api::stream::Extent;
 use crate::server::delivery::lag;
 use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::JSON;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{place, ring};
@@ -109,14 +110,14 @@ impl Command for DescribeRing {
         complexity:
             c"O(N+P), where N is the number of partitions and P the number of points on the ring; after a resize O(N*G+P), where G is the number of groups, and it looks at a bounded number of entries.",
         routing: Routing::Word(1),
-        args: &[Arg::string(c"ring").optional(), Arg::flag(c"json", c"JSON")],
+        args: &[Arg::string(c"ring").optional(), JSON],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let (ring, format) = ring_and_format("evq.ring", args.words())?;
         let user = User::of(ctx);
         let tree = describe(ctx, &user, &ring::find(ctx, &user, &ring)?)?;
-        reply::described(ctx, &tree, format);
+        reply::described(ctx, tree, format);
         Ok(())
     }
 }

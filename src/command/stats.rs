@@ -23,7 +23,7 @@ use crate::server::delivery::leases::worker_of;
 use crate::server::delivery::opened::Opened;
 use crate::server::delivery::{backlog, lag, letters, recount, shell};
 use crate::server::entry::command::Command;
-use crate::server::entry::shared_args::GROUP;
+use crate::server::entry::shared_args::{GROUP, JSON};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::ring::RingView;
@@ -49,9 +49,7 @@ impl Request {
                 once(&mut self.partition, word, PartitionArg::parse(words.value(word)?)?)?;
             } else if is(word, "GROUP") {
                 once(&mut self.group, word, Name::group(words.value(word)?)?)?;
-            } else if is(word, "JSON") {
-                once(&mut self.format, word, Format::Json)?;
-            } else {
+            } else if !Format::take(&mut self.format, word)? {
                 return Err(Error::syntax(word));
             }
         }
@@ -190,7 +188,7 @@ impl Command for Stats {
             Arg::string(c"ring").optional(),
             Arg::option(c"partition", c"PARTITION"),
             GROUP,
-            Arg::flag(c"json", c"JSON"),
+            JSON,
         ],
     };
 
@@ -206,7 +204,7 @@ impl Command for Stats {
         let user = User::of(ctx);
         let view = ring::find(ctx, &user, &ring)?;
         let tree = describe(ctx, &user, &view, partition, request.group.as_ref())?;
-        reply::described(ctx, &tree, request.format.unwrap_or_default());
+        reply::described(ctx, tree, request.format.unwrap_or_default());
         Ok(())
     }
 }

@@ -285,6 +285,20 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    /// Takes `word` if it is `JSON`; false if it is another word.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] if it was given before.
+    pub fn take(slot: &mut Option<Self>, word: &[u8]) -> Result<bool, Error> {
+        let taken = is(word, "JSON");
+        if taken {
+            once(slot, word, Self::Json)?;
+        }
+        Ok(taken)
+    }
+}
+
 /// `[ring] [JSON]`: which ring, in which format. A single word JSON is the format; a ring of that
 /// name is described by `json JSON`.
 ///

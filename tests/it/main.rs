@@ -27,6 +27,7 @@ mod harness;
 mod harness_test;
 mod hostile;
 mod idle;
+mod json;
 mod kept;
 mod kinds;
 mod lag;

@@ -121,7 +121,7 @@ pub(crate) const COMMANDS: [Usage; 22] = [
         needs: &[Needs::Ring, Needs::Stream],
         ..NOTHING
     },
-    Usage { name: "EVQ.RINGS", needs: &[], ..NOTHING },
+    Usage { name: "EVQ.RINGS", options: &[("JSON", &[])], needs: &[], ..NOTHING },
     Usage {
         name: "EVQ.DROP",
         words: &[(Kind::Ring, "r")],
@@ -196,6 +196,7 @@ pub(crate) const COMMANDS: [Usage; 22] = [
             ("MAXATTEMPTS", &[(Kind::Count, "3")]),
             ("BACKOFF", &[(Kind::Natural, "1"), (Kind::Natural, "2")]),
             ("ONDEAD", &[(Kind::OnDead, "hold")]),
+            ("JSON", &[]),
         ],
         given: &["RING"],
         ..NOTHING
@@ -226,7 +227,7 @@ pub(crate) const COMMANDS: [Usage; 22] = [
     Usage {
         name: "EVQ.PENDING",
         words: &[(Kind::Partition, "0")],
-        options: &[GROUP, RING, ("COUNT", &[(Kind::Count, "1")])],
+        options: &[GROUP, RING, ("COUNT", &[(Kind::Count, "1")]), ("JSON", &[])],
         given: &["RING"],
         needs: &[Needs::Ring, Needs::Stream, Needs::Groups],
         ..NOTHING
@@ -234,7 +235,7 @@ pub(crate) const COMMANDS: [Usage; 22] = [
     Usage {
         name: "EVQ.DEAD",
         words: &[(Kind::Group, "default"), (Kind::DeadAction, "LIST"), (Kind::PartitionOrAll, "0")],
-        options: &[("COUNT", &[(Kind::Count, "1")]), RING],
+        options: &[("COUNT", &[(Kind::Count, "1")]), RING, ("JSON", &[])],
         given: &["RING"],
         needs: &[Needs::Ring, Needs::Letters],
         ..NOTHING

@@ -18,4 +18,5 @@ pub(crate) mod stream;
 pub(crate) mod stream_end;
 pub(crate) mod text;
 pub(crate) mod timer;
+pub(crate) mod tree;
 pub(crate) mod xinfo;

@@ -5,10 +5,9 @@
 use std::cell::Cell;
 use std::ffi::{CString, c_long};
 
-use serde_json::Value;
-
 use super::ctx::Ctx;
 use super::ffi::raw;
+use super::tree::Tree;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::parse::Format;
@@ -185,21 +184,20 @@ fn write_digits(mut value: u64, places: &mut [u8]) {
 }
 
 /// Replies with `value` as maps, arrays, integers, doubles and bulk strings.
-pub(crate) fn tree(ctx: &Ctx, value: &Value) {
+fn tree(ctx: &Ctx, value: &Tree) {
     match value {
-        Value::Null => null(ctx),
-        Value::Bool(flag) => integer(ctx, u64::from(*flag)),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => signed(ctx, number),
-            (None, Some(number)) => integer(ctx, number),
-            (None, None) => double(ctx, number.as_f64().unwrap_or_default()),
+        Tree::Null => null(ctx),
+        Tree::Integer(number) => integer(ctx, *number),
+        Tree::Number(number) => match number.as_i64() {
+            Some(number) => signed(ctx, number),
+            None => double(ctx, number.as_f64().unwrap_or_default()),
         },
-        Value::String(text) => bytes(ctx, text.as_bytes()),
-        Value::Array(items) => {
+        Tree::Text(text) => bytes(ctx, text),
+        Tree::List(items) => {
             array(ctx, items.len());
             items.iter().for_each(|item| tree(ctx, item));
         }
-        Value::Object(pairs) => {
+        Tree::Map(pairs) => {
             map(ctx, pairs.len());
             for (name, item) in pairs {
                 bytes(ctx, name.as_bytes());
@@ -209,11 +207,12 @@ pub(crate) fn tree(ctx: &Ctx, value: &Value) {
     }
 }
 
-/// Replies with `value` in a format.
-pub(crate) fn described(ctx: &Ctx, value: &Value, format: Format) {
+/// Replies with what is described in a format.
+pub(crate) fn described(ctx: &Ctx, what: impl Into<Tree>, format: Format) {
+    let what = what.into();
     match format {
-        Format::Native => tree(ctx, value),
-        Format::Json => bytes(ctx, value.to_string().as_bytes()),
+        Format::Native => tree(ctx, &what),
+        Format::Json => bytes(ctx, what.json().to_string().as_bytes()),
     }
 }
 

@@ -11,5 +11,7 @@ pub(crate) const RING: Arg = Arg::option(c"ring", c"RING");
 pub(crate) const GROUP: Arg = Arg::option(c"group", c"GROUP");
 /// `WORKER name`.
 pub(crate) const WORKER: Arg = Arg::option(c"worker", c"WORKER");
+/// `JSON`.
+pub(crate) const JSON: Arg = Arg::flag(c"json", c"JSON");
 /// `EPOCH epoch`.
 pub(crate) const EPOCH: Arg = Arg::number(c"epoch", c"EPOCH");
