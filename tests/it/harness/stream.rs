@@ -26,14 +26,19 @@ impl Endpoint {
 
     /// Connects, if somebody listens.
     pub(crate) fn try_connect(&self) -> io::Result<Conn> {
-        Ok(Conn::new(match self {
+        self.try_stream().map(Conn::new)
+    }
+
+    /// The bare socket, if somebody listens.
+    pub(super) fn try_stream(&self) -> io::Result<Stream> {
+        Ok(match self {
             Self::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
             Self::Tcp(port) => {
                 let stream = TcpStream::connect(("127.0.0.1", *port))?;
                 stream.set_nodelay(true)?;
                 Stream::Tcp(stream)
             }
-        }))
+        })
     }
 }
 
