@@ -4,10 +4,10 @@
 //! brings in, by a child module's name, or by a macro that the other file defines. A `mod x;` is
 //! no arrow, a re-export is one. Tests are exempt: they do not ship.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::File;
-use crate::source::{Mention, home, mentions};
+use crate::source::{Mention, crate_of, home, mentions};
 use crate::tokens::{Token, shipped, tokens};
 
 /// Folders that only tests use, as `#[cfg(test)] mod simulator;` says.
@@ -30,13 +30,23 @@ type Modules = BTreeMap<Vec<String>, String>;
 /// The macros of the shipped files, each with its file.
 type Macros = BTreeMap<String, String>;
 
-/// All arrows between the shipped files among `files`, ordered, one for each pair of files.
+/// All arrows between the shipped files among `files`, crate by crate, ordered, one for each pair
+/// of files.
 pub(crate) fn arrows(files: &[File]) -> Vec<Arrow> {
     let sources: Vec<(&str, Vec<Token>)> = files
         .iter()
         .filter(|(path, _)| is_shipped(path))
         .map(|(path, text)| (path.as_str(), shipped(&tokens(text))))
         .collect();
+    let crates: BTreeSet<&str> = sources.iter().map(|(path, _)| crate_of(path)).collect();
+    let of = |name: &str| -> Vec<&(&str, Vec<Token>)> {
+        sources.iter().filter(|(path, _)| crate_of(path) == name).collect()
+    };
+    crates.into_iter().flat_map(|name| arrows_within(&of(name))).collect()
+}
+
+/// The arrows of one crate.
+fn arrows_within(sources: &[&(&str, Vec<Token>)]) -> Vec<Arrow> {
     let modules = sources.iter().map(|(path, _)| (home(path), (*path).to_owned())).collect();
     let macros = sources.iter().flat_map(|(path, tokens)| macros_of(path, tokens)).collect();
     sources.iter().flat_map(|(path, tokens)| arrows_of(path, tokens, &modules, &macros)).collect()

@@ -156,6 +156,18 @@ fn no_spelling_of_an_arrow_escapes() {
 }
 
 #[test]
+fn a_binary_is_a_crate_of_its_own() {
+    let names = ["src/model/mod.rs", "src/bin/top/view/mod.rs", "src/bin/top/view/rows.rs"];
+    for (path, code) in [
+        ("src/bin/top/view/mod.rs", "use crate::view::rows; use super::view::rows::row;"),
+        ("src/bin/top/main.rs", "mod view; use view::rows::row;"),
+    ] {
+        assert_eq!(named(path, code, &names), ["src/bin/top/view/rows.rs"], "{path}");
+    }
+    assert_eq!(named("src/model/ids.rs", "use crate::view::rows;", &names), Vec::<String>::new());
+}
+
+#[test]
 fn a_macro_is_an_arrow_to_its_file() {
     let files = [("src/server/api/ffi.rs", "macro_rules! api { () => {} }")];
     let user = ("src/server/ops/config.rs", "fn f() { api!(Name) }\nfn g(api: u8) { api != 1; }");

@@ -24,11 +24,18 @@ pub(crate) fn mentions(file: &str, tokens: &[Token]) -> Vec<Mention> {
     found
 }
 
+/// The folder of the crate that a file belongs to: a binary below `src/bin` is one of its own.
+pub(crate) fn crate_of(file: &str) -> &str {
+    let inside = file.strip_prefix("src/bin/").and_then(|inside| inside.split_once('/'));
+    let length = inside.map_or("src/".len(), |(name, _)| "src/bin/".len() + name.len() + 1);
+    file.get(..length).unwrap_or(file)
+}
+
 /// The module a file is: `src/model/ids.rs` is `crate::model::ids`.
 pub(crate) fn home(file: &str) -> Vec<String> {
-    let inside = file.strip_prefix("src/").unwrap_or(file);
+    let inside = file.strip_prefix(crate_of(file)).unwrap_or(file);
     let inside = inside.strip_suffix(".rs").unwrap_or(inside);
-    let names = inside.split('/').filter(|name| !matches!(*name, "mod" | "lib"));
+    let names = inside.split('/').filter(|name| !matches!(*name, "mod" | "lib" | "main"));
     std::iter::once("crate").chain(names).map(str::to_owned).collect()
 }
 
