@@ -41,6 +41,33 @@ fn the_module_says_why_it_does_not_load() {
     });
 }
 
+/// Debian's way of a package's own file, and what Sentinel does to the main one.
+#[test]
+fn after_config_rewrite_the_module_must_not_be_included_too() {
+    each_binary(|binary| {
+        let dir = TempDir::new();
+        let file = dir.path().join("evq.conf");
+        let load = format!("loadmodule \"{}\"", module_path().display());
+        std::fs::write(&file, format!("{load}\nevq.partitions 3\n")).expect("evq.conf");
+        let include = format!("include \"{}\"", file.display());
+        let with = Server::with(binary).without_module();
+        let mut server = with.clone().config(&[&include]).start();
+        must!(server.connect(), "CONFIG", "REWRITE").ok();
+        server.terminate();
+        assert_told(&server.restart_expecting_failure(), "it is loaded already");
+        // Without `loadmodule` there it starts again, with what the file says.
+        std::fs::write(&file, "evq.partitions 3\n").expect("evq.conf");
+        server.restart();
+        assert_eq!(must!(server.connect(), "CONFIG", "GET", "evq.partitions").at(1).str(), "3");
+
+        // In the main file itself the line stays the only one.
+        let mut server = with.config(&[&load]).start();
+        must!(server.connect(), "CONFIG", "REWRITE").ok();
+        server.restart();
+        must!(server.connect(), "EVQ.TRIGGER", "k", "x");
+    });
+}
+
 #[test]
 fn a_module_that_may_not_be_executed_is_refused() {
     each_binary(|binary| {

@@ -14,6 +14,11 @@ use crate::server::ops::panics::log_panics;
 /// The module's name, with its NUL.
 const NAME: [u8; 4] = *b"evq\0";
 
+/// CONFIG REWRITE, which Sentinel sends too, writes the modules that are loaded into the main file,
+/// whatever an included one has.
+const TWICE: &str = "EVQ does not load: it is loaded already. `loadmodule` must stand in one place: \
+                     CONFIG REWRITE writes it into the main configuration file";
+
 /// Defines the symbol that the server calls; `$load` registers everything.
 macro_rules! on_load {
     ($load:path) => {
@@ -51,6 +56,8 @@ pub(crate) unsafe fn start(
         )
     };
     if connected != OK {
+        // Only this makes it fail, after it has connected.
+        line(ctx, Level::Warning, TWICE);
         return ERR;
     }
     let outcome = catch_unwind(AssertUnwindSafe(|| {
