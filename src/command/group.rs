@@ -1,5 +1,5 @@
 //! `EVQ.GROUP group [RING ring] [FROM first|last|<id>|<unix ms>] [TYPES n type ...]
-//! [MAXATTEMPTS n] [BACKOFF min-ms max-ms] [ONDEAD skip|hold]`
+//! [MAXATTEMPTS n] [BACKOFF min-ms max-ms] [ONDEAD skip|hold] [DEADAGE ms]`
 //! `EVQ.GROUP group [RING ring] [JSON]`
 //!
 //! Makes a group or changes its settings and replies `OK`; without settings describes it. `TYPES 0`
@@ -35,6 +35,7 @@ struct Options {
     max_attempts: Option<u32>,
     backoff: Option<Backoff>,
     on_dead: Option<OnDead>,
+    dead_age_ms: Option<u64>,
 }
 
 struct Backoff {
@@ -87,6 +88,9 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
                 value => return Err(Error::syntax(value)),
             };
             once(&mut options.on_dead, word, policy)?;
+        } else if is(word, "DEADAGE") {
+            let age_ms = words.duration_ms(word, "DEADAGE", 0)?.unsigned_abs();
+            once(&mut options.dead_age_ms, word, age_ms)?;
         } else {
             return Err(Error::syntax(word));
         }
@@ -125,6 +129,7 @@ fn describe(name: &Name, group: &Group) -> Tree {
         ("backoff-min-ms", group.backoff_min_ms.into()),
         ("backoff-max-ms", group.backoff_max_ms.into()),
         ("on-dead", group.on_dead.as_str().into()),
+        ("dead-age-ms", group.dead_age_ms.into()),
     ])
 }
 
@@ -151,6 +156,7 @@ impl Command for SetGroup {
             Arg::one_of(c"on-dead", &[Arg::flag(c"skip", c"SKIP"), Arg::flag(c"hold", c"HOLD")])
                 .after(c"ONDEAD")
                 .optional(),
+            Arg::number(c"dead-age-ms", c"DEADAGE"),
             JSON,
         ],
     };
@@ -184,6 +190,7 @@ impl Command for SetGroup {
             (group.backoff_min_ms, group.backoff_max_ms) = (min_ms, max_ms);
         }
         group.on_dead = options.on_dead.unwrap_or(group.on_dead);
+        group.dead_age_ms = options.dead_age_ms.unwrap_or(group.dead_age_ms);
         group.check()?;
         user.check(&ring.names.ring, Access::Update)?;
         ring::settle(ctx, &user, &ring)?;

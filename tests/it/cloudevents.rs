@@ -1,4 +1,4 @@
-//! docs/cloudevents.md: its sessions are replayed with those of the other pages; here its functions are
+//! docs/cloudevents.md: its sessions are replayed with those of the other pages; here its functions
 //! tried by event, there and back.
 
 use std::process::Command;
@@ -39,7 +39,8 @@ key = to_evq({**base, "id": "1", **events[1]})[1]
 assert key == "p", key
 assert to_evq({**base, "id": "1"})[1] == "/forum"
 client.execute_command("EVQ.TRIGGER", "k", "plain", "HEADER", "content-type", "text/plain")
-[[_, plain]] = client.xrevrange("evq:{default:%d}" % client.execute_command("EVQ.ROUTE", "k")[0], count=1)
+stream = client.execute_command("EVQ.ROUTE", "k")[1]
+[[_, plain]] = client.xrevrange(stream, count=1)
 assert from_evq(plain) is None
 print("passed")
 "#;

@@ -15,6 +15,7 @@ mod cloudevents;
 mod config;
 mod consume;
 mod dead;
+mod dead_age;
 mod demo;
 mod docs;
 mod ended_waits;

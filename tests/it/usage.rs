@@ -196,6 +196,7 @@ pub(crate) const COMMANDS: [Usage; 22] = [
             ("MAXATTEMPTS", &[(Kind::Count, "3")]),
             ("BACKOFF", &[(Kind::Natural, "1"), (Kind::Natural, "2")]),
             ("ONDEAD", &[(Kind::OnDead, "hold")]),
+            ("DEADAGE", &[(Kind::Natural, "1000")]),
             ("JSON", &[]),
         ],
         given: &["RING"],

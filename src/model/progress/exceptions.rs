@@ -134,13 +134,6 @@ impl Exceptions {
         above.filter(|(_, e)| !e.is_finished()).map(|(id, _)| *id)
     }
 
-    /// How many above `id` still have to be finished. O(exceptions above it).
-    #[must_use]
-    pub fn unfinished_above(&self, id: EventId) -> u64 {
-        let above = self.by_id.range((Bound::Excluded(id), Bound::Unbounded));
-        above.filter(|(_, exception)| !exception.is_finished()).count() as u64
-    }
-
     /// Those from `first` on that are finished, in the order of ids.
     pub fn finished_from(&self, first: EventId) -> impl Iterator<Item = EventId> + '_ {
         self.by_id.range(first..).filter(|(_, e)| e.is_finished()).map(|(id, _)| *id)
@@ -365,49 +358,5 @@ impl<'de> Deserialize<'de> for Exceptions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(seq: u64) -> EventId {
-        EventId { ms: 1, seq }
-    }
-
-    fn exception(key: u128, state: State) -> Exception {
-        Exception { key, attempts: 0, first_ms: 0, state }
-    }
-
-    fn due(all: &Exceptions) -> Vec<EventId> {
-        let due = all.due();
-        due.unknown_until(u64::MAX).chain(due.beyond(EventId::MAX)).collect()
-    }
-
-    #[test]
-    fn held_events_are_released_one_by_one_in_order() {
-        let mut all = Exceptions::default();
-        all.set(id(1), exception(7, State::Retry(50)));
-        all.set(id(2), exception(7, State::Held));
-        all.set(id(3), exception(7, State::Held));
-        all.set(id(4), exception(8, State::Dead));
-        assert_eq!(all.holder(7, id(9)), Some(id(3)));
-        assert_eq!(all.head(7, id(3)), Some(id(1)));
-        assert_eq!(all.holder(8, id(4)), None);
-        all.finish(id(1));
-        assert_eq!(due(&all), [id(2)]);
-        all.finish(id(2));
-        assert_eq!(due(&all), [id(3)]);
-        all.finish(id(3));
-        assert_eq!(due(&all), []);
-        assert_eq!(all.len(), 1);
-    }
-
-    #[test]
-    fn what_is_finished_holds_nobody_and_goes_when_passed() {
-        let mut all = Exceptions::default();
-        all.set(id(5), exception(7, State::Finished));
-        assert_eq!(all.holder(7, id(9)), None);
-        all.pass(id(4));
-        assert_eq!(all.len(), 1);
-        all.pass(id(5));
-        assert!(all.is_empty());
-    }
-}
+#[path = "exceptions_tests.rs"]
+mod tests;

@@ -51,6 +51,8 @@ pub struct Group {
     pub backoff_max_ms: u64,
     /// The policy for the key of a dead event.
     pub on_dead: OnDead,
+    /// Dead letters go when they are older than this, unless they hold their key; 0 keeps them.
+    pub dead_age_ms: u64,
     /// The last request of a worker.
     #[serde(skip)]
     pub activity: Activity,
@@ -71,6 +73,7 @@ impl Default for Group {
             backoff_min_ms: 1000,
             backoff_max_ms: 60_000,
             on_dead: OnDead::Skip,
+            dead_age_ms: 0,
             activity: Activity::default(),
         }
     }
@@ -121,6 +124,9 @@ impl Group {
         let longest = MAX_DURATION_MS.unsigned_abs();
         if self.backoff_min_ms > self.backoff_max_ms || self.backoff_max_ms > longest {
             return Err(Error::Usage("BACKOFF is a smallest and a largest delay, in this order"));
+        }
+        if self.dead_age_ms > longest {
+            return Err(Error::Number { what: "DEADAGE", min: 0, max: MAX_DURATION_MS });
         }
         if self.starts.len() > MAX_PARTITIONS as usize {
             return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));

@@ -122,12 +122,13 @@ pub(crate) fn unlink(ctx: &Ctx, names: &[&Text]) -> Result<(), Error> {
     call_replicated(ctx, c"UNLINK", &mut raw_names).map(drop)
 }
 
-/// Deletes one entry of a stream as XDEL does, replicated.
+/// Deletes entries of a stream as XDEL does, replicated; how many there were.
 ///
 /// # Errors
 /// [`Error::Bug`] if the server refuses.
-pub(crate) fn delete_entry(ctx: &Ctx, stream: &Text, id: &Text) -> Result<(), Error> {
-    call_replicated(ctx, c"XDEL", &mut [stream.raw(), id.raw()]).map(drop)
+pub(crate) fn delete_entries(ctx: &Ctx, stream: &Text, ids: &[Text]) -> Result<u64, Error> {
+    let mut words: Vec<_> = [stream].into_iter().chain(ids).map(Text::raw).collect();
+    call_replicated(ctx, c"XDEL", &mut words)
 }
 
 /// Removes all entries of a stream below the id `below` as XTRIM does, replicated; how many.

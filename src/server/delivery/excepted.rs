@@ -38,7 +38,7 @@ impl Excepted {
         let known = whole || exceptions.is_empty();
         // One search may go beyond what is left: it cannot be taken in steps.
         if known || budget.is_spent() {
-            let above = exceptions.unfinished_above(progress.cursor());
+            let above = exceptions.unfinished_after(progress.cursor()).count() as u64;
             let passed = by_state.unfinished().saturating_sub(above);
             // Retention may have removed the entries of some.
             let finished_above = match by_state.finished {

@@ -93,7 +93,8 @@ pub(crate) fn read(
 /// # Errors
 /// [`Error::Bug`] if the server refuses.
 pub(crate) fn remove(ctx: &Ctx, place: &Place, letter: EventId) -> Result<(), Error> {
-    key::delete_entry(ctx, &place.letters(), &Text::new(letter.to_string().as_bytes()))
+    let id = Text::new(letter.to_string().as_bytes());
+    key::delete_entries(ctx, &place.letters(), &[id]).map(drop)
 }
 
 /// The number of dead letters in the stream `name`.

@@ -51,11 +51,13 @@ pub(crate) static TRIMMED: Counter = Counter::new(c"trimmed");
 pub(crate) static TRIM_LOOKS: Counter = Counter::new(c"trim_looks");
 /// EVQFULL replies.
 pub(crate) static FULL: Counter = Counter::new(c"refused_full");
+/// Dead letters removed because they were older than their group keeps them.
+pub(crate) static DEAD_EXPIRED: Counter = Counter::new(c"dead_letters_expired");
 /// Groups removed because they had no workers.
 pub(crate) static EXPIRED_GROUPS: Counter = Counter::new(c"groups_expired");
 
 /// All of them.
-pub(crate) static ALL: [&Counter; 13] = [
+pub(crate) static ALL: [&Counter; 14] = [
     &TRIGGERED,
     &REPEATED,
     &DELIVERED,
@@ -68,5 +70,6 @@ pub(crate) static ALL: [&Counter; 13] = [
     &TRIMMED,
     &TRIM_LOOKS,
     &FULL,
+    &DEAD_EXPIRED,
     &EXPIRED_GROUPS,
 ];

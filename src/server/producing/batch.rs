@@ -212,7 +212,7 @@ fn take_back(ctx: &Ctx, batch: Batch<'_>, done: &[Appended]) -> Result<(), Error
     for (Appended { id, .. }, event) in done.iter().zip(&events) {
         if let Some((names, true)) = streams.get(event.at) {
             let id = Text::new(id.to_string().as_bytes());
-            key::delete_entry(ctx, &names.stream, &id)?;
+            key::delete_entries(ctx, &names.stream, &[id])?;
         }
     }
     let mut made = streams.iter().filter(|(_, exists)| !exists);

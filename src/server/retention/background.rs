@@ -1,5 +1,6 @@
 //! Retention in the background: each partition is visited when its oldest entry may have to go, and
-//! trimmed in bounded steps, by the one timer and on primaries only.
+//! trimmed in bounded steps, by the one timer and on primaries only. Dead letters go the same way,
+//! see [`crate::server::retention::dead_age`].
 //!
 //! The rules are in [`crate::model::rules::trim`]. A sweep works for [`SLICE`] at most and then
 //! lets clients go on for [`REST_MS`], however much there is to do. What there is to visit follows
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::front::FromFront;
-use super::schedule::{Schedule, Spot};
-use super::{front, idle_groups, trim};
+use super::pace::{MOST, Pace, SLICE};
+use super::schedule::{Part, Schedule, Spot};
+use super::{dead_age, front, idle_groups, trim};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
@@ -31,15 +33,8 @@ use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::known_rings;
 use crate::server::ops::{config, counters};
 
-/// How long one sweep trims: the longest that clients wait for it, but for its last step.
-const SLICE: Duration = Duration::from_millis(1);
 /// How long it then rests.
 const REST_MS: u64 = 4;
-/// Entries that one step removes at most. It removes fewer where that takes long, as with large
-/// events: from [`FIRST_STEP`] on it grows and shrinks with the time that the last one took.
-const STEP: u64 = 1000;
-/// Entries that the first step removes.
-const FIRST_STEP: u64 = 100;
 /// How soon a ring's definition is looked at again: it may be another one.
 const RING_MS: u64 = 1000;
 
@@ -57,18 +52,42 @@ struct Plan {
     retention: Retention,
     default_age_ms: u64,
     partitions: Vec<u32>,
+    /// How long each group keeps its dead letters, of those that do not keep them for ever.
+    dead_ages_ms: BTreeMap<Name, u64>,
 }
 
 #[derive(Debug)]
 struct Background {
-    /// Entries that the next step removes at most.
-    step: u64,
+    pace: Pace,
     schedule: Schedule,
     /// The rings in the schedule, by database, as they were seen last.
     rings: BTreeMap<(i32, Name), Plan>,
     known_changes: Option<u64>,
     holders: BTreeMap<Spot, Holder>,
     longest: Duration,
+}
+
+impl Plan {
+    fn of(ring: &Ring) -> Self {
+        let dead_ages = ring.groups().filter(|(_, group)| group.dead_age_ms > 0);
+        Self {
+            retention: *ring.retention(),
+            default_age_ms: config::MAX_AGE_MS.get(),
+            partitions: ring.nodes().map(|node| node.partition).collect(),
+            dead_ages_ms: dead_ages
+                .map(|(name, group)| (name.clone(), group.dead_age_ms))
+                .collect(),
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        let with_letters = !self.dead_ages_ms.is_empty();
+        self.partitions.iter().flat_map(move |p| {
+            [Some(Part::Events(*p)), with_letters.then_some(Part::Letters(*p))]
+                .into_iter()
+                .flatten()
+        })
+    }
 }
 
 thread_local! {
@@ -79,21 +98,12 @@ thread_local! {
 impl Background {
     fn new() -> Self {
         Self {
-            step: FIRST_STEP,
+            pace: Pace::new(),
             schedule: Schedule::default(),
             rings: BTreeMap::new(),
             known_changes: None,
             holders: BTreeMap::new(),
             longest: Duration::ZERO,
-        }
-    }
-
-    /// A whole step took so long.
-    fn pace(&mut self, took: Duration) {
-        if took < SLICE / 8 {
-            self.step = (self.step * 2).min(STEP);
-        } else if took > SLICE / 4 {
-            self.step = (self.step / 2).max(1);
         }
     }
 
@@ -106,7 +116,7 @@ impl Background {
                 self.rings.keys().filter(|ring| !all.contains(ring)).cloned().collect();
             gone.iter().for_each(|(db, ring)| self.forget(*db, ring));
             for (db, ring) in all {
-                let spot = Spot { db, ring, partition: None };
+                let spot = Spot { db, ring, part: Part::Ring };
                 if !self.rings.contains_key(&(db, spot.ring.clone())) {
                     self.schedule.put(spot, now_ms);
                 }
@@ -114,9 +124,9 @@ impl Background {
         }
     }
 
-    fn schedule_all(&mut self, db: i32, ring: &Name, all: &[u32], at_ms: u64) {
-        for p in all {
-            self.schedule.put(Spot { db, ring: ring.clone(), partition: Some(*p) }, at_ms);
+    fn schedule_all(&mut self, db: i32, ring: &Name, plan: &Plan, at_ms: u64) {
+        for part in plan.parts() {
+            self.schedule.put(Spot { db, ring: ring.clone(), part }, at_ms);
         }
     }
 
@@ -125,14 +135,14 @@ impl Background {
     fn lose_sight_of(&mut self, spot: &Spot) {
         self.holders.remove(spot);
         if let Some(plan) = self.rings.get_mut(&(spot.db, spot.ring.clone())) {
-            plan.partitions.retain(|p| Some(*p) != spot.partition);
+            plan.partitions.retain(|p| spot.part != Part::Events(*p));
         }
     }
 
     fn forget(&mut self, db: i32, ring: &Name) {
         let Some(plan) = self.rings.remove(&(db, ring.clone())) else { return };
-        for partition in plan.partitions.into_iter().map(Some).chain([None]) {
-            let spot = Spot { db, ring: ring.clone(), partition };
+        for part in plan.parts().chain([Part::Ring]) {
+            let spot = Spot { db, ring: ring.clone(), part };
             self.schedule.take(&spot);
             self.holders.remove(&spot);
         }
@@ -183,10 +193,11 @@ fn complain(ctx: &Ctx, error: &Error) {
 
 /// Visits a spot; returns when it is due again, if ever.
 fn visit(ctx: &Ctx, spot: &Spot) -> Result<Option<u64>, Error> {
-    match spot.partition {
-        None => Ok(visit_ring(ctx, spot)),
-        Some(p) if ctx.select_db(spot.db) => retain(ctx, spot, p),
-        Some(_) => Ok(None),
+    match spot.part {
+        Part::Ring => Ok(visit_ring(ctx, spot)),
+        Part::Events(p) if ctx.select_db(spot.db) => retain(ctx, spot, p),
+        Part::Letters(p) if ctx.select_db(spot.db) => dead_age::visit(ctx, &spot.ring, p),
+        Part::Events(_) | Part::Letters(_) => Ok(None),
     }
 }
 
@@ -197,13 +208,7 @@ fn visit_ring(ctx: &Ctx, spot: &Spot) -> Option<u64> {
     let plan = ctx.select_db(spot.db).then(|| {
         let key = key::open_read(ctx, &names.ring);
         let value = key.value::<RingValue>().ok().flatten();
-        let default_age_ms = config::MAX_AGE_MS.get();
-        let of = |ring: &Ring| Plan {
-            retention: *ring.retention(),
-            default_age_ms,
-            partitions: ring.nodes().map(|node| node.partition).collect(),
-        };
-        value.map(|value| of(&value.ring))
+        value.map(|value| Plan::of(&value.ring))
     });
     let Some(plan) = plan.flatten() else {
         BACKGROUND.with_borrow_mut(|all| all.forget(spot.db, &spot.ring));
@@ -213,7 +218,7 @@ fn visit_ring(ctx: &Ctx, spot: &Spot) -> Option<u64> {
     BACKGROUND.with_borrow_mut(|all| {
         let at = (spot.db, spot.ring.clone());
         if all.rings.get(&at) != Some(&plan) {
-            all.schedule_all(spot.db, &spot.ring, &plan.partitions, now.ms());
+            all.schedule_all(spot.db, &spot.ring, &plan, now.ms());
             all.rings.insert(at, plan);
         }
     });
@@ -251,7 +256,7 @@ fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
     let begun = Instant::now();
     let removed = trim::trim(ctx, &names, &cut)?;
     if cut.stop == Stop::Step {
-        BACKGROUND.with_borrow_mut(|all| all.pace(begun.elapsed()));
+        BACKGROUND.with_borrow_mut(|all| all.pace.took(begun.elapsed()));
     }
     if removed > 0 && retention.trim == Trim::Any {
         trim::finish_removed(ctx, &ring, p, cut.last)?;
@@ -267,7 +272,7 @@ fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
 /// How many entries one step may remove. Each that failed in a group and is removed unfinished is a
 /// change to replicate, so where several groups have such there are fewer entries.
 fn step_in(ctx: &Ctx, trim: Trim, names: &PartitionNames) -> Result<u64, Error> {
-    let step = BACKGROUND.with_borrow(|all| all.step);
+    let step = BACKGROUND.with_borrow(|all| all.pace.step());
     if trim == Trim::Finished {
         return Ok(step);
     }
@@ -345,7 +350,7 @@ pub(crate) fn held_up(
     p: u32,
     now: Now,
 ) -> Result<Option<Unfinished>, Error> {
-    Ok(scan(ctx, value, names, p, now, STEP)?.held_up)
+    Ok(scan(ctx, value, names, p, now, MOST)?.held_up)
 }
 
 /// What INFO tells of retention.

@@ -1,4 +1,4 @@
-//! The schedule of retention: each ring, and each of its partitions, is due at one moment.
+//! When retention looks at what next: each ring, and each part of it, has one moment.
 //!
 //! A hint like [`crate::server::keyspace::known_rings`]: every visit opens the keys and checks.
 
@@ -6,15 +6,26 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::model::name::Name;
 
-/// A partition of a ring, or the ring itself.
+/// A ring or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Spot {
     /// The database.
     pub(crate) db: i32,
     /// The ring.
     pub(crate) ring: Name,
-    /// None: the ring itself.
-    pub(crate) partition: Option<u32>,
+    /// Which part.
+    pub(crate) part: Part,
+}
+
+/// What of a ring is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// Its definition and its groups.
+    Ring,
+    /// The events of a partition.
+    Events(u32),
+    /// The dead letters of a partition, of all groups.
+    Letters(u32),
 }
 
 /// Spots by the moment, in unix ms, when they are due.
@@ -59,17 +70,20 @@ mod tests {
 
     #[test]
     fn each_spot_is_due_once_at_its_last_moment() {
-        let spot = |partition| Spot { db: 0, ring: Name::default_name(), partition };
+        let spot = |part| Spot { db: 0, ring: Name::default_name(), part };
         let mut schedule = Schedule::default();
-        schedule.put(spot(Some(1)), 30);
-        schedule.put(spot(Some(2)), 10);
-        schedule.put(spot(Some(1)), 20);
-        schedule.put(spot(None), 15);
-        schedule.take(&spot(None));
+        schedule.put(spot(Part::Events(1)), 30);
+        schedule.put(spot(Part::Events(2)), 10);
+        schedule.put(spot(Part::Letters(1)), 99);
+        schedule.put(spot(Part::Events(1)), 20);
+        schedule.put(spot(Part::Ring), 15);
+        schedule.take(&spot(Part::Ring));
         assert_eq!(schedule.first_ms(), Some(10));
         assert_eq!(schedule.next_due(9), None);
-        assert_eq!(schedule.next_due(30), Some(spot(Some(2))));
-        assert_eq!(schedule.next_due(30), Some(spot(Some(1))));
+        assert_eq!(schedule.next_due(30), Some(spot(Part::Events(2))));
+        assert_eq!(schedule.next_due(30), Some(spot(Part::Events(1))));
+        assert_eq!(schedule.next_due(30), None);
+        assert_eq!(schedule.next_due(99), Some(spot(Part::Letters(1))));
         assert_eq!((schedule.next_due(99), schedule.first_ms()), (None, None));
     }
 }

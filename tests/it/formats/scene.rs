@@ -52,7 +52,7 @@ fn progress(conn: &mut Conn, ring: &str) {
         conn.must(&[&event[..], &args!["RING", ring]].concat());
     }
     say(conn, &format!("EVQ.GROUP typed RING {ring} TYPES 2 A B MAXATTEMPTS 3 BACKOFF 100 5000"));
-    say(conn, &format!("EVQ.GROUP late RING {ring} FROM last ONDEAD hold"));
+    say(conn, &format!("EVQ.GROUP late RING {ring} FROM last ONDEAD hold DEADAGE 86400000"));
     for group in ["default", "typed", "late", "gone", "audit:v2"] {
         for p in 0..3 {
             let place = format!("evq:{{{ring}:{p}}} GROUP {group} WORKER w");

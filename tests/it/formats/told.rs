@@ -5,9 +5,11 @@ use serde_json::{Value as Json, json};
 use crate::harness::{Binary, Conn, Value, must};
 
 /// Fields that do not outlive a server, or are ages.
-const VOLATILE: [&str; 8] = [
+const VOLATILE: [&str; 10] = [
     "oldest-unfinished-ms",
     "owner",
+    "owners",
+    "in-flight",
     "lease-ends-ms",
     "deliveries",
     "retries",

@@ -11,8 +11,8 @@
 //! let client = proxy.endpoint().connect();
 //! ```
 //!
-//! It listens on a unix socket of its own. Choices are asked for in the order in which replies come,
-//! over all connections; with a seed, one connection always meets the same.
+//! It listens on a unix socket of its own. Choices are asked for in the order in which replies
+//! come, over all connections; with a seed, one connection always meets the same.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -1,5 +1,6 @@
-//! examples/monitoring, with Debian's prometheus and prometheus-redis-exporter: the script's figures
-//! on every server, each alert for its cause and not without, data for every query of the dashboard.
+//! examples/monitoring, with Debian's prometheus and prometheus-redis-exporter: the script's
+//! figures on every server, each alert for its cause and not without, data for every query of the
+//! dashboard.
 
 mod prometheus;
 
