@@ -1,14 +1,15 @@
 //! Reading a client's words: no panic, errors that can be shown, and what is understood is what a
 //! naive reader understands. The first byte chooses what is read; the words are lines.
 
+use evq::model::claim::Claim;
 use evq::model::error::Error;
 use evq::model::ids::{EventId, decimal};
 use evq::model::keys::{parse_ring_key, parse_stream_key, ring_key, stream_key};
 use evq::model::limits::{MAX_DURATION_MS, MAX_NAME_BYTES};
 use evq::model::name::Name;
 use evq::model::parse::{
-    Claim, Format, PartitionArg, Start, Words, count, event_id, is, number, only_ring,
-    partition_or_all, ring_and_format,
+    Format, PartitionArg, Start, Words, count, event_id, is, number, only_ring, partition_or_all,
+    ring_and_format,
 };
 
 /// Reads the words in one of the ways.

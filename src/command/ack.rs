@@ -3,9 +3,10 @@
 //! Everything handed out under this epoch up to and including `id` is finished. Replies 1 if this
 //! finished anything, 0 if it repeats.
 
+use crate::model::claim::Claim;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
-use crate::model::parse::{Claim, PartitionArg, Words, event_id};
+use crate::model::parse::{PartitionArg, Words, event_id};
 use crate::model::progress::lease::Caller;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;

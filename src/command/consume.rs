@@ -5,9 +5,10 @@
 //! work and no other owner. Replies `[partition, epoch, events]`, or null when there was nothing
 //! to give in time. What it does is in [`crate::server::dispatch::pull`].
 
+use crate::model::claim::Claim;
 use crate::model::error::Error;
 use crate::model::limits::MAX_COUNT;
-use crate::model::parse::{Claim, PartitionArg, Words, event_id, is, once, partition_or_all};
+use crate::model::parse::{PartitionArg, Words, event_id, is, once, partition_or_all};
 use crate::model::progress::lease::Pace;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;

@@ -2,9 +2,9 @@
 //! `EVQ.DEAD group RETRY partition|* id|* [RING ring]`
 //! `EVQ.DEAD group SKIP partition|* id|* [RING ring]`
 //!
-//! Works on dead letters. LIST replies `[partition, letter id, [field, value, ...]]` each, or a JSON
-//! document of the same; RETRY hands the events out again from attempt 1, SKIP finishes them, and
-//! both reply how many.
+//! Works on dead letters. LIST replies `[partition, letter id, [field, value, ...]]` each, or the
+//! same as a JSON document; RETRY hands the events out again from attempt 1, SKIP finishes them,
+//! and both reply how many.
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;

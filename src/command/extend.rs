@@ -3,8 +3,9 @@
 //! Renews the lease: a heartbeat during long work. Changes nothing that is saved, so a WATCH on
 //! the partition's `:groups` key does not see it. Replies `OK`.
 
+use crate::model::claim::Claim;
 use crate::model::error::Error;
-use crate::model::parse::{Claim, PartitionArg, Words, is, once};
+use crate::model::parse::{PartitionArg, Words, is, once};
 use crate::model::progress::lease::Caller;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;

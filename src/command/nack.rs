@@ -5,9 +5,10 @@
 //! delay, or goes to the dead letters after its last attempt. Replies the ids that were handed out
 //! already and are now held behind it.
 
+use crate::model::claim::Claim;
 use crate::model::error::Error;
 use crate::model::limits::MAX_REASON_BYTES;
-use crate::model::parse::{Claim, PartitionArg, Words, event_id, is, once};
+use crate::model::parse::{PartitionArg, Words, event_id, is, once};
 use crate::model::progress::lease::Caller;
 use crate::model::rules::answers::Failed;
 use crate::model::rules::failure::Refusal;

@@ -3,8 +3,9 @@
 //! Gives the lease up, so that the next in line gets the partition at once. What was handed out
 //! and not acknowledged is handed out again, in order. Replies `OK`.
 
+use crate::model::claim::Claim;
 use crate::model::error::Error;
-use crate::model::parse::{Claim, PartitionArg, Words};
+use crate::model::parse::{PartitionArg, Words};
 use crate::model::progress::lease::Caller;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;

@@ -4,6 +4,7 @@
 //! only by applying an [`saved::effect::Effect`], so a replica, an AOF replay and a test all run
 //! the same code.
 
+pub mod claim;
 pub mod deadlines;
 pub mod error;
 pub mod hash;

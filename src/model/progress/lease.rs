@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::counts::Reply;
 use super::keys_in_flight::KeysInFlight;
+use crate::model::claim::Claim;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::memory::{Filled, block, tree};
 use crate::model::name::Name;
-use crate::model::parse::Claim;
 
 /// The caller of a command: what the command says, and the connection it came through.
 #[derive(Clone, Debug, PartialEq, Eq)]

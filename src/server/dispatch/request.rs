@@ -1,8 +1,8 @@
 //! A pull, as EVQ.CONSUME asks for it.
 
+use crate::model::claim::Claim;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
-use crate::model::parse::Claim;
 use crate::model::progress::lease::Pace;
 
 /// What a worker asks for.
