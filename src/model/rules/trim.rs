@@ -73,7 +73,9 @@ impl Rules {
             }
             let insists = self.insist(id, left);
             if !insists && reads == MAX_READS {
-                return Scan { cut: at(Stop::Step), held_up: None };
+                // An entry that need not go yet is told of by the next scan, which reads anew.
+                let stop = if self.wants(id, left) { Stop::Step } else { Stop::Keeps(id) };
+                return Scan { cut: at(stop), held_up: None };
             }
             let by = if insists { None } else { needs.of(id, front, &mut reads) };
             let held_up = by.map(|group| HeldUp { group, event: id });
