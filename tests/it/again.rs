@@ -159,22 +159,24 @@ fn with_failing_keys_others_keep_half_of_the_pulls_and_no_failing_key_is_passed_
         for _ in 0..100 {
             trigger(&mut conn, &["good"]);
         }
+        // Counted from the first healthy event on: all that fails lies before it.
         let (mut good, mut pulls, mut tries) = (0, 0, vec![0; bad.len()]);
         while good < 100 {
             let given = pull(&mut conn, "WORKER w BLOCK 20000").expect("an event");
-            pulls += 1;
             if given.payloads[0] == "good" {
                 good += 1;
                 ack(&mut conn, given.last(), "WORKER w");
             } else {
-                tries[bad.iter().position(|id| *id == given.ids[0]).unwrap()] += 1;
+                let failing = bad.iter().position(|id| *id == given.ids[0]).unwrap();
+                tries[failing] += usize::from(good > 0);
                 nack(&mut conn, given.last(), "WORKER w");
             }
+            pulls += usize::from(good > 0);
         }
-        // The failing events lie before them in the stream, and take turns with their retries too.
-        assert!(pulls <= 2 * (good + bad.len()), "{pulls} pulls for {good} healthy events");
+        assert!(pulls <= 2 * good, "{pulls} pulls for {good} healthy events");
         let (least, most) = (tries.iter().min().unwrap(), tries.iter().max().unwrap());
-        assert!(most - least <= 1, "a failing key waits for one round of the others: {tries:?}");
+        // Two that fail within one millisecond may change places from round to round.
+        assert!(most - least <= 2, "a failing key waits for one round of the others: {tries:?}");
     });
 }
 
