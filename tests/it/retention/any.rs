@@ -50,18 +50,19 @@ fn what_was_held_behind_a_removed_event_goes_on() {
             take(&mut worker, "COUNT 4");
             assert_eq!(nack(&mut worker, &ids[0], delay), ids[2..]);
             ack(&mut worker, &ids[3], "");
-            block(&mut conn, &mut worker, "BLOCK 0");
+            block(&mut conn, &mut worker, "BLOCK 0 AHEAD");
             // The failed event is pushed out by the next, and the owner that waits is called.
             events(&mut conn, &[("c", "4")]);
             // Which of the two comes first depends on how soon that is.
             let first = Pull::of(&woken(&mut worker)).unwrap();
-            let second = Pull::of(&say(&mut worker, &format!("EVQ.CONSUME {P}"))).unwrap();
+            let second = say(&mut worker, &format!("EVQ.CONSUME {P} BLOCK 60000 AHEAD"));
+            let second = Pull::of(&second).unwrap();
             let mut given = [first.payloads, second.payloads].concat();
             given.sort_unstable();
             assert_eq!(given, ["2", "4"], "{settings}");
             assert_eq!(kept(&mut conn).first(), Some(&ids[1]));
             ack(&mut worker, &ids[2], "");
-            assert_eq!(take(&mut worker, "").payloads, ["3"]);
+            assert_eq!(take(&mut worker, "AHEAD").payloads, ["3"]);
             say(&mut conn, "EVQ.DROP r").ok();
         }
     });

@@ -182,7 +182,7 @@ fn kill_9_in_the_middle_of_a_trim_loses_nothing_unfinished() {
         let ids: Vec<_> = (0..5).map(|_| last(conn.must(&batch))).collect();
         // The first group is done, the slow one with the first 40,000 less one.
         for group in ["default", "slow"] {
-            let pull = format!("GROUP {group} WORKER w COUNT 10000");
+            let pull = format!("GROUP {group} WORKER w COUNT 10000 AHEAD");
             for (n, id) in ids.iter().enumerate() {
                 let given = take(&mut conn, &pull);
                 assert_eq!(given.last(), id);

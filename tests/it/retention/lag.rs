@@ -45,8 +45,8 @@ fn the_lag_stays_exact_while_what_is_finished_goes() {
             length == 60_000
         });
         // It goes on from there, also with replies in flight, and with a failure.
-        let (one, two) =
-            (take(&mut conn, "WORKER w COUNT 10000"), take(&mut conn, "WORKER w COUNT 10000"));
+        let ahead = "WORKER w COUNT 10000 AHEAD";
+        let (one, two) = (take(&mut conn, ahead), take(&mut conn, ahead));
         nack(&mut conn, &one.ids[9000], "WORKER w DELAY 1000000");
         backlog(&mut conn, 10_000);
         until(PATIENCE, || stat(&mut conn).2 == 60_000);

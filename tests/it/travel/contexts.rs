@@ -189,7 +189,7 @@ fn an_acknowledgement_inside_a_pull_travels_with_it() {
         let first = next(conn, &[]);
         let second = next(conn, &args!["ACK", first]);
         // A repeated one finishes nothing and travels nowhere.
-        let third = next(conn, &args!["ACK", first]);
+        let third = next(conn, &args!["ACK", first, "AHEAD"]);
         must!(conn, "MULTI");
         conn.must(&[&pull[..], &args!["ACK", second]].concat());
         must!(conn, "EXEC");
