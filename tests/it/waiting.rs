@@ -171,7 +171,7 @@ fn an_owner_that_is_woken_by_many_events_is_given_them_from_the_first() {
         for (ms, (count, deleted, at_once, then)) in (9_000_000_000_000_u64..).zip(cases) {
             let ids =
                 |seqs: &[u64]| seqs.iter().map(|seq| format!("{ms}-{seq}")).collect::<Vec<_>>();
-            block(&mut conn, &mut owner, &format!("COUNT {count} BLOCK 0 LEASE 60000"));
+            block(&mut conn, &mut owner, &format!("COUNT {count} BLOCK 0 LEASE 60000 AHEAD"));
             must!(conn, "MULTI").ok();
             for id in ids(&[1, 2, 3]) {
                 say(&mut conn, &format!("XADD {P} {id} key k payload p"));
@@ -181,7 +181,7 @@ fn an_owner_that_is_woken_by_many_events_is_given_them_from_the_first() {
             }
             must!(conn, "EXEC").array();
             assert_eq!(Pull::of(&woken(&mut owner)).unwrap().ids, ids(at_once));
-            let rest = pull(&mut owner, "COUNT 9 NOBLOCK").map_or_else(Vec::new, |pull| pull.ids);
+            let rest = pull(&mut owner, "COUNT 9 NOBLOCK AHEAD").map_or_else(Vec::new, |pull| pull.ids);
             assert_eq!(rest, ids(then));
         }
     });
@@ -309,7 +309,10 @@ fn workers_that_wait_outlive_the_keys() {
                             must!(worker, "EVQ.RELEASE", P).ok();
                         }
                         // Told that it lost its lease, or with an event before that is left.
-                        _ => start(worker, &format!("EVQ.CONSUME {P} BLOCK 0 LEASE 60000")),
+                        _ => {
+                            let on = format!("EVQ.CONSUME {P} BLOCK 0 LEASE 60000 AHEAD");
+                            start(worker, &on);
+                        }
                     }
                 }
             }
