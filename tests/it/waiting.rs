@@ -181,7 +181,8 @@ fn an_owner_that_is_woken_by_many_events_is_given_them_from_the_first() {
             }
             must!(conn, "EXEC").array();
             assert_eq!(Pull::of(&woken(&mut owner)).unwrap().ids, ids(at_once));
-            let rest = pull(&mut owner, "COUNT 9 NOBLOCK AHEAD").map_or_else(Vec::new, |pull| pull.ids);
+            let rest =
+                pull(&mut owner, "COUNT 9 NOBLOCK AHEAD").map_or_else(Vec::new, |pull| pull.ids);
             assert_eq!(rest, ids(then));
         }
     });

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::ids::EventId;
-use super::memory::{Filled, tree};
+use super::memory::{Filled, block, tree};
 use crate::model::progress::counts::{Counted, Search, Totals};
 use crate::model::progress::exceptions::{Exception, Exceptions, State};
 use crate::model::progress::lease::Lease;
@@ -37,7 +37,7 @@ pub struct Progress {
     pub(in crate::model) exceptions: Exceptions,
     pub(in crate::model) suspect: Option<Suspect>,
     #[serde(skip)]
-    pub(in crate::model) lease: Option<Lease>,
+    pub(in crate::model) lease: Option<Box<Lease>>,
     #[serde(skip)]
     pub(in crate::model) careful: Careful,
     #[serde(skip)]
@@ -108,7 +108,7 @@ impl Progress {
     /// The last lease, which may be past its deadline or its era.
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
+        self.lease.as_deref()
     }
 
     /// The events that the cursor passed, or may pass, without their being finished.
@@ -172,7 +172,7 @@ impl Progress {
     /// Heap bytes held, about: also by what is volatile.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let lease = self.lease.as_ref().map_or(0, Lease::heap_bytes);
+        let lease = self.lease.as_ref().map_or(0, |l| block(size_of::<Lease>()) + l.heap_bytes());
         let careful = tree::<EventId, ()>(self.careful.redelivered.len(), Filled::InOrder);
         self.exceptions.heap_bytes() + lease + careful
     }

@@ -28,7 +28,7 @@ pub struct HandedOut {
 impl Progress {
     /// Volatile: the worker of `caller` owns the last issued epoch, from the cursor.
     pub fn begin_lease(&mut self, caller: &Caller, now: Now, lease_ms: u64, era: u64) {
-        self.lease = Some(Lease {
+        self.lease = Some(Box::new(Lease {
             worker: caller.worker.clone(),
             connection: caller.connection,
             deadline_ms: now.ms().saturating_add(lease_ms),
@@ -49,7 +49,7 @@ impl Progress {
             abandoned: false,
             era,
             replies: VecDeque::new(),
-        });
+        }));
     }
 
     /// Volatile: the owner's pull moves the lease to its connection, if it has one, and renews it.

@@ -29,7 +29,7 @@ impl Progress {
     #[must_use]
     pub fn standing(&self, scene: Scene) -> Option<&Lease> {
         self.lease
-            .as_ref()
+            .as_deref()
             .filter(|lease| lease.era == scene.era && !(scene.owner_gone && lease.worker.is_none()))
     }
 
