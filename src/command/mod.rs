@@ -2,6 +2,7 @@
 //! parts in the same order: what it does, the spec, the request it parses, the run.
 
 mod ack;
+mod append;
 mod apply;
 mod consume;
 mod create;
@@ -31,6 +32,7 @@ use crate::server::entry::registry::register as one;
 pub(crate) fn register(ctx: &Ctx) -> bool {
     // Producing.
     one::<trigger::Trigger>(ctx)
+        && one::<append::Append>(ctx)
         && one::<mtrigger::MultiTrigger>(ctx)
         // The ring.
         && one::<create::Create>(ctx)

@@ -33,6 +33,9 @@ pub enum Error {
     RingExists,
     /// The partition number is outside the ring.
     NoPartition,
+    /// The key of an event belongs to another partition than the one given; holds that one's number
+    /// and stream key.
+    Moved(u32, String),
     /// The group does not exist.
     NoGroup,
     /// The caller does not hold the lease.
@@ -95,6 +98,7 @@ impl fmt::Display for Error {
             Self::NoRing => write!(f, "EVQNORING no such ring; EVQ.CREATE makes one"),
             Self::RingExists => write!(f, "EVQRINGEXISTS the ring exists with another shape"),
             Self::NoPartition => write!(f, "EVQNOPARTITION no such partition in this ring"),
+            Self::Moved(partition, key) => write!(f, "EVQMOVED {partition} {key}"),
             Self::NoGroup => write!(f, "EVQNOGROUP no such group on this ring"),
             Self::Fenced => {
                 write!(f, "EVQFENCED the caller does not hold the lease; EVQ.CONSUME again")

@@ -18,6 +18,11 @@ fn cases() -> Vec<Case> {
     vec![
         case("EVQ.TRIGGER k p RING r", &["%R~evq:{r}", "%W~evq:{r:0}"]),
         case("EVQ.MTRIGGER 1 k p RING r", &["%R~evq:{r}", "%W~evq:{r:0}"]),
+        case("EVQ.APPEND evq:{r:0} k p", &["%R~evq:{r}", "%W~evq:{r:0}"]),
+        case(
+            "EVQ.APPEND 0 k p RING r UNIQUE t",
+            &["%R~evq:{r}", "%W~evq:{r:0}", "%W~evq:{r:0}:unique"],
+        ),
         case(
             "EVQ.TRIGGER k p RING r UNIQUE t",
             &["%R~evq:{r}", "%W~evq:{r:0}", "%W~evq:{r:0}:unique"],

@@ -7,8 +7,9 @@ use crate::harness::{Conn, Server, Value, args, each_binary, each_server, must};
 use crate::usage::{COMMANDS, Usage};
 
 /// Flags of each command, beside `module`, which all have.
-const FLAGS: [(&str, &[&str]); 22] = [
+const FLAGS: [(&str, &[&str]); 23] = [
     ("EVQ.TRIGGER", &["write", "denyoom", "fast"]),
+    ("EVQ.APPEND", &["write", "denyoom", "fast"]),
     ("EVQ.MTRIGGER", &["write", "denyoom"]),
     ("EVQ.RING", &["readonly"]),
     ("EVQ.ROUTE", &["readonly", "fast"]),

@@ -29,7 +29,7 @@ const ACK: &str = "EVQ.ACK 0 {n}-1 RING r WORKER w";
 const NACK: &str = "EVQ.NACK 0 {n}-1 RING r WORKER w DELAY 0 REASON because";
 const EMPTY: &str = "XTRIM evq:{r:0} MAXLEN 0";
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 23] = [
     Case {
         command: "EVQ.TRIGGER",
         before: &[],
@@ -41,6 +41,20 @@ const CASES: [Case; 22] = [
             "EVQ.TRIGGER k p RING r UNIQUE t",
             "EVQ.TRIGGER k p RING r UNIQUE t",
             "EVQ.TRIGGER k p RING r UNIQUE u{n} HEADER a b",
+            "DEL evq:{r:0}:unique",
+            EMPTY,
+        ],
+    },
+    Case {
+        command: "EVQ.APPEND",
+        before: &[],
+        round: &[
+            "EVQ.APPEND 0 k p RING r",
+            "EVQ.APPEND evq:{r:0} k p TYPE t HEADER a b HEADER c d",
+            "!EVQ.APPEND 0 k p RING none",
+            "!EVQ.APPEND 1 k p RING r",
+            "EVQ.APPEND 0 k p RING r UNIQUE t",
+            "EVQ.APPEND 0 k p RING r UNIQUE t",
             "DEL evq:{r:0}:unique",
             EMPTY,
         ],

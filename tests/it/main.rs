@@ -9,6 +9,7 @@ mod acl;
 mod acl_commands;
 mod again;
 mod any_partition;
+mod append;
 mod bound;
 mod campaign;
 mod cloudevents;

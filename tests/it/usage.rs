@@ -53,10 +53,24 @@ const NOTHING: Usage = Usage {
 };
 
 /// Every command. Those that the server has and that are missing here fail a test.
-pub(crate) const COMMANDS: [Usage; 22] = [
+pub(crate) const COMMANDS: [Usage; 23] = [
     Usage {
         name: "EVQ.TRIGGER",
         words: &[(Kind::Bytes, "k"), (Kind::Bytes, "p")],
+        options: &[
+            RING,
+            TYPE,
+            ("HEADER", &[(Kind::Bytes, "h"), (Kind::Bytes, "v")]),
+            ("UNIQUE", &[(Kind::Token, "t")]),
+        ],
+        given: &["RING"],
+        repeatable: &["HEADER"],
+        needs: &[Needs::Ring, Needs::Stream],
+        ..NOTHING
+    },
+    Usage {
+        name: "EVQ.APPEND",
+        words: &[(Kind::Partition, "0"), (Kind::Bytes, "k"), (Kind::Bytes, "p")],
         options: &[
             RING,
             TYPE,

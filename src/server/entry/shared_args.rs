@@ -7,6 +7,16 @@ use super::spec::Arg;
 pub(crate) const PARTITION: Arg = Arg::string(c"partition");
 /// `RING ring`.
 pub(crate) const RING: Arg = Arg::option(c"ring", c"RING");
+/// `TYPE type`.
+pub(crate) const TYPE: Arg = Arg::option(c"type", c"TYPE");
+/// `HEADER name value`, once or more.
+pub(crate) const HEADER: Arg =
+    Arg::block(c"header", &[Arg::string(c"name"), Arg::string(c"value")])
+        .after(c"HEADER")
+        .optional()
+        .repeated();
+/// `UNIQUE token`.
+pub(crate) const UNIQUE: Arg = Arg::option(c"token", c"UNIQUE");
 /// `GROUP group`.
 pub(crate) const GROUP: Arg = Arg::option(c"group", c"GROUP");
 /// `WORKER name`.

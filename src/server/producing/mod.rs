@@ -7,6 +7,7 @@ pub(crate) mod append;
 pub(crate) mod batch;
 pub(crate) mod columns;
 pub(crate) mod once;
+pub(crate) mod one;
 pub(crate) mod repeats;
 pub(crate) mod replay;
 pub(crate) mod travel;
