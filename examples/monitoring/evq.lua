@@ -18,7 +18,8 @@ local COUNTERS = {
     evq_triggered = true, evq_delivered = true, evq_redelivered = true,
     evq_acknowledgements = true, evq_retries = true, evq_dead = true,
     evq_leases_granted = true, evq_leases_lost = true, evq_trimmed = true,
-    evq_trim_looks = true, evq_refused_full = true, evq_groups_expired = true,
+    evq_trim_looks = true, evq_refused_full = true, evq_groups_expired = true, evq_repeated = true,
+    evq_dead_letters_expired = true,
 }
 
 local out = {}
@@ -74,7 +75,7 @@ local function server()
     end
 end
 
--- What EVQ.STATS says of each partition, and the sums for each group.
+-- What EVQ.STATS says of each partition, and what EVQ.GROUPS does not say of each group.
 local function statistics(ring, stats)
     local groups = {}
     for _, partition in ipairs(map(stats).partitions) do
@@ -83,24 +84,13 @@ local function statistics(ring, stats)
         add("evq_partition_events", here, partition.length)
         for _, row in ipairs(partition.groups) do
             row = map(row)
-            local sums = groups[row.group] or {
-                retrying = 0, held = 0, ["dead-held"] = 0, ["dead-letters"] = 0, owners = 0,
-                ["deliveries-per-second"] = 0, without_owner = 0, exceptions_max = 0,
-            }
-            groups[row.group] = sums
-            for name in pairs(sums) do
-                sums[name] = sums[name] + (tonumber(row[name]) or 0)
-            end
+            local found = groups[row.group] or { without_owner = 0, exceptions_max = 0 }
+            groups[row.group] = found
             local exceptions = row.retrying + row.held + row["dead-held"]
-            sums.exceptions_max = math.max(sums.exceptions_max, exceptions)
-            local age = tonumber(row["oldest-unfinished-ms"])
-            sums["oldest-unfinished-ms"] = math.max(sums["oldest-unfinished-ms"] or 0, age or 0)
-            sums["idle-ms"] = row["idle-ms"]
-            if row.owner then
-                sums.owners = sums.owners + 1
-            elseif row.lag > exceptions and not row["waits-after"] then
+            found.exceptions_max = math.max(found.exceptions_max, exceptions)
+            if not row.owner and row.lag > exceptions and not row["waits-after"] then
                 -- Events that could be handed out, and nobody to take them.
-                sums.without_owner = sums.without_owner + 1
+                found.without_owner = found.without_owner + 1
             end
             add("evq_partition_lag", here .. " group=" .. row.group, row.lag)
         end
@@ -108,22 +98,21 @@ local function statistics(ring, stats)
     return groups
 end
 
-local function group_metrics(labels, group, sums)
-    local function of(name) return group[name] or sums[name] end
+local function group_metrics(labels, group, found)
     add("evq_group_lag", labels, group.lag)
     add("evq_group_lag_exact", labels, group["lag-exact"])
     -- 0, not missing, when everything is finished: an alert must see the end.
-    add("evq_group_oldest_seconds", labels, of("oldest-unfinished-ms") or 0, 1000)
-    add("evq_group_in_flight", labels, of("in-flight"))
-    add("evq_group_retrying", labels, of("retrying"))
-    add("evq_group_held", labels, of("held"))
-    add("evq_group_dead_held", labels, of("dead-held"))
-    add("evq_group_dead_letters", labels, of("dead-letters"))
-    add("evq_group_owners", labels, of("owners"))
-    add("evq_group_deliveries_per_second", labels, of("deliveries-per-second"))
-    add("evq_group_idle_seconds", labels, of("idle-ms"), 1000)
-    add("evq_group_partitions_without_owner", labels, sums.without_owner)
-    add("evq_group_exceptions_max", labels, sums.exceptions_max)
+    add("evq_group_oldest_seconds", labels, group["oldest-unfinished-ms"] or 0, 1000)
+    add("evq_group_in_flight", labels, group["in-flight"])
+    add("evq_group_retrying", labels, group.retrying)
+    add("evq_group_held", labels, group.held)
+    add("evq_group_dead_held", labels, group["dead-held"])
+    add("evq_group_dead_letters", labels, group["dead-letters"])
+    add("evq_group_owners", labels, group.owners)
+    add("evq_group_deliveries_per_second", labels, group["deliveries-per-second"])
+    add("evq_group_idle_seconds", labels, group["idle-ms"], 1000)
+    add("evq_group_partitions_without_owner", labels, found.without_owner)
+    add("evq_group_exceptions_max", labels, found.exceptions_max)
 end
 
 local rows_left = MAX_ROWS
@@ -144,16 +133,16 @@ local function ring_metrics(ring)
     add("evq_ring_generation", labels, described.generation)
     local resizing = described.resizing and map(described.resizing)
     add("evq_ring_draining_partitions", labels, resizing and #resizing.draining or 0)
-    local sums = {}
+    local found = {}
     local rows = #partitions * #groups
     if rows <= rows_left then
         rows_left = rows_left - rows
         local stats = ask("EVQ.STATS", ring)
-        sums = stats and statistics(ring, stats) or {}
+        found = stats and statistics(ring, stats) or {}
     end
     for _, group in ipairs(groups) do
         group = map(group)
-        group_metrics(labels .. " group=" .. group.group, group, sums[group.group] or {})
+        group_metrics(labels .. " group=" .. group.group, group, found[group.group] or {})
     end
 end
 

@@ -211,18 +211,19 @@ fn replicas_follow_and_go_on_when_they_are_promoted() {
         let replica = Server::replica_of(&primary);
         let (mut conn, mut other) = (ring(&primary), replica.connect());
         wait_for_sync(&primary, &replica);
-        group(&mut conn, "FROM first MAXATTEMPTS 1 ONDEAD hold DEADAGE 60000");
+        group(&mut conn, "FROM first MAXATTEMPTS 1 ONDEAD hold");
         let ids = fail(&mut conn, &["a"]);
         must!(conn, "DEL", LETTERS);
         letter(&mut conn, 1000, &ids[0]);
-        must!(conn, "XADD", LETTERS, "1001-1", "id", "1-1");
+        letter(&mut conn, 1001, "1-1");
+        group(&mut conn, "DEADAGE 60000");
         until_letters(&mut conn, &[&ids[0]]);
         wait_for_sync(&primary, &replica);
         assert_eq!(conn.digest(), other.digest());
-        let shown = |conn: &mut Conn| say(conn, "EVQ.GROUP g RING r").get("dead-age-ms").int();
-        assert_eq!(shown(&mut other), 60_000);
         must!(other, "REPLICAOF", "NO", "ONE").ok();
-        must!(other, "XADD", LETTERS, "1002-1", "id", "2-1");
+        let shown = say(&mut other, "EVQ.GROUP g RING r").get("dead-age-ms").int();
+        assert_eq!(shown, 60_000);
+        letter(&mut other, 1002, "2-1");
         until_letters(&mut other, &[&ids[0]]);
     });
 }

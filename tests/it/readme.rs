@@ -231,7 +231,7 @@ fn the_users_in_the_readme_can_do_their_work_and_nothing_else() {
         must!(worker, "EVQ.RING", "JSON");
         let partition = event.at(0).int();
         let reply = must!(worker, "EVQ.CONSUME", partition, "GROUP", "mailer", "COUNT", 10);
-        let id = reply.at(2).at(0).at(0).str();
+        let id = reply.at(2).array().last().unwrap().at(0).str();
         must!(worker, "EVQ.ACK", partition, id, "GROUP", "mailer");
         // Every failure is its last: the dead letter is the worker's to write.
         let mut operator = server.connect();

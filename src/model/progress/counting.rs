@@ -30,7 +30,7 @@ impl Lease {
     }
 
     /// How many entries lie above `cursor` and were read under this lease, where whole replies
-    /// tell.
+    /// tell: not while a worker is being given again what it did not acknowledge.
     #[must_use]
     pub fn entries_in_flight(&self, cursor: EventId) -> Option<u64> {
         let (mut reached, mut entries) = (cursor, 0);
@@ -40,7 +40,7 @@ impl Lease {
             }
             (reached, entries) = (reply.last, entries + reply.entries);
         }
-        (reached == self.position.max(cursor)).then_some(entries)
+        (reached == self.given.max(cursor)).then_some(entries)
     }
 }
 

@@ -63,7 +63,7 @@ impl InHand {
                     in_hand.in_flight += u64::from(whole || Entries::has(stream, id));
                 }
             }
-            in_hand.in_flight += if lease.position <= progress.cursor() {
+            in_hand.in_flight += if lease.given <= progress.cursor() {
                 0
             } else if let (true, true, Some(fresh)) =
                 (whole, group.types.is_empty(), fresh_by_replies(progress, lease))
@@ -100,7 +100,7 @@ impl InHand {
 fn fresh_by_replies(progress: &Progress, lease: &Lease) -> Option<u64> {
     let entries = lease.entries_in_flight(progress.cursor())?;
     let above = progress.exceptions().above(progress.cursor());
-    let excepted = above.take_while(|id| *id <= lease.position).count() as u64;
+    let excepted = above.take_while(|id| *id <= lease.given).count() as u64;
     Some(entries.saturating_sub(excepted))
 }
 
@@ -123,7 +123,7 @@ fn fresh_by_reading(
         return given();
     }
     budget.spend_for_search();
-    for entry in Above::of(group, cursor, stream).take_while(|entry| entry.id <= lease.position) {
+    for entry in Above::of(group, cursor, stream).take_while(|entry| entry.id <= lease.given) {
         if looked_at == most {
             return given();
         }
