@@ -53,6 +53,7 @@ mod proxy;
 mod pull;
 mod python_failures;
 mod python_once;
+mod python_traces;
 mod python_worker;
 mod readme;
 mod real_failures;
