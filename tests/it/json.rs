@@ -66,7 +66,6 @@ fn every_description_is_also_one_document() {
         same("EVQ.RINGS", "EVQ.RINGS json");
         same("EVQ.STATS r", "EVQ.STATS r JSON");
         same("EVQ.STATS r PARTITION 0 GROUP default", "EVQ.STATS r JSON GROUP default PARTITION 0");
-        same("EVQ.RING r", "EVQ.RING r JSON");
         same("EVQ.GROUP default RING r", "EVQ.GROUP default JSON RING r");
         same("EVQ.GROUPS RING r", "EVQ.GROUPS JSON RING r");
         same("EVQ.PENDING 0 RING r", "EVQ.PENDING 0 JSON RING r COUNT 100");
