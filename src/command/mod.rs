@@ -17,6 +17,7 @@ mod nack;
 mod pending;
 mod points;
 mod release;
+mod replay;
 mod resize;
 mod ring;
 mod rings;
@@ -53,6 +54,7 @@ pub(crate) fn register(ctx: &Ctx) -> bool {
         && one::<groups::ListGroups>(ctx)
         && one::<delgroup::DeleteGroup>(ctx)
         && one::<seek::Seek>(ctx)
+        && one::<replay::Replay>(ctx)
         && one::<pending::Pending>(ctx)
         && one::<dead::Dead>(ctx)
         && one::<stats::Stats>(ctx)

@@ -33,6 +33,11 @@ pub const MAX_ATTEMPTS: u32 = 1_000_000;
 /// to be held, and refuses an EVQ.NACK. Only poison that kills its workers still becomes dead, up
 /// to twice as many. Each takes 200 to 240 bytes of memory.
 pub const MAX_EXCEPTIONS: usize = if cfg!(any(test, fuzzing)) { 12 } else { 10_000 };
+/// Events that one EVQ.REPLAY hands out again: each becomes an exception, and half of the room is
+/// left for what fails meanwhile.
+pub const MAX_REPLAY: usize = if cfg!(any(test, fuzzing)) { 6 } else { 5_000 };
+/// Entries that one EVQ.REPLAY reads, about 50 ms.
+pub const MAX_REPLAY_READ: usize = if cfg!(any(test, fuzzing)) { 40 } else { 100_000 };
 /// Entries that one command looks at to find an event that the group takes; a group that filters
 /// almost everything goes on in the background from there.
 pub const MAX_SCAN: u64 = if cfg!(any(test, fuzzing)) { 16 } else { 20_000 };

@@ -109,6 +109,10 @@ fn cases() -> Vec<Case> {
             &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
         ),
         case(
+            "EVQ.REPLAY known k RING r",
+            &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%W~evq:{r:0}:groups"],
+        ),
+        case(
             "EVQ.PENDING 0 RING r GROUP known",
             &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups"],
         ),

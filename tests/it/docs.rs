@@ -27,6 +27,7 @@ const FLAGS: [(&str, &[&str]); 23] = [
     ("EVQ.GROUPS", &["readonly"]),
     ("EVQ.DELGROUP", &["write"]),
     ("EVQ.SEEK", &["write"]),
+    ("EVQ.REPLAY", &["write"]),
     ("EVQ.PENDING", &["readonly"]),
     ("EVQ.DEAD", &["write"]),
     ("EVQ.STATS", &["readonly"]),
@@ -179,7 +180,7 @@ fn every_command_is_routed_by_its_first_argument_which_is_no_key() {
             let spec = &specs[0];
             // The first argument that names a key or a partition, if there is one.
             let at = match usage.name {
-                "EVQ.MTRIGGER" | "EVQ.SEEK" => 2,
+                "EVQ.MTRIGGER" | "EVQ.SEEK" | "EVQ.REPLAY" => 2,
                 "EVQ.DEAD" => 3,
                 _ => 1,
             };

@@ -202,6 +202,20 @@ const CASES: [Case; 23] = [
         ],
     },
     Case {
+        command: "EVQ.REPLAY",
+        before: &[PULL],
+        round: &[
+            NEW,
+            PULL,
+            "EVQ.REPLAY default k RING r",
+            "EVQ.REPLAY default k FROM first RING r",
+            "!EVQ.REPLAY none k RING r",
+            "!EVQ.REPLAY default k FROM last RING r",
+            "EVQ.SEEK default * last RING r",
+            EMPTY,
+        ],
+    },
+    Case {
         command: "EVQ.PENDING",
         before: &[
             "XADD evq:{r:0} 1-1 key k",

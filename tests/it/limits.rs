@@ -1,6 +1,7 @@
 //! Every documented limit on what a client can make large: at the bound the answer is as ever, one
 //! more is refused, and nothing has changed. The limits with a life of their own are tested in
-//! `bound` (exceptions), `hostile` (bytes of an event), `dead` (REASON), `resize::order` (resizes)
+//! `bound` (exceptions), `key_replay`,
+//! `hostile` (bytes of an event), `dead` (REASON), `resize::order` (resizes)
 //! and `unique::batch` (tokens).
 
 use crate::harness::{Conn, cmd, each_server, must};
@@ -262,10 +263,12 @@ fn an_event_may_have_256_mebibytes_with_all_its_words() {
 }
 
 /// The limits that no client meets, or that have tests of their own.
-const ELSEWHERE: [&str; 10] = [
+const ELSEWHERE: [&str; 12] = [
     "MAX_GROUPS",
     "MAX_EVENT_BYTES",
     "MAX_EXCEPTIONS",
+    "MAX_REPLAY",
+    "MAX_REPLAY_READ",
     "MAX_SCAN",
     "MAX_RESIZES",
     "MAX_DRYRUN",

@@ -32,6 +32,7 @@ mod hostile;
 mod idle;
 mod json;
 mod kept;
+mod key_replay;
 mod kinds;
 mod lag;
 mod leaks;

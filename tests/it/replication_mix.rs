@@ -22,9 +22,11 @@ struct Memory {
 
 type Words = Vec<Vec<u8>>;
 
+const KEYS: [&str; 9] = ["", "k\0", "%s", "\r\n", "key:1", "key:2", "key:3", "key:4", "key:5"];
+
 fn event(rng: &mut Random) -> Words {
     let ring = rng.one_of(&RINGS);
-    let key = rng.one_of(&["", "k\0", "%s", "\r\n", "key:1", "key:2", "key:3", "key:4", "key:5"]);
+    let key = rng.one_of(&KEYS);
     let n = rng.below(1000);
     match rng.below(3) {
         0 => args!["EVQ.MTRIGGER", 3, key, n, "other", n, key, "\0", "RING", ring].to_vec(),
@@ -65,7 +67,7 @@ fn step(rng: &mut Random, memory: &Memory) -> (&'static str, Words) {
         n => known[n - 1 - usize::try_from(rng.below(5)).unwrap().min(n - 1)].1.clone(),
     };
     let with = |head: &[Vec<u8>], tail: &[Vec<u8>]| [head, &whose, tail].concat();
-    match rng.below(150) {
+    match rng.below(154) {
         0..30 => ("event", event(rng)),
         30..50 => {
             let count = rng.below(4) + 1;
@@ -126,6 +128,11 @@ fn step(rng: &mut Random, memory: &Memory) -> (&'static str, Words) {
         137..148 => {
             let head = args!["EVAL", FAIL, 1, stream, group, worker, rng.below(4) + 1];
             ("pull and nack", head.to_vec())
+        }
+        150..154 => {
+            let key = rng.one_of(&KEYS);
+            let from = rng.one_of(&["first", "1", std::str::from_utf8(&id).unwrap()]);
+            ("replay", args!["EVQ.REPLAY", group, key, "FROM", from, "RING", ring].to_vec())
         }
         _ => {
             let script = "redis.pcall(unpack(ARGV)); redis.call('INCR', 'n'); \
@@ -241,6 +248,7 @@ fn a_replica_and_the_append_only_file_hold_what_the_primary_holds() {
             "stats",
             "pull and nack",
             "resize",
+            "replay",
         ];
         // Three times, and on until each kind of step has done something.
         for round in 0.. {

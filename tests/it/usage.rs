@@ -240,6 +240,14 @@ pub(crate) const COMMANDS: [Usage; 23] = [
         ..NOTHING
     },
     Usage {
+        name: "EVQ.REPLAY",
+        words: &[(Kind::Group, "default"), (Kind::Bytes, "k")],
+        options: &[("FROM", &[(Kind::Start, "first")]), RING],
+        given: &["RING"],
+        needs: &[Needs::Ring, Needs::Stream, Needs::Groups],
+        ..NOTHING
+    },
+    Usage {
         name: "EVQ.PENDING",
         words: &[(Kind::Partition, "0")],
         options: &[GROUP, RING, ("COUNT", &[(Kind::Count, "1")]), ("JSON", &[])],

@@ -134,6 +134,18 @@ impl Exceptions {
         above.filter(|(_, e)| !e.is_finished()).map(|(id, _)| *id)
     }
 
+    /// Those of `key` that still have to be finished, in the order of ids.
+    pub fn of_key(&self, key: u128) -> impl Iterator<Item = EventId> + '_ {
+        let of_key = self.by_key.range((key, EventId::ZERO)..=(key, EventId::MAX));
+        of_key.map(|(_, id)| *id).filter(|id| self.is_unfinished(*id))
+    }
+
+    /// The last one of `key`, whatever its state.
+    pub(in crate::model) fn last_of_key(&self, key: u128) -> Option<EventId> {
+        let of_key = self.by_key.range((key, EventId::ZERO)..=(key, EventId::MAX));
+        of_key.map(|(_, id)| *id).next_back()
+    }
+
     /// Those from `first` on that are finished, in the order of ids.
     pub fn finished_from(&self, first: EventId) -> impl Iterator<Item = EventId> + '_ {
         self.by_id.range(first..).filter(|(_, e)| e.is_finished()).map(|(id, _)| *id)
@@ -282,8 +294,7 @@ impl Exceptions {
 
     /// The first unfinished exception of `key`.
     fn first(&self, key: u128) -> Option<EventId> {
-        let of_key = self.by_key.range((key, EventId::ZERO)..=(key, EventId::MAX));
-        of_key.map(|(_, id)| *id).find(|id| self.is_unfinished(*id))
+        self.of_key(key).next()
     }
 
     /// Makes the first exception of `key` due if it was held.

@@ -16,6 +16,7 @@ pub mod exceptions;
 pub mod keys_in_flight;
 pub mod lease;
 pub mod partition;
+mod replay;
 pub mod retries;
 pub mod volatile;
 
@@ -252,10 +253,15 @@ impl Progress {
         if self.exceptions.get(id).is_none() {
             let attempts = self.attempts(id);
             self.exceptions.set(id, Exception { key, attempts, first_ms: 0, state });
-            if id > self.cursor && id <= self.careful.until {
+            if self.is_in_care(id) {
                 self.careful.redelivered.insert(id);
             }
         }
+    }
+
+    /// Whether the fresh event `id` may have been in flight when a lease was lost.
+    fn is_in_care(&self, id: EventId) -> bool {
+        id > self.cursor && id <= self.careful.until
     }
 
     /// Saved: an exception is over without an acknowledgement: an operator skipped it, or its

@@ -11,6 +11,7 @@ pub mod needs;
 pub mod offer;
 pub mod ready;
 pub mod removed;
+pub mod replay;
 pub mod rights;
 pub mod shell;
 pub mod source;

@@ -74,6 +74,9 @@ pub enum Change {
     /// These events (with the digests of their keys) come after an event of another partition that
     /// is an exception there.
     HeldElsewhere(Vec<(EventId, u128)>),
+    /// These events of a key (its digest), in the order of ids, are handed out again, one after the
+    /// other, from attempt 1.
+    Replayed(u128, Vec<EventId>),
 }
 
 impl Ring {
@@ -136,6 +139,9 @@ impl Partition {
             Change::Dropped(id) => self.update(&group, |progress| progress.drop_exception(id)),
             Change::Revived(id, key) => {
                 self.entry(group, EventId::ZERO).revive(id, key);
+            }
+            Change::Replayed(key, events) => {
+                self.update(&group, |progress| progress.replay(key, &events));
             }
         }
     }

@@ -63,6 +63,7 @@ fn every_kind_of_effect_of_format_1_is_read() {
                 Change::Revived(..) => "revived",
                 Change::Sought { .. } => "sought",
                 Change::HeldElsewhere(_) => "held elsewhere",
+                Change::Replayed(..) => "replayed",
                 #[allow(unreachable_patterns)]
                 _ => "of a later format",
             },

@@ -92,6 +92,12 @@ pub(super) enum Action {
         nth: Option<usize>,
         retry: bool,
     },
+    /// EVQ.REPLAY, from the beginning or after the `nth` event.
+    Replay {
+        g: usize,
+        key: u8,
+        nth: Option<usize>,
+    },
     Restart {
         lost: usize,
     },
@@ -158,6 +164,8 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
         3 => (0..2usize, 0..40usize).prop_map(|(g, nth)| Action::Seek { g, nth }),
         10 => (0..2usize, prop::option::of(0..8usize), any::<bool>())
             .prop_map(|(g, nth, retry)| Action::Dead { g, nth, retry }),
+        6 => (0..2usize, 0..3u8, prop::option::weighted(0.3, 0..40usize))
+            .prop_map(|(g, key, nth)| Action::Replay { g, key, nth }),
         6 => (0..6usize).prop_map(|lost| Action::Restart { lost }),
         2 => Just(Action::NewEra),
     ]
@@ -197,6 +205,7 @@ impl Simulation {
             }),
             Action::Seek { g, nth } => self.seek(g, nth),
             Action::Dead { g, nth, retry } => drop(self.world.resolve(g, nth, retry)),
+            Action::Replay { g, key, nth } => self.replay(g, key, nth),
             Action::Restart { lost } => self.restart(lost),
             Action::NewEra => self.new_era(),
         }

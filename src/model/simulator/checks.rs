@@ -50,7 +50,9 @@ impl World {
         assert!(truth.owner.is_some(), "only an owner is given events");
         assert!(group.takes(&event.kind), "{id} is of a type that is not taken");
         assert!(fact.vague || fact.stage == Stage::Open, "{id} is given though {fact:?}");
-        assert!(fact.not_before_ms <= self.now_ms, "{id} is given before its delay is over");
+        let repeats = truth.handed.contains_key(&id);
+        let is_due = repeats || fact.not_before_ms <= self.now_ms;
+        assert!(is_due, "{id} is given before its delay is over");
         if fact.again || fact.failures > 0 {
             assert!(alone, "the redelivered {id} does not come alone");
             assert_eq!(attempt, Some(fact.failures + 1), "attempts of {id}: {fact:?}");
@@ -143,7 +145,11 @@ impl World {
         let truth = &mut self.sides[g].truth;
         match (truth.lasting.of(id).stage, retry) {
             (Stage::Dead | Stage::Skipped | Stage::Finished, true) => truth.revive(id),
-            (Stage::Dead, false) => truth.finish(id),
+            (Stage::Dead, false) => {
+                truth.finish(id);
+                // The operator has decided: a refusal that comes again has nothing to repeat.
+                truth.refused.remove(&id);
+            }
             _ => {}
         }
         self.remember();

@@ -25,6 +25,7 @@ mod fairness;
 mod fate;
 mod looks;
 mod regressions;
+mod replays;
 mod rings;
 mod shell;
 mod stream;

@@ -14,10 +14,11 @@ use crate::model::rules::drive::Delivery;
 use crate::model::rules::failure::Refusal;
 use crate::model::rules::gate::Gate;
 use crate::model::rules::ready::{Ready, Taker};
+use crate::model::rules::replay::{Allowance, Request};
 use crate::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
 use crate::model::rules::source::Source;
 use crate::model::rules::tenure::{Arrival, Pull};
-use crate::model::rules::{answers, drive, ready, removed, tenure};
+use crate::model::rules::{answers, drive, ready, removed, replay, tenure};
 use crate::model::saved::effect::Change;
 
 /// What a reply gives: events, each with the attempt that it shows.
@@ -92,8 +93,12 @@ impl Shell for At<'_> {
             Change::Epoch { epoch, .. } if epoch > 0 => self.world.note_epoch(self.g, epoch),
             _ => {}
         }
+        let is_replay = matches!(change, Change::Replayed(..));
+        if let Change::Replayed(_, events) = &change {
+            self.world.sides[self.g].truth.replay(events);
+        }
         self.world.change(self.g, change);
-        if is_of_a_lease {
+        if is_of_a_lease || is_replay {
             self.world.remember();
         }
         Ok(())
@@ -193,6 +198,13 @@ impl World {
 
     pub(super) fn seek(&mut self, g: usize, cursor: EventId) {
         tenure::seek(&mut self.here(g), cursor).expect(SOUND);
+    }
+
+    /// EVQ.REPLAY of a key.
+    pub(super) fn replay(&mut self, g: usize, request: Request<'_>) -> Result<Vec<EventId>, Error> {
+        let events = replay::decide(&mut self.here(g), request, &mut Allowance::default())?;
+        replay::carry_out(&mut self.here(g), request.key, events.clone()).expect(SOUND);
+        Ok(events)
     }
 
     pub(super) fn acknowledge(

@@ -19,6 +19,7 @@ pub(crate) mod opened;
 mod plain;
 pub(crate) mod recount;
 pub(crate) mod remove_group;
+pub(crate) mod replayed;
 pub(crate) mod shell;
 pub(crate) mod state;
 pub(crate) mod survey;

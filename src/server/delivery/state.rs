@@ -47,7 +47,8 @@ pub(crate) fn floor(ctx: &Ctx, ring: &RingView, p: u32) -> Result<EventId, Error
 /// [`Error::WrongType`]; nothing has changed then.
 pub(crate) fn change(ctx: &Ctx, place: &Place, change: Change) -> Result<(), Error> {
     let concerns_others = concerns_others(ctx, place, &change)?;
-    let goes_back = matches!(change, Change::Sought { .. } | Change::Revived(..));
+    let goes_back =
+        matches!(change, Change::Sought { .. } | Change::Revived(..) | Change::Replayed(..));
     let effect = Effect::Group(place.line.group.clone(), change);
     let waits = makes_wait(&effect);
     change_partition(ctx, &place.names, effect)?;
@@ -71,7 +72,11 @@ fn makes_wait(effect: &Effect) -> bool {
     let Effect::Group(_, change) = effect else { return false };
     matches!(
         change,
-        Change::Held(_) | Change::HeldElsewhere(_) | Change::Failed(_) | Change::Revived(..)
+        Change::Held(_)
+            | Change::HeldElsewhere(_)
+            | Change::Failed(_)
+            | Change::Revived(..)
+            | Change::Replayed(..)
     )
 }
 
@@ -91,7 +96,7 @@ fn concerns_others(ctx: &Ctx, place: &Place, change: &Change) -> Result<bool, Er
             let state = open(ctx, &place.names);
             state.progress(&place.line.group)?.is_none_or(|progress| progress.cursor() < end)
         }
-        Change::Sought { .. } | Change::Revived(..) => true,
+        Change::Sought { .. } | Change::Revived(..) | Change::Replayed(..) => true,
     })
 }
 

@@ -54,6 +54,11 @@ pub(super) enum Action {
         g: usize,
         retry: bool,
     },
+    /// EVQ.REPLAY of a key.
+    Replay {
+        g: usize,
+        key: u8,
+    },
     /// The oldest events of a partition go: those that all have finished, or whatever they are.
     Trim {
         nth: usize,
@@ -88,6 +93,7 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
         4 => (0..GROUPS, some(), 0..20usize)
             .prop_map(|(g, nth, event)| Action::Seek { g, nth, event }),
         5 => (0..GROUPS, any::<bool>()).prop_map(|(g, retry)| Action::Dead { g, retry }),
+        6 => (0..GROUPS, 0..8u8).prop_map(|(g, key)| Action::Replay { g, key }),
         8 => (0..6usize, 1..6usize, prop::bool::weighted(0.2))
             .prop_map(|(nth, count, by_hand)| Action::Trim { nth, count, by_hand }),
         8 => Just(Action::Tidy),
@@ -125,6 +131,7 @@ impl Play {
             }
             Action::Seek { g, nth, event } => self.seek(g, nth, event),
             Action::Dead { g, retry } => self.resolve(g, retry),
+            Action::Replay { g, key } => self.replay(g, key),
             Action::Trim { nth, count, by_hand } => self.trim(nth, count, by_hand),
             Action::Tidy => self.world.tidy(),
             Action::Copy(nth) => self.copy(nth),

@@ -20,6 +20,7 @@ mod action;
 mod checks;
 mod flaws;
 mod play;
+mod replays;
 mod shell;
 mod truth;
 mod world;

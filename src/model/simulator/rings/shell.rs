@@ -16,9 +16,10 @@ use crate::model::rules::drive::Delivery;
 use crate::model::rules::failure::Refusal;
 use crate::model::rules::gate::Gate;
 use crate::model::rules::ready::{Passes, Ready, Taker};
+use crate::model::rules::replay::{Allowance, Request};
 use crate::model::rules::shell::{Acknowledged, Letter, Occurrence, Passed, Plain, Shell};
 use crate::model::rules::tenure::{Arrival, Pull};
-use crate::model::rules::{answers, drive, ready, tenure};
+use crate::model::rules::{answers, drive, ready, replay, tenure};
 use crate::model::saved::effect::{Change, Failure, Fate};
 use crate::model::simulator::looks;
 use crate::model::simulator::stream::{Event, Stream};
@@ -103,9 +104,12 @@ impl Shell for At<'_> {
     }
 
     fn change(&mut self, change: Change) -> Result<(), Error> {
-        let is_failure = matches!(change, Change::Failed(_));
+        let is_noted = matches!(change, Change::Failed(_) | Change::Replayed(..));
+        if let Change::Replayed(_, events) = &change {
+            self.world.truths[self.g].replay(self.p, events);
+        }
         self.world.change(self.p, self.g, change);
-        if is_failure {
+        if is_noted {
             self.world.remember();
         }
         Ok(())
@@ -231,6 +235,26 @@ impl World {
 
     pub(super) fn seek(&mut self, p: u32, g: usize, cursor: EventId) {
         tenure::seek(&mut self.at(p, g), cursor).expect(SOUND);
+    }
+
+    /// EVQ.REPLAY of a key in these partitions.
+    pub(super) fn replay(
+        &mut self,
+        g: usize,
+        homes: &[u32],
+        request: Request<'_>,
+    ) -> Result<Vec<(u32, EventId)>, Error> {
+        let mut allowance = Allowance::default();
+        let mut decided = Vec::new();
+        for p in homes {
+            decided.push((*p, replay::decide(&mut self.at(*p, g), request, &mut allowance)?));
+        }
+        for (p, events) in &decided {
+            let mut shell = self.at(*p, g);
+            replay::carry_out(&mut shell, request.key, events.clone()).expect(SOUND);
+        }
+        let all = decided.into_iter().flat_map(|(p, ids)| ids.into_iter().map(move |id| (p, id)));
+        Ok(all.collect())
     }
 
     pub(super) fn acknowledge(

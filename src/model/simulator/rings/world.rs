@@ -255,6 +255,9 @@ impl World {
         let keys = self.keys.entry(p).or_default();
         // A stream that is made anew begins above what its partition had before.
         let floor = keys.stream.last.max(keys.state.floor()).max(self.ring.floor(p));
+        // The truth goes by partitions and ids, also where the number of a partition is reused.
+        let before = self.triggered.iter().filter(|(other, _)| *other == p);
+        let floor = floor.max(before.map(|(_, event)| event.id).max().unwrap_or_default());
         let id = EventId { ms: self.now_ms, seq: 0 };
         let id = if id > floor { id } else { floor.next().unwrap() };
         let event = Event { id, key: [key], kind: [kind], nature };

@@ -1,0 +1,86 @@
+//! `EVQ.REPLAY group key [FROM first|<id>|<unix ms>] [RING ring]`
+//!
+//! Hands the retained events of one key out to the group again, in order, while everything else
+//! goes on. Looks in every partition in which the key has lived. Replies how many.
+
+use crate::model::error::Error;
+use crate::model::name::Name;
+use crate::model::parse::{Start, Words, is, once};
+use crate::model::rules::replay::Request;
+use crate::server::api::acl::{Access, User};
+use crate::server::api::args::Args;
+use crate::server::api::ctx::Ctx;
+use crate::server::api::reply;
+use crate::server::delivery::{replayed, state};
+use crate::server::dispatch::hand_over::hand_over;
+use crate::server::entry::command::Command;
+use crate::server::entry::shared_args::RING;
+use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::{place, ring};
+use crate::server::waiting::release::look_again;
+
+pub(super) struct Replay;
+
+/// Where a replay begins. What is left out is known by its last event.
+fn start(text: &[u8]) -> Result<Start, Error> {
+    match Start::parse(text)? {
+        Start::Last => {
+            Err(Error::BadId("a replay starts at first, an event id or unix milliseconds"))
+        }
+        start => Ok(start),
+    }
+}
+
+impl Command for Replay {
+    const SPEC: Spec = Spec {
+        name: c"EVQ.REPLAY",
+        flags: c"write",
+        acl: c"write slow",
+        arity: -3,
+        summary: c"Hands the events of one key out to a group again, while all else goes on.",
+        complexity: c"O(N), where N is the number of entries that are read, at most 100,000.",
+        routing: Routing::Word(2),
+        args: &[Arg::string(c"group"), Arg::string(c"key"), Arg::option(c"start", c"FROM"), RING],
+    };
+
+    fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let mut words = Words::new("evq.replay", args.words());
+        let group = Name::group(words.positional()?)?;
+        let key = words.positional()?;
+        let (mut from, mut ring) = (None, None);
+        while let Some(word) = words.next() {
+            if is(word, "FROM") {
+                once(&mut from, word, start(words.value(word)?)?)?;
+            } else if is(word, "RING") {
+                once(&mut ring, word, Name::ring(words.value(word)?)?)?;
+            } else {
+                return Err(Error::syntax(word));
+            }
+        }
+        let ring = ring.unwrap_or_else(Name::default_name);
+        let user = User::of(ctx);
+        let view = ring::find(ctx, &user, &ring)?;
+        let value = view.value()?;
+        let now = value.continuum.route(key);
+        let mut places = Vec::new();
+        for p in value.homes.before(&value.ring, key, now).into_iter().chain([now]) {
+            // One that is gone holds nothing of the key.
+            if p != now && value.ring.check_partition(p).is_err() {
+                continue;
+            }
+            let place = place::in_ring(ctx, &user, Access::ReadUpdate, &view, p, &group)?;
+            user.check(&place.names.stream, Access::Read)?;
+            state::open(ctx, &place.names).check()?;
+            places.push(place);
+        }
+        let request = Request { key, from: from.unwrap_or(Start::First) };
+        let replayed = replayed::replay(ctx, &places, request)?;
+        for place in &places {
+            // It is done, whoever pulls next.
+            let _ = hand_over(ctx, &place.line);
+            look_again(ctx, &place.line);
+        }
+        reply::integer(ctx, replayed);
+        Ok(())
+    }
+}
