@@ -12,7 +12,7 @@ const MAX_MS: i64 = 315_360_000_000;
 const SETTINGS: [(&str, i64, i64, i64); 7] = [
     ("evq.partitions", 8, 1, 1024),
     ("evq.vnodes", 160, 1, 256),
-    ("evq.block-ms", 5000, 0, MAX_MS),
+    ("evq.block-ms", 1000, 0, MAX_MS),
     ("evq.lease-ms", 30_000, 1, MAX_MS),
     ("evq.max-age-ms", 7 * 24 * 3600 * 1000, 0, MAX_MS),
     ("evq.group-idle-ms", 0, 0, MAX_MS),
@@ -98,7 +98,7 @@ fn loadmodule_arguments_are_settings_and_redis_conf_wins() {
         let server = Server::with(binary).args("partitions 3 vnodes 10").config(&lines).start();
         let mut conn = server.connect();
         let given = SETTINGS.map(|(name, ..)| setting(&mut conn, name));
-        assert_eq!(given, [16, 10, 5000, 1234, 0, 0, 300_000]);
+        assert_eq!(given, [16, 10, 1000, 1234, 0, 0, 300_000]);
     });
 }
 
@@ -112,7 +112,7 @@ fn config_rewrite_keeps_settings_over_a_restart() {
         server.restart();
         let mut conn = server.connect();
         let kept = SETTINGS.map(|(name, ..)| setting(&mut conn, name));
-        assert_eq!(kept, [5, 160, 5000, 30_000, 0, 0, 300_000]);
+        assert_eq!(kept, [5, 160, 1000, 30_000, 0, 0, 300_000]);
     });
 }
 
@@ -169,7 +169,7 @@ fn the_module_loads_into_a_running_server_and_stays() {
         assert!(cmd!(conn, "MODULE", "LOAD", path, "partitions", "0").is_error());
         assert!(cmd!(conn, "EVQ.RINGS").is_error());
         must!(conn, "MODULE", "LOADEX", path, "CONFIG", "evq.partitions", 4, "ARGS", "vnodes", 9);
-        let expected = [4, 9, 5000, 30_000, week_ms, 0, 300_000];
+        let expected = [4, 9, 1000, 30_000, week_ms, 0, 300_000];
         assert_eq!(SETTINGS.map(|(name, ..)| setting(&mut conn, name)), expected);
         must!(conn, "EVQ.TRIGGER", "k", "p");
         assert!(cmd!(conn, "MODULE", "LOAD", path).is_error());

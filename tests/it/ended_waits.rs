@@ -1,7 +1,7 @@
 //! Waits that end in the round of an append, by a permission that is taken away, or because another
 //! ring is put in place of the one that is waited for.
 
-use crate::harness::{PATIENCE, Server, each_binary, each_server, must};
+use crate::harness::{PATIENCE, Server, each_binary, each_server, must, until};
 use crate::pull::{GROUPS, P, block, pull, ring, say, start, trigger, until_blocked, woken, words};
 use crate::unblocking::{ALL, As, assert_all_free, waiting};
 
@@ -96,6 +96,49 @@ fn a_ring_that_is_replaced_by_a_smaller_one_dismisses_who_waits_outside_it() {
             }
             for client in [&mut owner, &mut standby] {
                 assert_eq!(woken(client).err_code(), "EVQNOPARTITION", "{commands:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_ring_that_is_replaced_by_one_without_the_group_leaves_nobody_asleep_beside_events() {
+    each_server(|server| {
+        let replacements: [&[&str]; 4] = [
+            &["EVQ.CREATE other 4", "RENAME evq:{other} evq:{big}"],
+            &["EVQ.CREATE other 4", "COPY evq:{other} evq:{big} REPLACE"],
+            &["SELECT 1", "EVQ.CREATE big 4", "SELECT 0", "SWAPDB 0 1"],
+            &["DEL evq:{big}", "EVQ.CREATE big 4"],
+        ];
+        for commands in replacements {
+            for pull in ["3", "*"] {
+                let mut control = server.connect();
+                must!(control, "FLUSHALL").ok();
+                must!(control, "EVQ.CREATE", "big", 4).ok();
+                let (mut owner, mut standby) = (server.connect(), server.connect());
+                for client in [&mut owner, &mut standby] {
+                    start(client, &format!("EVQ.CONSUME {pull} RING big GROUP g BLOCK 0"));
+                }
+                until_blocked(&mut control, 2);
+                for command in commands {
+                    let reply = say(&mut control, command);
+                    assert!(!reply.is_error(), "{command}: {reply:?}");
+                }
+                // Two events, so that either is told or served. Whoever asks again makes the group.
+                for n in [0, 1] {
+                    must!(control, "XADD", "evq:{big:3}", "*", "key", n, "payload", n);
+                }
+                // Behind an owner that was served a standby waits in its place.
+                until(PATIENCE, || owner.has_reply() || standby.has_reply());
+                for client in [&mut owner, &mut standby] {
+                    if !client.has_reply() {
+                        continue;
+                    }
+                    let reply = client.read();
+                    let refused = reply.is_error() && reply.err_code() == "EVQNOGROUP";
+                    let served = !reply.is_error() && reply.array().len() == 3;
+                    assert!(served || refused, "{commands:?} {pull}: {reply:?}");
+                }
             }
         }
     });

@@ -76,6 +76,7 @@ mod top;
 mod torture;
 mod totals;
 mod travel;
+mod turns;
 mod types;
 mod unblocking;
 mod unique;

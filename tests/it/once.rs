@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::failing::events;
 use crate::harness::{Arg, Conn, Endpoint, PATIENCE, Value, args, each_server, must};
-use crate::pull::{GROUPS, P, pull, ring, say, take};
+use crate::pull::{GROUPS, P, pull, refused, ring, say, take, trigger};
 
 /// ACK first, and write only if it finished the event.
 const SCRIPT: &str = "\
@@ -255,5 +255,80 @@ fn a_counter_per_key_equals_its_events_whoever_is_killed() {
         }
         assert!(deaths.into_inner() > 10);
         assert_eq!(must!(conn, "EVQ.GROUPS", "RING", "r").at(0).get("lag").int(), 0);
+    });
+}
+
+#[test]
+fn over_maxmemory_a_script_that_acknowledges_first_goes_on_and_a_transaction_is_refused() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        let ids = trigger(&mut conn, &["a", "b", "c"]);
+        let epoch = take(&mut conn, "COUNT 3 WORKER w").epoch;
+        must!(conn, "CONFIG", "SET", "maxmemory", 1).ok();
+        must!(conn, "MULTI").ok();
+        let ack = format!("EVQ.ACK {P} {} EPOCH {epoch}", ids[0]);
+        assert_eq!(refused(&mut conn, &ack), "OOM");
+        assert_eq!(refused(&mut conn, "EXEC"), "EXECABORT");
+        // Alone, and in the script, which writes.
+        assert_eq!(say(&mut conn, &ack).int(), 1);
+        assert_eq!(by_script(&mut conn, &ids[1], epoch, "key").int(), 1);
+        assert_eq!(take(&mut conn, "WORKER w").ids, ids[2..]);
+    });
+}
+
+#[test]
+fn in_multi_a_refused_trigger_takes_no_other_command_back_and_in_a_script_it_does() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "full", 1, "MAXDEPTH", 1).ok();
+        must!(conn, "EVQ.GROUP", "g", "RING", "full", "FROM", "first").ok();
+        must!(conn, "EVQ.TRIGGER", "k", "1", "RING", "full");
+        must!(conn, "MULTI").ok();
+        must!(conn, "EVQ.TRIGGER", "k", "2", "RING", "full");
+        must!(conn, "INCR", "own");
+        let done = must!(conn, "EXEC");
+        assert_eq!((done.at(0).err_code(), done.at(1).int()), ("EVQFULL", 1));
+        let script = "redis.call('EVQ.TRIGGER', 'k', '2', 'RING', 'full'); \
+                      return redis.call('INCR', KEYS[1])";
+        let reply = conn.cmd(&["EVAL", script, "1", "own"]);
+        assert!(reply.is_error(), "{reply:?}");
+        assert_eq!(must!(conn, "GET", "own").str(), "1", "nothing was written");
+    });
+}
+
+#[test]
+fn of_two_transactions_about_one_event_over_an_unknown_outcome_one_is_carried_out() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        for late_first in [true, false] {
+            let ids = events(&mut conn, &[("a", "1")]);
+            let (mut sender, mut next) = (server.connect(), server.connect());
+            let epoch = take(&mut next, "WORKER w").epoch;
+            must!(conn, "DEL", "handled");
+            // Everything but the EXEC has arrived; its reply will get lost.
+            let prepare = |conn: &mut Conn, epoch: i64| {
+                must!(conn, "WATCH", GROUPS);
+                must!(conn, "EVQ.EXTEND", P, "EPOCH", epoch).ok();
+                must!(conn, "MULTI");
+                must!(conn, "EVQ.ACK", P, ids[0], "EPOCH", epoch);
+                must!(conn, "HINCRBY", "handled", "a", 1);
+            };
+            prepare(&mut sender, epoch);
+            if late_first {
+                assert_eq!(must!(sender, "EXEC").at(0).int(), 1);
+            }
+            // The worker knows nothing, so it gives the lease up before it pulls again.
+            must!(next, "EVQ.RELEASE", P, "EPOCH", epoch).ok();
+            if let Some(given) = pull(&mut next, "WORKER w NOBLOCK") {
+                assert!(!late_first && given.epoch > epoch && given.ids == ids);
+                prepare(&mut next, given.epoch);
+                assert_eq!(must!(next, "EXEC").at(0).int(), 1);
+            }
+            if !late_first {
+                assert!(must!(sender, "EXEC").is_null(), "the new epoch fences it");
+            }
+            assert_eq!(handled(&mut conn, "a"), 1);
+            say(&mut next, &format!("EVQ.RELEASE {P} WORKER w"));
+        }
     });
 }

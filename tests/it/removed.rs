@@ -2,8 +2,8 @@
 //! its key goes on by itself.
 
 use crate::failing::{events, letters, nack, pending};
-use crate::harness::{Conn, each_server, must};
-use crate::pull::{GROUPS, P, Pull, block, ring, say, take, woken};
+use crate::harness::{Conn, Server, each_binary, each_server, must, wait_for_sync};
+use crate::pull::{GROUPS, IN_TIME, P, Pull, block, ring, say, take, woken};
 
 /// How the first event of the stream is removed.
 const REMOVALS: [&str; 5] = ["XDEL", "XTRIM MINID", "XTRIM MAXLEN", "DEL", "UNLINK"];
@@ -122,5 +122,158 @@ fn what_waits_in_a_partition_before_a_resize_and_is_removed_lets_its_key_go_on()
         assert_eq!(next.try_read(std::time::Duration::from_millis(300)), None);
         must!(conn, "DEL", P);
         assert_eq!(Pull::of(&woken(&mut next)).unwrap().ids, [id]);
+    });
+}
+
+/// What waits for an event that is removed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Waits {
+    /// The next one of its key, held behind a retry.
+    Retry,
+    /// The next one of its key, held behind a dead event.
+    Dead,
+    /// One of another partition, to which the key has moved since.
+    Downstream,
+}
+
+/// A ring in which an event waits for one that is going to be removed.
+struct Scene {
+    ring: String,
+    how: &'static str,
+    waits: Waits,
+    /// The event that is removed, and the one that waits for it.
+    ids: [String; 2],
+    /// A key that stays in the partition.
+    other: String,
+}
+
+/// All of them: what waits, and how the other event is removed.
+fn scenes(conn: &mut Conn) -> Vec<Scene> {
+    must!(conn, "EVQ.CREATE", "later", 2).ok();
+    let keys: Vec<String> = (0..40).map(|n| format!("key:{n}")).collect();
+    let at = |conn: &mut Conn, p: i64| {
+        let is_there =
+            |key: &&String| must!(conn, "EVQ.ROUTE", key, "RING", "later").at(0).int() == p;
+        keys.iter().find(is_there).expect("a key of each partition").clone()
+    };
+    let (other, moves) = (at(conn, 0), at(conn, 1));
+    let mut scenes = Vec::new();
+    for waits in [Waits::Retry, Waits::Dead, Waits::Downstream] {
+        for how in REMOVALS.into_iter().chain(["retention"]) {
+            let ring = format!("r{}", scenes.len());
+            must!(conn, "EVQ.CREATE", ring, 1, "MAXLEN", 3, "TRIM", "any").ok();
+            let attempts = if waits == Waits::Dead { 1 } else { 9 };
+            say(conn, &format!("EVQ.GROUP g RING {ring} MAXATTEMPTS {attempts} ONDEAD hold")).ok();
+            let trigger = |conn: &mut Conn, payload: &str| {
+                let reply = must!(conn, "EVQ.TRIGGER", moves, payload, "RING", ring);
+                reply.at(1).str().to_owned()
+            };
+            let first = trigger(conn, "1");
+            let second = (waits != Waits::Downstream).then(|| trigger(conn, "2"));
+            say(conn, &format!("EVQ.CONSUME 0 RING {ring} GROUP g WORKER w COUNT 2 NOBLOCK"));
+            let nack = format!("EVQ.NACK 0 {first} RING {ring} GROUP g WORKER w DELAY 3600000");
+            assert!(!say(conn, &nack).is_error());
+            say(conn, &format!("EVQ.RELEASE 0 RING {ring} GROUP g WORKER w")).ok();
+            let second = second.unwrap_or_else(|| {
+                must!(conn, "EVQ.RESIZE", ring, 2);
+                trigger(conn, "2")
+            });
+            scenes.push(Scene { ring, how, waits, ids: [first, second], other: other.clone() });
+        }
+    }
+    scenes
+}
+
+impl Scene {
+    /// The partition in front of which a worker waits.
+    fn partition(&self) -> i64 {
+        i64::from(self.waits == Waits::Downstream)
+    }
+
+    /// Removes the first event; the id for which the worker waits from then on.
+    fn remove(&self, conn: &mut Conn) -> String {
+        let (stream, [first, second]) = (format!("evq:{{{}:0}}", self.ring), &self.ids);
+        let (ms, seq) = first.split_once('-').unwrap();
+        let after = format!("{ms}-{}", seq.parse::<u64>().unwrap() + 1);
+        match self.how {
+            "XDEL" => drop(must!(conn, "XDEL", stream, first)),
+            "XTRIM MINID" => drop(must!(conn, "XTRIM", stream, "MINID", after)),
+            "XTRIM MAXLEN" => drop(must!(conn, "XTRIM", stream, "MAXLEN", 1 - self.partition())),
+            "retention" => {
+                // Of at most three the oldest goes.
+                for _ in 0..2 + self.partition() {
+                    must!(conn, "EVQ.TRIGGER", self.other, "other", "RING", self.ring);
+                }
+            }
+            how => {
+                must!(conn, how, stream);
+                if self.waits != Waits::Downstream {
+                    // What waited is gone as well, and its key goes on with the next.
+                    let reply = must!(conn, "EVQ.TRIGGER", self.other, "3", "RING", self.ring);
+                    return reply.at(1).str().to_owned();
+                }
+            }
+        }
+        second.clone()
+    }
+
+    /// Pulls until it comes. Retention may have taken it, too, where it was pushed out.
+    fn until_given(&self, worker: &mut Conn, id: &str) {
+        for _ in 0..10 {
+            let reply = worker.try_read(IN_TIME);
+            let reply = reply.unwrap_or_else(|| panic!("{:?} {}: sleeps", self.waits, self.how));
+            let given = Pull::of(&reply).expect("an event");
+            let (last, p, ring) = (given.last().to_owned(), self.partition(), &self.ring);
+            say(worker, &format!("EVQ.ACK {p} {last} RING {ring} GROUP g WORKER v"));
+            if last == id {
+                return;
+            }
+            worker.send(&crate::pull::words(&self.pull()));
+        }
+        panic!("{id} of {} never comes: {:?} {}", self.ring, self.waits, self.how);
+    }
+
+    fn pull(&self) -> String {
+        format!("EVQ.CONSUME {} RING {} GROUP g WORKER v BLOCK 0", self.partition(), self.ring)
+    }
+}
+
+/// Removes the first event of each scene, while a worker waits in front of it.
+fn each_key_goes_on(server: &Server, scenes: &[Scene]) {
+    let mut conn = server.connect();
+    let mut workers: Vec<Conn> = scenes.iter().map(|_| server.connect()).collect();
+    for (scene, worker) in scenes.iter().zip(&mut workers) {
+        crate::pull::block_in(&mut conn, worker, &scene.pull());
+    }
+    let ids: Vec<String> = scenes.iter().map(|scene| scene.remove(&mut conn)).collect();
+    for ((scene, worker), id) in scenes.iter().zip(&mut workers).zip(&ids) {
+        scene.until_given(worker, id);
+        let ring = &scene.ring;
+        let left = say(&mut conn, &format!("EVQ.PENDING 0 RING {ring} GROUP g"));
+        let is_left = left.array().iter().any(|row| row.get("id").str() == scene.ids[0]);
+        assert!(!is_left, "{:?} {}: {left:?}", scene.waits, scene.how);
+        let letters = say(&mut conn, &format!("EVQ.DEAD g LIST * RING {ring}")).array().len();
+        assert_eq!(letters, usize::from(scene.waits == Waits::Dead), "it stays readable");
+        assert_eq!(say(&mut conn, &format!("EVQ.DEAD g RETRY * * RING {ring}")).int(), 0);
+    }
+}
+
+#[test]
+fn whatever_is_removed_and_however_the_key_goes_on() {
+    each_server(|server| {
+        let scenes = scenes(&mut server.connect());
+        each_key_goes_on(&server, &scenes);
+    });
+}
+
+#[test]
+fn whatever_is_removed_and_however_the_key_goes_on_after_a_failover() {
+    each_binary(|binary| {
+        let primary = Server::with(binary).tcp().start();
+        let replica = Server::replica_of(&primary);
+        let scenes = scenes(&mut primary.connect());
+        wait_for_sync(&primary, &replica);
+        must!(replica.connect(), "REPLICAOF", "NO", "ONE").ok();
+        each_key_goes_on(&replica, &scenes);
     });
 }

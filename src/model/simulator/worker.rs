@@ -280,7 +280,8 @@ impl Simulation {
                 let truth = &self.world.sides[g].truth;
                 let unclear = self.world.stream.get(id).is_none() || truth.is_vague();
                 assert!(!reply || unclear || !finished.is_empty(), "{id} finishes nothing");
-                for id in finished {
+                // Otherwise all of them were deleted, and they are passed by the next pull.
+                for id in finished.into_iter().filter(|_| reply) {
                     self.world.sides[g].truth.finish(id);
                 }
                 self.renew_truth(g, None);

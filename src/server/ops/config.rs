@@ -48,7 +48,7 @@ pub(crate) static VNODES: Setting = Setting::new(
     },
 );
 /// How long EVQ.CONSUME waits without BLOCK; 0 is for ever.
-pub(crate) static BLOCK_MS: Setting = Setting::new("block-ms", 5000, 0, MAX_DURATION_MS);
+pub(crate) static BLOCK_MS: Setting = Setting::new("block-ms", 1000, 0, MAX_DURATION_MS);
 /// How long a lease lasts without LEASE.
 pub(crate) static LEASE_MS: Setting = Setting::new("lease-ms", 30_000, 1, MAX_DURATION_MS);
 /// The age up to which events of rings without MAXAGE are kept; 0 is for ever.
