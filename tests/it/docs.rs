@@ -7,7 +7,7 @@ use crate::harness::{Conn, Server, Value, args, each_binary, each_server, must};
 use crate::usage::{COMMANDS, Usage};
 
 /// Flags of each command, beside `module`, which all have.
-const FLAGS: [(&str, &[&str]); 23] = [
+const FLAGS: [(&str, &[&str]); 24] = [
     ("EVQ.TRIGGER", &["write", "denyoom", "fast"]),
     ("EVQ.APPEND", &["write", "denyoom", "fast"]),
     ("EVQ.MTRIGGER", &["write", "denyoom"]),

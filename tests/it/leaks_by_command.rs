@@ -29,7 +29,7 @@ const ACK: &str = "EVQ.ACK 0 {n}-1 RING r WORKER w";
 const NACK: &str = "EVQ.NACK 0 {n}-1 RING r WORKER w DELAY 0 REASON because";
 const EMPTY: &str = "XTRIM evq:{r:0} MAXLEN 0";
 
-const CASES: [Case; 23] = [
+const CASES: [Case; 24] = [
     Case {
         command: "EVQ.TRIGGER",
         before: &[],
