@@ -5,9 +5,9 @@ use crate::model::saved::snapshot::VERSION;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::log::{Level, line};
 use crate::server::api::timer;
-use crate::server::dispatch::sweep;
-use crate::server::entry::{events, info, registry};
+use crate::server::entry::{events, info, registry, sweep};
 use crate::server::keyspace::datatype;
+use crate::server::later::value as later;
 use crate::server::ops::config;
 use crate::server::unique::value as tokens;
 
@@ -19,6 +19,7 @@ fn load(ctx: &Ctx, arguments: &[&[u8]]) -> Result<(), String> {
     }
     let registered = datatype::register(ctx)
         && tokens::register(ctx)
+        && later::register(ctx)
         && registry::register_category(ctx)
         && command::register(ctx)
         && events::subscribe(ctx)

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use crate::model::error::Error;
+use crate::model::later::schedule::Schedule;
 use crate::model::name::Name;
 use crate::model::parse::Words;
 use crate::model::unique::tokens::Tokens;
@@ -20,6 +21,7 @@ use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::{known_rings, ring};
+use crate::server::later::spots;
 use crate::server::waiting::release::dismiss;
 
 pub(super) struct DropRing;
@@ -61,12 +63,16 @@ impl Command for DropRing {
         let unique =
             |names: &&Rc<PartitionNames>| key::open_read(ctx, &names.unique).kind() != Kind::Empty;
         let tokens: Vec<_> = partitions.iter().filter(unique).collect();
+        let later =
+            |names: &&Rc<PartitionNames>| key::open_read(ctx, &names.later).kind() != Kind::Empty;
+        let scheduled: Vec<_> = partitions.iter().filter(later).collect();
         // Closed before its key is deleted.
         drop(ring);
         let mut keys = vec![&names.ring];
         keys.extend(partitions.iter().flat_map(|names| [&names.stream, &names.groups]));
         keys.extend(&letters);
         keys.extend(tokens.iter().map(|names| &names.unique));
+        keys.extend(scheduled.iter().map(|names| &names.later));
         for key in &keys {
             user.check(key, Access::Delete)?;
         }
@@ -74,9 +80,11 @@ impl Command for DropRing {
             key::open_read(ctx, &partition.stream).stream()?;
             state::open(ctx, partition).check()?;
             key::open_read(ctx, &partition.unique).value::<Tokens>()?;
+            key::open_read(ctx, &partition.later).value::<Schedule>()?;
         }
         key::unlink(ctx, &keys)?;
         known_rings::forget(ctx.db(), &name);
+        spots::forget_ring(ctx.db(), &name);
         dismiss(ctx, &name, None);
         reply::ok(ctx);
         Ok(())

@@ -4,6 +4,7 @@
 mod ack;
 mod append;
 mod apply;
+mod cancel;
 mod consume;
 mod create;
 mod dead;
@@ -22,6 +23,8 @@ mod resize;
 mod ring;
 mod rings;
 mod route;
+mod schedule;
+mod scheduled;
 mod seek;
 mod stats;
 mod trigger;
@@ -35,6 +38,9 @@ pub(crate) fn register(ctx: &Ctx) -> bool {
     one::<trigger::Trigger>(ctx)
         && one::<append::Append>(ctx)
         && one::<mtrigger::MultiTrigger>(ctx)
+        && one::<schedule::Schedule>(ctx)
+        && one::<scheduled::ListScheduled>(ctx)
+        && one::<cancel::Cancel>(ctx)
         // The ring.
         && one::<create::Create>(ctx)
         && one::<ring::DescribeRing>(ctx)

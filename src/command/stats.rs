@@ -15,7 +15,8 @@ use crate::model::ring::group::Group;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
-use crate::server::api::reply;
+use crate::server::api::key::Kind;
+use crate::server::api::{key, reply};
 use crate::server::delivery::backlog::Budget;
 use crate::server::delivery::in_hand::InHand;
 use crate::server::delivery::lag::Reader;
@@ -28,6 +29,7 @@ use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{place, ring};
+use crate::server::later::judge as later;
 use crate::server::retention::{background, idle_groups};
 use crate::server::waiting::lines::scene;
 
@@ -140,11 +142,17 @@ fn of_partition(
     }
     let length = opened.length();
     drop(opened);
+    if key::open_read(ctx, &names.later).kind() != Kind::Empty {
+        user.check(&names.later, Access::Read)?;
+    }
+    let (scheduled, next_ms) = later::waiting(ctx, &names)?;
     let held_up = background::held_up(ctx, view.value()?, &names, p, ctx.now())?;
     Ok(json!({
         "partition": p,
         "key": String::from_utf8_lossy(names.stream.bytes()),
         "length": length,
+        "scheduled": scheduled,
+        "scheduled-next-ms": next_ms,
         "trim-held-up-by": held_up.as_ref().map(|held_up| held_up.group.as_str()),
         "trim-held-up-at": held_up.as_ref().map(|held_up| held_up.event.to_string()),
         "groups": groups,

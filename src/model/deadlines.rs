@@ -37,6 +37,8 @@ pub enum Reason {
     Lag,
     /// Tokens may be too old.
     Tokens,
+    /// A scheduled event is due, or others have to be looked after.
+    Later,
     /// Events that wait may have been removed by hand.
     Removed,
     /// Everything is checked, see [`RECHECK_MS`].
@@ -45,7 +47,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Release,
         Self::WaitEnd,
         Self::Departure,
@@ -59,18 +61,19 @@ impl Reason {
         Self::Tidy,
         Self::Lag,
         Self::Tokens,
+        Self::Later,
         Self::Removed,
         Self::Recheck,
     ];
 
-    const fn bit(self) -> u16 {
+    const fn bit(self) -> u32 {
         1 << self as u16
     }
 }
 
 /// The reasons that are due at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Due(u16);
+pub struct Due(u32);
 
 impl Due {
     /// Whether any of `reasons` is due.

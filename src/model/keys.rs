@@ -46,6 +46,18 @@ pub fn parse_unique_key(key: &[u8]) -> Option<(Name, u32)> {
     parse_stream_key(key.strip_suffix(b":unique")?)
 }
 
+/// The scheduled events of a partition: `evq:{<ring>:<p>}:later`.
+#[must_use]
+pub fn later_key(ring: &Name, partition: u32) -> String {
+    format!("evq:{{{ring}:{partition}}}:later")
+}
+
+/// The ring and partition whose scheduled events are under a key; none for any other key.
+#[must_use]
+pub fn parse_later_key(key: &[u8]) -> Option<(Name, u32)> {
+    parse_stream_key(key.strip_suffix(b":later")?)
+}
+
 /// The ring named by a ring key; none for any other key.
 #[must_use]
 pub fn parse_ring_key(key: &[u8]) -> Option<Name> {
@@ -75,6 +87,8 @@ mod tests {
         assert_eq!(parse_stream_key(key.as_bytes()), Some((ring.clone(), 17)));
         assert_eq!(parse_unique_key(unique_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
         assert_eq!(parse_unique_key(key.as_bytes()), None);
+        assert_eq!(parse_later_key(later_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
+        assert_eq!(parse_later_key(unique_key(&ring, 17).as_bytes()), None);
         assert_eq!(parse_ring_key(ring_key(&ring).as_bytes()), Some(ring));
         let bad: [&[u8]; 7] = [
             b"evq:{a:01}",

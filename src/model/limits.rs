@@ -59,6 +59,14 @@ pub const MAX_TOKEN_BYTES: usize = 128;
 pub const MAX_TOKENS: usize = if cfg!(any(test, fuzzing)) { 40 } else { 1_000_000 };
 /// Tokens in one piece of what is saved or travels.
 pub const MAX_TOKENS_A_PIECE: usize = if cfg!(any(test, fuzzing)) { 8 } else { 1000 };
+/// Scheduled events that wait in one partition.
+pub const MAX_SCHEDULED: usize = if cfg!(any(test, fuzzing)) { 40 } else { 1_000_000 };
+/// Bytes of the words of all scheduled events that wait in one partition.
+pub const MAX_SCHEDULED_BYTES: u64 =
+    if cfg!(any(test, fuzzing)) { 4000 } else { 256 * 1024 * 1024 };
+/// The last ticket of a scheduled event: no clock has come to so many microseconds, and the
+/// protocol's numbers go twice as far.
+pub const MAX_TICKET: u64 = 1 << 62;
 /// Longest lease, block time and other duration a client may ask for: ten years.
 pub const MAX_DURATION_MS: i64 = 10 * 365 * 24 * 3600 * 1000;
 /// Bytes of one saved value that will be read back; a larger snapshot is refused as corrupt. Redis

@@ -11,6 +11,7 @@ pub mod hash;
 mod identity;
 pub mod ids;
 pub mod keys;
+pub mod later;
 pub mod limits;
 mod memory;
 pub mod name;

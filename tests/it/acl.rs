@@ -31,6 +31,12 @@ fn cases() -> Vec<Case> {
             "EVQ.MTRIGGER 1 k p RING r UNIQUES 1 t",
             &["%R~evq:{r}", "%W~evq:{r:0}", "%W~evq:{r:0}:unique"],
         ),
+        case(
+            "EVQ.SCHEDULE k p IN 100000000 RING r UNIQUE t",
+            &["%R~evq:{r}", "%W~evq:{r:0}", "%W~evq:{r:0}:later"],
+        ),
+        case("EVQ.SCHEDULED * RING r", &["%R~evq:{r}", "%R~evq:{r:0}:later"]),
+        case("EVQ.CANCEL 1 RING r", &["%R~evq:{r}", "%W~evq:{r:0}:later"]),
         case("EVQ.ROUTE k RING r", &["%R~evq:{r}"]),
         case("EVQ.POINTS RING r", &["%R~evq:{r}"]),
         case("EVQ.RING r", &["%R~evq:{r}", "%R~evq:{r:0}"]),
@@ -146,18 +152,34 @@ fn cases() -> Vec<Case> {
                 "%R~evq:{r:0}:groups",
                 "%R~evq:{r:0}:dead:known",
                 "%R~evq:{r:0}:dead:brittle",
+                "%R~evq:{r:0}:later",
             ],
         ),
         // Of one group: its letters only.
         case(
             "EVQ.STATS r GROUP known",
-            &["%R~evq:{r}", "%R~evq:{r:0}", "%R~evq:{r:0}:groups", "%R~evq:{r:0}:dead:known"],
+            &[
+                "%R~evq:{r}",
+                "%R~evq:{r:0}",
+                "%R~evq:{r:0}:groups",
+                "%R~evq:{r:0}:dead:known",
+                "%R~evq:{r:0}:later",
+            ],
         ),
         case(
             "EVQ.DELGROUP known RING r",
             &["%R~evq:{r}", "%W~evq:{r}", "%W~evq:{r:0}:groups", "%W~evq:{r:0}:dead:known"],
         ),
-        case("EVQ.DROP r", &["%R~evq:{r}", "%W~evq:{r}", "%W~evq:{r:0}", "%W~evq:{r:0}:groups"]),
+        case(
+            "EVQ.DROP r",
+            &[
+                "%R~evq:{r}",
+                "%W~evq:{r}",
+                "%W~evq:{r:0}",
+                "%W~evq:{r:0}:groups",
+                "%W~evq:{r:0}:later",
+            ],
+        ),
     ]
 }
 
@@ -165,6 +187,7 @@ fn fill(conn: &mut Conn) {
     must!(conn, "FLUSHALL");
     must!(conn, "EVQ.CREATE", "r", 1);
     must!(conn, "XADD", "evq:{r:0}", "1-1", "key", "k");
+    must!(conn, "EVQ.SCHEDULE", "k", "p", "IN", 100_000_000, "RING", "r");
     must!(conn, "EVQ.GROUP", "brittle", "RING", "r", "MAXATTEMPTS", 1).ok();
     for group in ["known", "brittle"] {
         must!(conn, "EVQ.CONSUME", 0, "RING", "r", "GROUP", group, "WORKER", "w", "NOBLOCK");

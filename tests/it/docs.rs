@@ -7,10 +7,13 @@ use crate::harness::{Conn, Server, Value, args, each_binary, each_server, must};
 use crate::usage::{COMMANDS, Usage};
 
 /// Flags of each command, beside `module`, which all have.
-const FLAGS: [(&str, &[&str]); 24] = [
+const FLAGS: [(&str, &[&str]); 27] = [
     ("EVQ.TRIGGER", &["write", "denyoom", "fast"]),
     ("EVQ.APPEND", &["write", "denyoom", "fast"]),
     ("EVQ.MTRIGGER", &["write", "denyoom"]),
+    ("EVQ.SCHEDULE", &["write", "denyoom", "fast"]),
+    ("EVQ.SCHEDULED", &["readonly"]),
+    ("EVQ.CANCEL", &["write", "fast"]),
     ("EVQ.RING", &["readonly"]),
     ("EVQ.ROUTE", &["readonly", "fast"]),
     ("EVQ.POINTS", &["readonly"]),
@@ -118,9 +121,11 @@ fn the_documented_arguments_are_those_the_command_takes() {
                 find(argument, "flags").is_none_or(|flags| !texts(flags).contains("optional"))
             };
             let positional = arguments.array().iter().filter(required);
+            // AT or IN is required too.
+            let more = usize::from(usage.name == "EVQ.SCHEDULE");
             assert_eq!(
                 positional.map(words).sum::<usize>(),
-                usage.words.len() - usage.optional,
+                usage.words.len() - usage.optional + more,
                 "{}",
                 usage.name
             );

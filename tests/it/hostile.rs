@@ -244,6 +244,8 @@ fn a_key_of_another_type_is_wrongtype() {
             (Needs::Stream, "evq:{r:1}"),
             (Needs::Groups, "evq:{r:0}:groups"),
             (Needs::Letters, "evq:{r:0}:dead:default"),
+            (Needs::Later, "evq:{r:0}:later"),
+            (Needs::Later, "evq:{r:1}:later"),
         ] {
             for make in foreign {
                 let is_own = make[1].starts_with("evq:{other}") && needed == Needs::Ring
@@ -252,7 +254,8 @@ fn a_key_of_another_type_is_wrongtype() {
                     continue;
                 }
                 let keys = ["evq:{r}", "evq:{r:0}", "evq:{r:1}", "evq:{r:0}:groups"];
-                for name in keys.iter().chain(&["evq:{r:0}:dead:default"]) {
+                let more = ["evq:{r:0}:dead:default", "evq:{r:0}:later", "evq:{r:1}:later"];
+                for name in keys.iter().chain(&more) {
                     must!(conn, "DEL", name);
                 }
                 fill(&mut conn);
@@ -264,7 +267,9 @@ fn a_key_of_another_type_is_wrongtype() {
                 let digest = conn.digest();
                 let all = COMMANDS.iter().chain(&FORMS);
                 for usage in all.filter(|usage| usage.needs.contains(&needed)) {
-                    if key == "evq:{r:1}" && usage.words.iter().any(|(_, good)| *good == "0") {
+                    if key.starts_with("evq:{r:1}")
+                        && usage.words.iter().any(|(_, good)| *good == "0")
+                    {
                         continue;
                     }
                     let mut calls = vec![Call::of(usage).all()];

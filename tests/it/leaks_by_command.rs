@@ -29,7 +29,7 @@ const ACK: &str = "EVQ.ACK 0 {n}-1 RING r WORKER w";
 const NACK: &str = "EVQ.NACK 0 {n}-1 RING r WORKER w DELAY 0 REASON because";
 const EMPTY: &str = "XTRIM evq:{r:0} MAXLEN 0";
 
-const CASES: [Case; 24] = [
+const CASES: [Case; 27] = [
     Case {
         command: "EVQ.TRIGGER",
         before: &[],
@@ -71,6 +71,40 @@ const CASES: [Case; 24] = [
             "!EVQ.MTRIGGER 2 a p b p RING r TYPES 1 x",
             "DEL evq:{r:0}:unique",
             EMPTY,
+        ],
+    },
+    Case {
+        command: "EVQ.SCHEDULE",
+        before: &[],
+        round: &[
+            "EVQ.SCHEDULE k p IN 100000000 RING r UNIQUE t HEADER a b",
+            "EVQ.SCHEDULE k p IN 100000000 RING r UNIQUE t",
+            "EVQ.SCHEDULE k p IN {n}00000 RING r TYPE t HEADER a b HEADER c d",
+            "!EVQ.SCHEDULE k p IN 1 RING none",
+            "!EVQ.SCHEDULE k p RING r",
+            "DEL evq:{r:0}:later",
+        ],
+    },
+    Case {
+        command: "EVQ.SCHEDULED",
+        before: &[
+            "EVQ.SCHEDULE k p IN 100000000 RING r TYPE t",
+            "EVQ.SCHEDULE l p IN 100000000 RING r",
+        ],
+        round: &[
+            "EVQ.SCHEDULED 0 RING r",
+            "EVQ.SCHEDULED * RING r JSON COUNT 1",
+            "!EVQ.SCHEDULED 1 RING r",
+        ],
+    },
+    Case {
+        command: "EVQ.CANCEL",
+        before: &[],
+        round: &[
+            "EVQ.SCHEDULE k p IN 100000000 RING r UNIQUE t",
+            "EVQ.CANCEL {n} RING r",
+            "!EVQ.CANCEL {n} RING none",
+            "DEL evq:{r:0}:later",
         ],
     },
     Case {

@@ -35,6 +35,7 @@ mod kept;
 mod key_replay;
 mod kinds;
 mod lag;
+mod later;
 mod leaks;
 mod leaks_by_command;
 mod leases;

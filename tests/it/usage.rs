@@ -32,6 +32,7 @@ pub(crate) enum Needs {
     Stream,
     Groups,
     Letters,
+    Later,
 }
 
 const RING: (&str, &[(Kind, &str)]) = ("RING", &[(Kind::Ring, "r")]);
@@ -53,7 +54,7 @@ const NOTHING: Usage = Usage {
 };
 
 /// Every command. Those that the server has and that are missing here fail a test.
-pub(crate) const COMMANDS: [Usage; 24] = [
+pub(crate) const COMMANDS: [Usage; 27] = [
     Usage {
         name: "EVQ.TRIGGER",
         words: &[(Kind::Bytes, "k"), (Kind::Bytes, "p")],
@@ -95,6 +96,38 @@ pub(crate) const COMMANDS: [Usage; 24] = [
         given: &["RING"],
         repeatable: &["HEADERS"],
         needs: &[Needs::Ring, Needs::Stream],
+        ..NOTHING
+    },
+    Usage {
+        name: "EVQ.SCHEDULE",
+        words: &[(Kind::Bytes, "k"), (Kind::Bytes, "p")],
+        options: &[
+            ("AT", &[(Kind::Natural, "1")]),
+            ("IN", &[(Kind::Natural, "100000000")]),
+            RING,
+            TYPE,
+            ("HEADER", &[(Kind::Bytes, "h"), (Kind::Bytes, "v")]),
+            ("UNIQUE", &[(Kind::Token, "t")]),
+        ],
+        given: &["IN", "RING"],
+        repeatable: &["HEADER"],
+        needs: &[Needs::Ring, Needs::Stream, Needs::Later],
+        ..NOTHING
+    },
+    Usage {
+        name: "EVQ.SCHEDULED",
+        words: &[(Kind::PartitionOrAll, "0")],
+        options: &[("COUNT", &[(Kind::Count, "1")]), RING, ("JSON", &[])],
+        given: &["RING"],
+        needs: &[Needs::Ring, Needs::Later],
+        ..NOTHING
+    },
+    Usage {
+        name: "EVQ.CANCEL",
+        words: &[(Kind::Natural, "1")],
+        options: &[RING],
+        given: &["RING"],
+        needs: &[Needs::Ring, Needs::Later],
         ..NOTHING
     },
     Usage {
@@ -268,7 +301,7 @@ pub(crate) const COMMANDS: [Usage; 24] = [
         words: &[(Kind::Ring, "r")],
         optional: 1,
         options: &[("PARTITION", &[(Kind::Partition, "0")]), GROUP, ("JSON", &[])],
-        needs: &[Needs::Ring, Needs::Stream, Needs::Groups, Needs::Letters],
+        needs: &[Needs::Ring, Needs::Stream, Needs::Groups, Needs::Letters, Needs::Later],
         ..NOTHING
     },
     Usage {

@@ -9,6 +9,7 @@ const SERVER: &[&str] = &[
     "ops",
     "keyspace",
     "unique",
+    "later",
     "waiting",
     "delivery",
     "retention",
@@ -26,7 +27,8 @@ const MODEL: &[(&str, &[&str])] = &[
     ("ring", &[NOUNS]),
     ("progress", &[NOUNS, "ring"]),
     ("unique", &[NOUNS]),
-    ("saved", &[NOUNS, "ring", "progress", "unique"]),
+    ("later", &[NOUNS, "unique"]),
+    ("saved", &[NOUNS, "ring", "progress", "unique", "later"]),
     ("rules", &[NOUNS, "ring", "progress", "saved"]),
     ("waiting", &[NOUNS, "ring", "progress", "rules"]),
 ];

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::ids::EventId;
-use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_RESIZES};
+use super::limits::{MAX_GROUPS, MAX_PARTITIONS, MAX_RESIZES, MAX_TICKET};
 use super::memory::{Filled, block, tree};
 use super::name::Name;
 use crate::model::ring::continuum::{Continuum, Node};
@@ -42,6 +42,8 @@ pub struct Ring {
     pub(in crate::model) leaving: BTreeSet<u32>,
     /// In unix ms, see [`crate::model::ring::clock`].
     clock_ms: u64,
+    /// The last ticket that was issued in a partition which is gone.
+    last_ticket: u64,
 }
 
 /// Refuses ends of partitions that no ring can have.
@@ -65,6 +67,7 @@ impl Ring {
             past: Vec::new(),
             leaving: BTreeSet::new(),
             clock_ms: 0,
+            last_ticket: 0,
         }
     }
 
@@ -196,6 +199,17 @@ impl Ring {
         self.clock_ms = ms;
     }
 
+    /// The last ticket of a scheduled event that was issued in a partition which is gone.
+    #[must_use]
+    pub fn last_ticket(&self) -> u64 {
+        self.last_ticket
+    }
+
+    /// Tickets up to this one were issued in partitions that are gone.
+    pub(in crate::model) fn remember_ticket(&mut self, ticket: u64) {
+        self.last_ticket = self.last_ticket.max(ticket);
+    }
+
     /// Lays out the continuum. O(points log points).
     #[must_use]
     pub fn continuum(&self) -> Continuum {
@@ -211,6 +225,9 @@ impl Ring {
         // One at the end of the range could not grow.
         if self.generation == 0 || i64::try_from(self.generation).is_err() {
             return Err(Error::Usage("a ring's generation is at least 1, and a signed number"));
+        }
+        if self.last_ticket > MAX_TICKET {
+            return Err(Error::Limit("tickets", MAX_TICKET));
         }
         if self.groups.len() > MAX_GROUPS {
             return Err(Error::Limit("groups of a ring", MAX_GROUPS as u64));

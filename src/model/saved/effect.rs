@@ -12,7 +12,7 @@ use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
 use crate::model::ring::group::Group;
 use crate::model::ring::history::End;
-use crate::model::unique;
+use crate::model::{later, unique};
 
 /// A change to one key's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,10 @@ pub enum Effect {
     Tick(u64),
     /// On the tokens of a partition.
     Unique(unique::tokens::Change),
+    /// On the scheduled events of a partition.
+    Later(later::schedule::Change),
+    /// On a ring: tickets up to this one were issued in partitions that are gone.
+    Ticketed(u64),
 }
 
 /// A change to one group's progress in one partition.
@@ -93,7 +97,10 @@ impl Ring {
             Effect::Retired(partition) => self.retire(partition),
             Effect::Forgotten(generations) => self.forget(generations),
             Effect::Tick(ms) => self.tick(ms),
-            Effect::Partition(_) | Effect::Group(..) | Effect::Unique(_) => return false,
+            Effect::Ticketed(ticket) => self.remember_ticket(ticket),
+            Effect::Partition(_) | Effect::Group(..) | Effect::Unique(_) | Effect::Later(_) => {
+                return false;
+            }
         }
         true
     }
@@ -112,7 +119,9 @@ impl Partition {
             | Effect::Retired(_)
             | Effect::Forgotten(_)
             | Effect::Tick(_)
-            | Effect::Unique(_) => return false,
+            | Effect::Unique(_)
+            | Effect::Later(_)
+            | Effect::Ticketed(_) => return false,
         }
         true
     }

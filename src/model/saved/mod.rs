@@ -2,6 +2,7 @@
 
 pub mod effect;
 pub mod pieces;
+pub mod schedule;
 pub mod snapshot;
 
 #[cfg(test)]

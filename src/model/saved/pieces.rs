@@ -20,7 +20,7 @@ struct Head {
 
 /// Some tokens.
 #[derive(Debug, Serialize, Deserialize)]
-struct Piece(Vec<Token>);
+pub(super) struct Piece(pub(super) Vec<Token>);
 
 impl Snapshot for Head {
     fn check(&self) -> Result<(), Error> {
@@ -37,7 +37,8 @@ impl Snapshot for Piece {
     }
 }
 
-fn pieces(tokens: &Tokens) -> impl Iterator<Item = Vec<Token>> + '_ {
+/// The tokens, so many together as make a piece.
+pub(super) fn pieces(tokens: &Tokens) -> impl Iterator<Item = Vec<Token>> + '_ {
     let mut all = tokens.iter().peekable();
     std::iter::from_fn(move || {
         all.peek()?;
@@ -63,7 +64,20 @@ pub fn load<B: AsRef<[u8]>>(
     head: &[u8],
     mut next: impl FnMut() -> Option<B>,
 ) -> Result<Tokens, Corrupt> {
-    let Head { secret, clock, tokens: count } = decode(head)?;
+    let Head { secret, clock, tokens } = decode(head)?;
+    load_tokens(secret, clock, tokens, &mut next)
+}
+
+/// Reads so many tokens from the pieces that `next` reads.
+///
+/// # Errors
+/// [`Corrupt`], whatever the bytes are.
+pub(super) fn load_tokens<B: AsRef<[u8]>>(
+    secret: Secret,
+    clock: Clock,
+    count: u64,
+    next: &mut impl FnMut() -> Option<B>,
+) -> Result<Tokens, Corrupt> {
     let mut tokens = Tokens::new(secret);
     let mut last_ms = 0;
     while (tokens.len() as u64) < count {

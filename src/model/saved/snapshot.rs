@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::effect::Effect;
 use crate::model::error::Error;
+use crate::model::later::schedule::check_ticket;
 use crate::model::limits::{MAX_EXCEPTIONS, MAX_GROUPS, MAX_SNAPSHOT_BYTES};
 use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
@@ -84,6 +85,8 @@ impl Snapshot for Effect {
             Self::Partition(partition) => partition.check(),
             Self::GroupSet(_, group) => group.check(),
             Self::Unique(change) => change.check(),
+            Self::Later(change) => change.check(),
+            Self::Ticketed(ticket) => check_ticket(*ticket),
             Self::GroupGone(_)
             | Self::Group(..)
             | Self::Resized(..)

@@ -45,6 +45,17 @@ impl Ctx {
         Now { unix_us: u64::try_from(unix.as_micros()).unwrap_or(u64::MAX) }
     }
 
+    /// The server's own clock in unix ms, by which it gives ids: it stands still during a call,
+    /// and so may be behind. The time itself where the server does not tell.
+    pub(crate) fn cached_ms(&self) -> u64 {
+        let Some(cached) = optional_api!(RedisModule_CachedMicroseconds) else {
+            return self.now().ms();
+        };
+        // SAFETY: takes no arguments.
+        let us = unsafe { cached() };
+        u64::try_from(us).unwrap_or_default() / 1000
+    }
+
     /// The selected database.
     pub(crate) fn db(&self) -> c_int {
         // SAFETY: the context is valid for this call.

@@ -19,7 +19,8 @@ use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::ring::RingView;
-use crate::server::keyspace::{datatype, known_rings, replicate};
+use crate::server::keyspace::{datatype, known_rings, replicate, tickets};
+use crate::server::later::change as later;
 use crate::server::unique::remember;
 use crate::server::waiting::lines;
 use crate::server::waiting::release::watch_all;
@@ -147,6 +148,7 @@ pub(crate) fn apply(ctx: &Ctx, key: &Text, effect: Effect, bytes: &[u8]) -> Resu
     match effect {
         Effect::Partition(_) | Effect::Group(..) => apply_to_partition(ctx, key, effect)?,
         Effect::Unique(change) => remember::apply(ctx, key, change)?,
+        Effect::Later(change) => later::apply(ctx, key, change)?,
         // A group goes from its ring first, then from each partition that has progress of it.
         Effect::GroupGone(_) if parse_ring_key(key.bytes()).is_none() => {
             apply_to_partition(ctx, key, effect)?;
@@ -157,7 +159,8 @@ pub(crate) fn apply(ctx: &Ctx, key: &Text, effect: Effect, bytes: &[u8]) -> Resu
         | Effect::Resized(..)
         | Effect::Retired(_)
         | Effect::Forgotten(_)
-        | Effect::Tick(_) => apply_to_ring(ctx, key, effect)?,
+        | Effect::Tick(_)
+        | Effect::Ticketed(_) => apply_to_ring(ctx, key, effect)?,
     }
     replicate::effect(ctx, key, bytes);
     Ok(())
@@ -165,6 +168,11 @@ pub(crate) fn apply(ctx: &Ctx, key: &Text, effect: Effect, bytes: &[u8]) -> Resu
 
 fn apply_to_ring(ctx: &Ctx, name: &Text, effect: Effect) -> Result<(), Error> {
     let mut key = key::open_read(ctx, name);
+    match &effect {
+        Effect::Ring(ring) => tickets::saw(ring.last_ticket()),
+        Effect::Ticketed(ticket) => tickets::saw(*ticket),
+        _ => {}
+    }
     match (key.value_mut::<RingValue>()?, effect) {
         (None, Effect::Ring(ring)) => {
             drop(key);

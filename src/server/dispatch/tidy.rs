@@ -22,6 +22,7 @@ use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::{known_rings, ring};
+use crate::server::later::{judge as later, moving};
 use crate::server::unique::forget::remembers;
 use crate::server::unique::judge;
 use crate::server::waiting::release::dismiss_partition;
@@ -64,7 +65,13 @@ fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
             let groups = value.ring.groups().map(|(group, _)| group);
             let letters: Vec<_> = groups.map(|group| letters_name(name, p, group)).collect();
             let clock = judge::clock(ctx, value);
-            if letters.iter().all(empty) && !remembers(ctx, &partition, u64::MAX, clock) {
+            let remembers = |until_ms| {
+                remembers(ctx, &partition, until_ms, clock)
+                    || later::remembers(ctx, &partition, until_ms, clock)
+            };
+            let settled = moving::is_settled(ctx, value, &names, p)
+                && later::waiting(ctx, &partition).is_ok_and(|(events, _)| events == 0);
+            if settled && letters.iter().all(empty) && !remembers(u64::MAX) {
                 gone.push((p, letters));
             }
         }
@@ -72,7 +79,12 @@ fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
     };
     for (p, letters) in gone {
         let partition = names.partition(p);
-        let mut keys = vec![&partition.stream, &partition.groups, &partition.unique];
+        let last = later::last_ticket(ctx, &partition)?;
+        if last > 0 {
+            ring::change(ctx, &names, Effect::Ticketed(last))?;
+        }
+        let all = [&partition.stream, &partition.groups, &partition.unique, &partition.later];
+        let mut keys = Vec::from(all);
         keys.extend(&letters);
         key::unlink(ctx, &keys)?;
         ring::change(ctx, &names, Effect::Retired(p))?;
@@ -104,9 +116,17 @@ pub(crate) fn forgettable(ctx: &Ctx, view: &RingView) -> Result<u32, Error> {
 
 fn forgettable_of(ctx: &Ctx, names: &RingNames, value: &RingValue) -> u32 {
     let clock = judge::clock(ctx, value);
+    // While events wait where their keys lived before, a repeated one is looked for there.
+    let all = value.ring.nodes().map(|node| node.partition);
+    if all.filter(|p| !moving::is_settled(ctx, value, names, *p)).count() > 0 {
+        return 0;
+    }
     let any_remembers = |until_ms| {
         let mut partitions = value.ring.nodes().map(|node| names.partition(node.partition));
-        partitions.any(|partition| remembers(ctx, &partition, until_ms, clock))
+        partitions.any(|partition| {
+            remembers(ctx, &partition, until_ms, clock)
+                || later::remembers(ctx, &partition, until_ms, clock)
+        })
     };
     value.ring.forgettable(|p| first_of(ctx, names, p), any_remembers)
 }

@@ -4,13 +4,14 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::model::deadlines::Reason;
-use crate::model::keys::{parse_ring_key, parse_unique_key};
+use crate::model::keys::{parse_later_key, parse_ring_key, parse_unique_key};
 use crate::model::waiting::lines::Lines;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 use crate::server::api::text::bytes_of;
 use crate::server::api::timer;
 use crate::server::keyspace::known_rings;
+use crate::server::later::{moving, spots};
 use crate::server::retention::idle_groups;
 use crate::server::unique::hints;
 use crate::server::waiting::{connections, lines};
@@ -114,6 +115,8 @@ unsafe extern "C" fn on_flush(
         let _ = std::panic::catch_unwind(|| {
             known_rings::forget_all(db);
             hints::forget_all(db);
+            spots::forget_all(db);
+            moving::forget_all();
         });
     }
 }
@@ -131,6 +134,8 @@ unsafe extern "C" fn on_swap(
         let _ = std::panic::catch_unwind(|| {
             known_rings::swap(one, other);
             hints::swap(one, other);
+            spots::swap(one, other);
+            moving::forget_all();
             lines::change(|lines| lines.swap_databases(one, other));
             check_everything(&Ctx::new(ctx));
         });
@@ -163,6 +168,12 @@ unsafe extern "C" fn on_key_event(
             let ctx = Ctx::new(ctx);
             hints::note(ctx.db(), &ring, p);
             timer::soon(&ctx, Reason::Tokens);
+        } else if let Some((ring, p)) = parse_later_key(name) {
+            let ctx = Ctx::new(ctx);
+            let spot = (ctx.db(), ring, p);
+            moving::forget(&spot);
+            spots::note_unknown(spot);
+            timer::soon(&ctx, Reason::Later);
         }
     });
     OK

@@ -8,7 +8,9 @@ use crate::model::waiting::lines::Lines;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 use crate::server::keyspace::known_rings;
+use crate::server::later::spots;
 use crate::server::ops::counters;
+use crate::server::producing::due;
 use crate::server::retention::background;
 use crate::server::waiting::lines;
 
@@ -28,6 +30,7 @@ unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c
         let waiting = lines::read(Lines::totals);
         // A context only to read the clock by.
         let retention = background::overview(Ctx::new(std::ptr::null_mut()).now());
+        let scheduled = spots::totals();
         let (idlest, idlest_ms) = retention.idlest.unwrap_or_default();
         let idlest = std::ffi::CString::new(idlest).unwrap_or_default();
         // SAFETY: the context is valid for this call; every name is static.
@@ -47,6 +50,10 @@ unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c
             for counter in counters::ALL {
                 field(counter.name, counter.get());
             }
+            field(c"scheduled_waiting", scheduled.waiting);
+            field(c"scheduled_next_ms", scheduled.next_ms.unwrap_or_default());
+            field(c"scheduled_held_up_partitions", scheduled.stand_still);
+            field(c"scheduled_longest_us", due::longest_us());
             field(c"trim_longest_us", retention.longest_us);
             field(c"trim_held_up_partitions", retention.held_up);
             let name = c"trim_held_up_by_idlest";

@@ -1,4 +1,4 @@
-//! What the server calls: loading, commands and their documentation, events, INFO.
+//! What the server calls: loading, commands and their documentation, events, the timer, INFO.
 //!
 //! Knows every other room.
 //! Kept out: decisions. Errors and panics end here.
@@ -12,3 +12,4 @@ pub(crate) mod info;
 pub(crate) mod registry;
 pub(crate) mod shared_args;
 pub(crate) mod spec;
+pub(crate) mod sweep;

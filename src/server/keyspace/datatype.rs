@@ -26,6 +26,7 @@ use crate::server::api::key;
 use crate::server::api::key::Kind;
 use crate::server::api::log::{Level, line};
 use crate::server::api::text::{Text, bytes_of};
+use crate::server::keyspace::tickets;
 
 /// The encoding version the server records beside a value. The value's own bytes carry their
 /// format version too, because effects need one as well.
@@ -49,8 +50,8 @@ pub(crate) trait Stored: Sized + Send + 'static {
     }
     /// Bytes held, the value itself included.
     fn bytes_held(&self) -> usize;
-    /// A value of this type came into being under `key`.
-    fn seen(_db: i32, _key: &[u8]) {}
+    /// It came into being under `key`.
+    fn seen(&self, _db: i32, _key: &[u8]) {}
     /// A copy without anything volatile.
     fn duplicate(&self) -> Option<Self>;
 }
@@ -169,7 +170,8 @@ impl Stored for RingValue {
         size_of::<Self>() + self.ring.heap_bytes() + continuums + history
     }
 
-    fn seen(db: i32, key: &[u8]) {
+    fn seen(&self, db: i32, key: &[u8]) {
+        tickets::saw(self.ring.last_ticket());
         if let Some(ring) = parse_ring_key(key) {
             crate::server::keyspace::known_rings::note(db, &ring);
         }
@@ -270,7 +272,7 @@ unsafe extern "C" fn rdb_load<T: Stored>(
                 unsafe {
                     let key = api!(RedisModule_GetKeyNameFromIO)(io);
                     if !key.is_null() {
-                        T::seen(api!(RedisModule_GetDbIdFromIO)(io), bytes_of(key));
+                        value.seen(api!(RedisModule_GetDbIdFromIO)(io), bytes_of(key));
                     }
                 }
                 Box::into_raw(Box::new(value)).cast()
@@ -359,7 +361,7 @@ unsafe extern "C" fn copy<T: Stored>(
         unsafe {
             let key = api!(RedisModule_GetToKeyNameFromOptCtx)(opt);
             if !key.is_null() {
-                T::seen(api!(RedisModule_GetToDbIdFromOptCtx)(opt), bytes_of(key));
+                copy.seen(api!(RedisModule_GetToDbIdFromOptCtx)(opt), bytes_of(key));
             }
         }
         Box::into_raw(Box::new(copy)).cast()

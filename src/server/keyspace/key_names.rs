@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::model::keys::{groups_key, ring_key, stream_key, unique_key};
+use crate::model::keys::{groups_key, later_key, ring_key, stream_key, unique_key};
 use crate::model::limits::MAX_PARTITIONS;
 use crate::model::name::Name;
 use crate::server::api::text::Text;
@@ -25,6 +25,8 @@ pub(crate) struct PartitionNames {
     pub(crate) groups: Text,
     /// The tokens of its events.
     pub(crate) unique: Text,
+    /// The events that wait for their time.
+    pub(crate) later: Text,
 }
 
 /// The keys of one ring.
@@ -94,6 +96,7 @@ impl RingNames {
                 stream: Text::new(stream_key(&self.name, p).as_bytes()),
                 groups: Text::new(groups_key(&self.name, p).as_bytes()),
                 unique: Text::new(unique_key(&self.name, p).as_bytes()),
+                later: Text::new(later_key(&self.name, p).as_bytes()),
             })
         };
         match partitions.get_mut(index) {

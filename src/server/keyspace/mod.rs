@@ -10,4 +10,5 @@ pub(crate) mod line;
 pub(crate) mod place;
 pub(crate) mod replicate;
 pub(crate) mod ring;
+pub(crate) mod tickets;
 pub(crate) mod values;

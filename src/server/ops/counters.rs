@@ -30,6 +30,12 @@ impl Counter {
 pub(crate) static TRIGGERED: Counter = Counter::new(c"triggered");
 /// Events that were not appended because their tokens say that they were before.
 pub(crate) static REPEATED: Counter = Counter::new(c"repeated");
+/// Events that EVQ.SCHEDULE has taken.
+pub(crate) static SCHEDULED: Counter = Counter::new(c"scheduled");
+/// Scheduled events that were appended when they were due.
+pub(crate) static CAME_DUE: Counter = Counter::new(c"scheduled_appended");
+/// Scheduled events that were cancelled.
+pub(crate) static CANCELLED: Counter = Counter::new(c"scheduled_cancelled");
 /// Events handed out, redeliveries included.
 pub(crate) static DELIVERED: Counter = Counter::new(c"delivered");
 /// Events handed out again after a failure, or after being held behind one.
@@ -57,9 +63,12 @@ pub(crate) static DEAD_EXPIRED: Counter = Counter::new(c"dead_letters_expired");
 pub(crate) static EXPIRED_GROUPS: Counter = Counter::new(c"groups_expired");
 
 /// All of them.
-pub(crate) static ALL: [&Counter; 14] = [
+pub(crate) static ALL: [&Counter; 17] = [
     &TRIGGERED,
     &REPEATED,
+    &SCHEDULED,
+    &CAME_DUE,
+    &CANCELLED,
     &DELIVERED,
     &REDELIVERED,
     &ACKS,

@@ -7,6 +7,7 @@ use super::travel;
 use super::travel::{Spread, Travels};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
+use crate::model::later::parts;
 use crate::model::ring::Payload;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
@@ -72,7 +73,7 @@ pub(crate) struct Draft {
     used: usize,
     /// All of them, if there are headers.
     many: Vec<*mut raw::RedisModuleString>,
-    /// Header names, which carry a prefix and so have to be made.
+    /// What had to be made: header names, which carry a prefix, and all words of a scheduled event.
     _made: Vec<Text>,
 }
 
@@ -104,6 +105,27 @@ impl Draft {
             made.push(name);
         }
         Ok(Self { few, used, many, _made: made })
+    }
+
+    /// A scheduled event.
+    pub(crate) fn of(event: &parts::Parts) -> Self {
+        let [key, payload, kind] =
+            FIELD_NAMES.with(|names| [&names.key, &names.payload, &names.kind].map(Text::raw));
+        let (mut many, mut made) = (Vec::new(), Vec::new());
+        let mut own = |text: Text| {
+            let raw = text.raw();
+            made.push(text);
+            raw
+        };
+        many.extend([key, own(Text::new(event.key()))]);
+        many.extend([payload, own(Text::new(event.payload()))]);
+        if let Some(given) = event.kind() {
+            many.extend([kind, own(Text::new(given))]);
+        }
+        for (name, value) in event.headers() {
+            many.extend([own(Text::new(&[b"h:", name].concat())), own(Text::new(value))]);
+        }
+        Self { few: [null_mut(); FEW], used: 0, many, _made: made }
     }
 
     /// Headers go into this, which is empty.

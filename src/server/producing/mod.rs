@@ -6,6 +6,7 @@
 pub(crate) mod append;
 pub(crate) mod batch;
 pub(crate) mod columns;
+pub(crate) mod due;
 pub(crate) mod once;
 pub(crate) mod one;
 pub(crate) mod repeats;

@@ -11,6 +11,7 @@ use crate::server::api::key;
 use crate::server::delivery::state;
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::ring::RingView;
+use crate::server::later::spots;
 use crate::server::ops::counters;
 
 /// What has to go, by partition, once the events are appended.
@@ -35,6 +36,12 @@ pub(crate) fn find_room(
     }
     let mut all: Vec<u32> = partitions.collect();
     all.sort_unstable();
+    let (db, name) = (ctx.db(), &ring.names.name);
+    if all.iter().any(|p| spots::stands_still(db, name, *p)) {
+        // An event that is due waits for this room.
+        counters::FULL.add(1);
+        return Err(Error::Full);
+    }
     for same in all.chunk_by(|one, other| one == other) {
         let Some(p) = same.first() else { continue };
         let cut = room_in(ctx, ring, value, *p, same.len() as u64);
@@ -42,6 +49,23 @@ pub(crate) fn find_room(
         room.0.push((*p, cut));
     }
     Ok(room)
+}
+
+/// Decides whether a scheduled event that is due fits into a partition, and what goes for that.
+/// Nothing changes.
+///
+/// # Errors
+/// As [`find_room`].
+pub(crate) fn room_for_due(
+    ctx: &Ctx,
+    ring: &RingView,
+    value: &RingValue,
+    p: u32,
+) -> Result<Room, Error> {
+    if value.ring.retention().max_depth.is_none() {
+        return Ok(Room::default());
+    }
+    Ok(Room(vec![(p, room_in(ctx, ring, value, p, 1)?)]))
 }
 
 fn room_in(ctx: &Ctx, ring: &RingView, value: &RingValue, p: u32, more: u64) -> Result<Cut, Error> {

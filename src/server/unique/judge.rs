@@ -142,7 +142,7 @@ pub(crate) fn check_room(
 }
 
 /// A secret that nobody knows.
-fn random() -> Secret {
+pub(crate) fn random() -> Secret {
     let mut bytes = [0; size_of::<Secret>()];
     // SAFETY: pointer and length describe `bytes`.
     unsafe { api!(RedisModule_GetRandomBytes)(bytes.as_mut_ptr(), bytes.len()) };

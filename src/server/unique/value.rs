@@ -49,7 +49,7 @@ impl Stored for Tokens {
         size_of::<Self>() + self.heap_bytes()
     }
 
-    fn seen(db: i32, key: &[u8]) {
+    fn seen(&self, db: i32, key: &[u8]) {
         if let Some((ring, p)) = parse_unique_key(key) {
             hints::note(db, &ring, p);
         }

@@ -150,7 +150,7 @@ fn hostile_bytes_are_refused_and_the_server_goes_on() {
 }
 
 /// The checksum at the end of a DUMP: CRC-64/Jones as the servers have it.
-fn crc64(bytes: &[u8]) -> u64 {
+pub(crate) fn crc64(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |sum, byte| {
         (0..8).fold(sum ^ u64::from(*byte), |sum, _| {
             if sum & 1 == 1 { sum >> 1 ^ 0x95ac_9329_ac4b_c9b5 } else { sum >> 1 }

@@ -4,7 +4,7 @@ mod acl;
 mod batch;
 mod columns;
 mod forget;
-mod lasting;
+pub(crate) mod lasting;
 mod python;
 mod resize;
 mod travel;

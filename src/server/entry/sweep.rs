@@ -9,14 +9,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use super::partitions::Keys;
-use super::{removed, tidy};
 use crate::model::deadlines::{Due, Reason};
 use crate::model::now::Now;
 use crate::model::waiting::sweep as waiting;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::timer;
 use crate::server::delivery::recount;
+use crate::server::dispatch::partitions::Keys;
+use crate::server::dispatch::{removed, tidy};
+use crate::server::producing::due as later;
 use crate::server::retention::background;
 use crate::server::unique::forget;
 use crate::server::waiting::release::tell_released;
@@ -67,6 +68,11 @@ fn act(ctx: &Ctx, due: Due, now: Now) {
         && let Some(next_ms) = forget::sweep(ctx)
     {
         timer::arm(ctx, Reason::Tokens, next_ms);
+    }
+    if due.any(&[Reason::Later, Reason::Recheck])
+        && let Some(next_ms) = later::sweep(ctx, due.any(&[Reason::Recheck]))
+    {
+        timer::arm(ctx, Reason::Later, next_ms);
     }
 }
 
