@@ -151,10 +151,10 @@ fn of_partition(
         "partition": p,
         "key": String::from_utf8_lossy(names.stream.bytes()),
         "length": length,
-        "scheduled": scheduled,
-        "scheduled-next-ms": next_ms,
         "trim-held-up-by": held_up.as_ref().map(|held_up| held_up.group.as_str()),
         "trim-held-up-at": held_up.as_ref().map(|held_up| held_up.event.to_string()),
+        "scheduled": scheduled,
+        "scheduled-next-ms": next_ms,
         "groups": groups,
     }))
 }

@@ -62,8 +62,7 @@ pub const MAX_TOKENS_A_PIECE: usize = if cfg!(any(test, fuzzing)) { 8 } else { 1
 /// Scheduled events that wait in one partition.
 pub const MAX_SCHEDULED: usize = if cfg!(any(test, fuzzing)) { 40 } else { 1_000_000 };
 /// Bytes of the words of all scheduled events that wait in one partition.
-pub const MAX_SCHEDULED_BYTES: u64 =
-    if cfg!(any(test, fuzzing)) { 4000 } else { 256 * 1024 * 1024 };
+pub const MAX_SCHEDULED_BYTES: u64 = if cfg!(any(test, fuzzing)) { 4000 } else { 256 << 20 };
 /// The last ticket of a scheduled event: no clock has come to so many microseconds, and the
 /// protocol's numbers go twice as far.
 pub const MAX_TICKET: u64 = 1 << 62;

@@ -1,8 +1,7 @@
 //! Every documented limit on what a client can make large: at the bound the answer is as ever, one
 //! more is refused, and nothing has changed. The limits with a life of their own are tested in
-//! `bound` (exceptions), `key_replay`,
-//! `hostile` (bytes of an event), `dead` (REASON), `resize::order` (resizes)
-//! and `unique::batch` (tokens).
+//! `bound` (exceptions), `key_replay`, `hostile` (bytes of an event), `dead` (REASON),
+//! `resize::order` (resizes), `unique::batch` (tokens) and `later::limits` (scheduled events).
 
 use crate::harness::{Conn, cmd, each_server, must};
 
@@ -121,9 +120,17 @@ fn of_events() -> Vec<Case> {
                 words("EVQ.CONSUME * RING r WORKER w COUNT 10001 NOBLOCK"),
                 words("EVQ.PENDING 0 RING r COUNT 10001"),
                 words("EVQ.DEAD default LIST 0 RING r COUNT 10001"),
+                words("EVQ.SCHEDULED * RING r COUNT 10001"),
             ],
         ),
         case("MAX_COUNT", words("EVQ.PENDING 0 RING r COUNT 10000"), Vec::new()),
+        case("MAX_COUNT", words("EVQ.SCHEDULED * RING r COUNT 10000"), Vec::new()),
+        case(
+            "MAX_HEADERS",
+            repeated("EVQ.SCHEDULE k p IN 100000000 RING r", 64, "HEADER h v"),
+            vec![repeated("EVQ.SCHEDULE k p IN 100000000 RING r", 65, "HEADER h v")],
+        ),
+        case("MAX_DURATION_MS", words("EVQ.SCHEDULE k p IN 315360000000 RING r"), Vec::new()),
         case("MAX_COUNT", words("EVQ.DEAD default LIST 0 RING r COUNT 10000"), Vec::new()),
     ]
 }
@@ -263,7 +270,7 @@ fn an_event_may_have_256_mebibytes_with_all_its_words() {
 }
 
 /// The limits that no client meets, or that have tests of their own.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 14] = [
     "MAX_GROUPS",
     "MAX_EVENT_BYTES",
     "MAX_EXCEPTIONS",
@@ -276,6 +283,9 @@ const ELSEWHERE: [&str; 12] = [
     "MAX_SNAPSHOT_BYTES",
     "MAX_TOKENS",
     "MAX_TOKENS_A_PIECE",
+    "MAX_SCHEDULED",
+    "MAX_SCHEDULED_BYTES",
+    "MAX_TICKET",
 ];
 
 #[test]
@@ -294,7 +304,8 @@ fn every_limit_of_the_model_has_a_case_and_is_documented() {
         let value =
             value.split_once("else { ").map_or(value, |(_, other)| other.trim_end_matches(" }"));
         let shown = match name {
-            "MAX_EVENT_BYTES" => "256 MiB".to_owned(),
+            "MAX_TICKET" => "2^62".to_owned(),
+            "MAX_EVENT_BYTES" | "MAX_SCHEDULED_BYTES" => "256 MiB".to_owned(),
             "MAX_SNAPSHOT_BYTES" => "512 MiB".to_owned(),
             "MAX_DURATION_MS" => "ten years".to_owned(),
             _ if value.contains('_') => value.replace('_', ","),

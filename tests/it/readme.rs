@@ -14,6 +14,7 @@ use crate::harness::{Conn, PATIENCE, Server, Value, cmd, each_binary, each_serve
 
 const README: &str = include_str!("../../README.md");
 const COMMANDS: &str = include_str!("../../docs/commands.md");
+const DELAYED: &str = include_str!("../../docs/delayed.md");
 const CLOUDEVENTS: &str = include_str!("../../docs/cloudevents.md");
 const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 /// Numbers that are measured, by the name in front of them.
@@ -203,6 +204,12 @@ fn the_sessions_in_the_readme_are_real() {
 fn the_sessions_in_the_command_reference_are_real() {
     assert!(exchanges(COMMANDS).len() > 50, "the reference has lost its sessions");
     each_page_server(|server| drop(replay(server, COMMANDS)));
+}
+
+#[test]
+fn the_session_about_events_for_later_is_real() {
+    assert!(exchanges(DELAYED).len() > 1, "the page has lost its session");
+    each_page_server(|server| drop(replay(server, DELAYED)));
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Parts {
     }
 
     fn has_kind(&self) -> bool {
-        self.words().count() % 2 == 0
+        self.words().count().is_multiple_of(2)
     }
 
     /// The names and values of the headers, in order.

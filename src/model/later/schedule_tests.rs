@@ -96,8 +96,8 @@ proptest! {
                     let event = event(ticket, due_ms, &[key], token);
                     // A repeated one is not scheduled again.
                     let clock = Clock::new(9, 9);
-                    let known = |token: &[u8]| schedule.repeated(&[key], token, clock);
-                    if token.and_then(known).is_some() {
+                    let before = |token: &[u8]| schedule.repeated(&[key], token, clock);
+                    if token.and_then(before).is_some() {
                         continue;
                     }
                     added(&mut schedule, event.clone());

@@ -26,7 +26,7 @@ impl Counter {
     }
 }
 
-/// Events appended by EVQ.TRIGGER and EVQ.MTRIGGER.
+/// Events appended by EVQ.TRIGGER and EVQ.MTRIGGER, and scheduled ones that were due.
 pub(crate) static TRIGGERED: Counter = Counter::new(c"triggered");
 /// Events that were not appended because their tokens say that they were before.
 pub(crate) static REPEATED: Counter = Counter::new(c"repeated");

@@ -11,7 +11,7 @@ const AHEAD: i64 = 4_000_000_000_000_000;
 /// Makes the server believe that it has issued [`AHEAD`] in partition 0 of ring `r`, as it has
 /// where the clock stood there once.
 fn set_ahead(conn: &mut Conn) -> Vec<u8> {
-    // A value's bytes have the last ticket after what says which format it is.
+    must!(conn, "CONFIG", "SET", "rdbcompression", "no");
     must!(conn, "EVQ.CREATE", "r", 2);
     let key = (0..)
         .map(|n| format!("k{n}"))
@@ -20,6 +20,7 @@ fn set_ahead(conn: &mut Conn) -> Vec<u8> {
     let mut dump = must!(conn, "DUMP", "evq:{r:0}:later").bytes().to_vec();
     let old = ticket.to_le_bytes();
     let places: Vec<_> = (0..dump.len() - 8).filter(|at| dump[*at..*at + 8] == old).collect();
+    assert_eq!(places.len(), 2, "the last one, and that of the event");
     for at in places {
         dump[at..at + 8].copy_from_slice(&AHEAD.to_le_bytes());
     }

@@ -68,7 +68,7 @@ fn replicas_hold_the_same_whatever_is_done() {
             list.array().iter().all(|row| row.get("due-ms").int().unsigned_abs() > clock_ms + 1000)
         });
         super::until(crate::harness::PATIENCE, || {
-            must!(chain.conn, "EVQ.RING", "r").get("partitions").array().len() == 3
+            must!(chain.conn, "EVQ.RING", "r").get("partitions").array().len() == 5
         });
         chain.assert_same_for_good();
     });
