@@ -4,6 +4,7 @@
 use super::effect::{Change, Effect, Fate};
 use super::snapshot::{Snapshot, decode, encode};
 use crate::model::ids::EventId;
+use crate::model::later::schedule;
 use crate::model::name::Name;
 use crate::model::progress::Suspect;
 use crate::model::progress::exceptions::State;
@@ -77,6 +78,15 @@ fn every_kind_of_effect_of_format_1_is_read() {
                 tokens::Change::Remembered(..) => "tokens",
                 tokens::Change::Forgot(..) => "tokens forgotten",
             },
+            Effect::Later(change) => match change {
+                schedule::Change::Begun(..) => "schedule begun",
+                schedule::Change::Added(..) => "scheduled",
+                schedule::Change::Kept(_) => "schedule kept",
+                schedule::Change::Removed(_) => "cancelled",
+                schedule::Change::Appended(..) => "came due",
+                schedule::Change::Tokens(_) => "schedule's tokens",
+            },
+            Effect::Ticketed(_) => "ticketed",
             #[allow(unreachable_patterns)]
             _ => "of a later format",
         });
@@ -84,6 +94,8 @@ fn every_kind_of_effect_of_format_1_is_read() {
         assert_eq!(decode(&encode(&effect).unwrap()), Ok(effect), "{key}");
     }
     let all = [
+        "came due",
+        "cancelled",
         "dead",
         "dropped",
         "epoch",
@@ -99,6 +111,10 @@ fn every_kind_of_effect_of_format_1_is_read() {
         "retry",
         "revived",
         "ring",
+        "schedule begun",
+        "schedule kept",
+        "schedule's tokens",
+        "scheduled",
         "skipped",
         "sought",
         "suspected",

@@ -22,6 +22,7 @@ pub(super) fn play(server: &Server, name: &str) {
     resized::remembered(&mut conn, &format!("{name}r"));
     resized::over(&mut conn, &format!("{name}g"));
     tokens(&mut conn, &format!("{name}u"));
+    later(&mut conn, &format!("{name}l"));
     must!(conn, "SELECT", 3);
     // The ring `default`, made by its first use, in a database of its own.
     if name == "old" {
@@ -78,6 +79,24 @@ fn tokens(conn: &mut Conn, ring: &str) {
         must!(conn, "EVQ.TRIGGER", "k", n, "RING", ring, "UNIQUE", format!("t{n}"));
     }
     say(conn, &format!("EVQ.MTRIGGER 2 k a l b RING {ring} UNIQUES 2 u u"));
+}
+
+/// Scheduled events: one with a token that was appended, one that was cancelled, and three that
+/// wait, for ever, because the key of their stream holds something else.
+fn later(conn: &mut Conn, ring: &str) {
+    say(conn, &format!("EVQ.CREATE {ring} 1 UNIQUEFOR 315360000000")).ok();
+    let stream = &format!("evq:{{{ring}:0}}");
+    say(conn, &format!("EVQ.SCHEDULE k first AT 1 RING {ring} UNIQUE t"));
+    until(PATIENCE, || must!(conn, "XLEN", stream).int() == 1);
+    must!(conn, "DEL", stream);
+    let ticket = say(conn, &format!("EVQ.SCHEDULE k gone IN 100000000 RING {ring}")).at(1).int();
+    say(conn, &format!("EVQ.CANCEL {ticket} RING {ring}"));
+    must!(conn, "MULTI");
+    say(conn, &format!("EVQ.SCHEDULE k plain AT 3 RING {ring}"));
+    must!(conn, "EVQ.SCHEDULE", b"k\xff", "p", "AT", 2, "RING", ring, "TYPE", "T", "UNIQUE", "u");
+    say(conn, &format!("EVQ.SCHEDULE l p AT 1 RING {ring} HEADER a b HEADER c d"));
+    must!(conn, "SET", stream, "no stream");
+    must!(conn, "EXEC");
 }
 
 /// Every state that an event can be in when it is not finished, in a ring of one partition.
@@ -183,6 +202,7 @@ pub(super) fn questions() -> Vec<(i64, String)> {
         all.push((0, format!("XRANGE evq:{{{u}:0}} - +")));
         all.push((0, format!("EVQ.TRIGGER k again RING {u} UNIQUE t3")));
         all.push((0, format!("EVQ.MTRIGGER 2 k c l d RING {u} UNIQUES 2 u u")));
+        all.push((0, format!("EVQ.SCHEDULED * RING {name}l")));
     }
     all
 }
