@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod acl;
+mod acl_cases;
 mod acl_commands;
 mod again;
 mod any_partition;

@@ -186,7 +186,8 @@ mod tests {
             pieces[piece][at] = to;
             if let Ok(tokens) = loaded(&pieces) {
                 prop_assert!(tokens.len() <= MAX_TOKENS);
-                prop_assert_eq!(saved(&tokens), pieces);
+                // A head that says fewer leaves pieces over, which are the server's to refuse.
+                prop_assert!(pieces.starts_with(&saved(&tokens)));
             }
         }
     }

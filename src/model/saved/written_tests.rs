@@ -39,57 +39,61 @@ fn id(seq: u64) -> EventId {
     EventId { ms: 4_102_444_800_000, seq }
 }
 
+fn kind(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Ring(_) => "ring",
+        Effect::Partition(_) => "partition",
+        Effect::GroupSet(..) => "group set",
+        Effect::GroupGone(_) => "group gone",
+        Effect::Group(_, change) => match change {
+            Change::Epoch { .. } => "epoch",
+            Change::Passed(_) => "passed",
+            Change::Held(_) => "held",
+            Change::Failed(failure) => match failure.fate {
+                Fate::Retry(_) => "retry",
+                Fate::Dead => "dead",
+                Fate::Skipped => "skipped",
+            },
+            Change::Suspected(..) => "suspected",
+            Change::Dropped(_) => "dropped",
+            Change::Revived(..) => "revived",
+            Change::Sought { .. } => "sought",
+            Change::HeldElsewhere(_) => "held elsewhere",
+            Change::Replayed(..) => "replayed",
+            #[allow(unreachable_patterns)]
+            _ => "of a later format",
+        },
+        Effect::Resized(..) => "resized",
+        Effect::Retired(_) => "retired",
+        Effect::Forgotten(_) => "forgotten",
+        Effect::Tick(_) => "tick",
+        Effect::Unique(change) => match change {
+            tokens::Change::Begun(_) => "tokens begun",
+            tokens::Change::Kept(..) => "tokens kept",
+            tokens::Change::Remembered(..) => "tokens",
+            tokens::Change::Forgot(..) => "tokens forgotten",
+        },
+        Effect::Later(change) => match change {
+            schedule::Change::Begun(..) => "schedule begun",
+            schedule::Change::Added(..) => "scheduled",
+            schedule::Change::Kept(_) => "schedule kept",
+            schedule::Change::Removed(_) => "cancelled",
+            schedule::Change::Appended(..) => "came due",
+            schedule::Change::Tokens(_) => "schedule's tokens",
+        },
+        Effect::Ticketed(_) => "ticketed",
+        #[allow(unreachable_patterns)]
+        _ => "of a later format",
+    }
+}
+
 #[test]
 fn every_kind_of_effect_of_format_1_is_read() {
     let mut kinds = std::collections::BTreeSet::new();
     for (key, bytes) in lines(EFFECTS) {
         assert_eq!(&bytes[..4], b"EVQ\x01", "{key}");
         let effect: Effect = decode(&bytes).unwrap_or_else(|why| panic!("{key}: {why}"));
-        kinds.insert(match &effect {
-            Effect::Ring(_) => "ring",
-            Effect::Partition(_) => "partition",
-            Effect::GroupSet(..) => "group set",
-            Effect::GroupGone(_) => "group gone",
-            Effect::Group(_, change) => match change {
-                Change::Epoch { .. } => "epoch",
-                Change::Passed(_) => "passed",
-                Change::Held(_) => "held",
-                Change::Failed(failure) => match failure.fate {
-                    Fate::Retry(_) => "retry",
-                    Fate::Dead => "dead",
-                    Fate::Skipped => "skipped",
-                },
-                Change::Suspected(..) => "suspected",
-                Change::Dropped(_) => "dropped",
-                Change::Revived(..) => "revived",
-                Change::Sought { .. } => "sought",
-                Change::HeldElsewhere(_) => "held elsewhere",
-                Change::Replayed(..) => "replayed",
-                #[allow(unreachable_patterns)]
-                _ => "of a later format",
-            },
-            Effect::Resized(..) => "resized",
-            Effect::Retired(_) => "retired",
-            Effect::Forgotten(_) => "forgotten",
-            Effect::Tick(_) => "tick",
-            Effect::Unique(change) => match change {
-                tokens::Change::Begun(_) => "tokens begun",
-                tokens::Change::Kept(..) => "tokens kept",
-                tokens::Change::Remembered(..) => "tokens",
-                tokens::Change::Forgot(..) => "tokens forgotten",
-            },
-            Effect::Later(change) => match change {
-                schedule::Change::Begun(..) => "schedule begun",
-                schedule::Change::Added(..) => "scheduled",
-                schedule::Change::Kept(_) => "schedule kept",
-                schedule::Change::Removed(_) => "cancelled",
-                schedule::Change::Appended(..) => "came due",
-                schedule::Change::Tokens(_) => "schedule's tokens",
-            },
-            Effect::Ticketed(_) => "ticketed",
-            #[allow(unreachable_patterns)]
-            _ => "of a later format",
-        });
+        kinds.insert(kind(&effect));
         // What was read can be written, whatever the format of today.
         assert_eq!(decode(&encode(&effect).unwrap()), Ok(effect), "{key}");
     }
