@@ -4,6 +4,7 @@ mod ack;
 mod consume;
 mod end;
 mod idle;
+mod later;
 mod memory;
 mod produce;
 mod resize;
@@ -24,7 +25,7 @@ const DISTINCT: usize = 4000;
 /// Makes a case for slices of so many events.
 pub(crate) type Make = fn(&Server, usize) -> Outcome<Case<'_>>;
 
-const ALL: [(&str, Make); 24] = [
+const ALL: [(&str, Make); 25] = [
     ("idle-standbys", idle::standbys),
     ("idle-workers", idle::workers),
     ("trigger-1", produce::trigger_1),
@@ -33,6 +34,7 @@ const ALL: [(&str, Make); 24] = [
     ("mtrigger", produce::mtrigger),
     ("unique-trigger", unique::trigger),
     ("unique-mtrigger", unique::mtrigger),
+    ("later", later::later),
     ("consume-1", consume::count_1),
     ("consume-10", consume::count_10),
     ("consume-100", consume::count_100),

@@ -23,6 +23,7 @@ mod action;
 mod checks;
 mod fairness;
 mod fate;
+mod later;
 mod looks;
 mod regressions;
 mod replays;

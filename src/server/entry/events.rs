@@ -153,6 +153,14 @@ unsafe extern "C" fn on_key_event(
     let _ = std::panic::catch_unwind(|| {
         // SAFETY: the server passes text that ends with NUL.
         let event = unsafe { CStr::from_ptr(event) };
+        if [c"del", c"rename_from", c"move_from"].contains(&event) {
+            // SAFETY: the key's name is valid for this call.
+            let name = unsafe { bytes_of(key) };
+            if let Some((ring, p)) = parse_later_key(name) {
+                spots::forget(&(Ctx::new(ctx).db(), ring, p));
+            }
+            return;
+        }
         if ![c"rename_to", c"move_to", c"restore", c"copy_to"].contains(&event) {
             return;
         }

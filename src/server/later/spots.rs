@@ -93,7 +93,16 @@ pub(crate) fn note_unknown(spot: Spot) {
 pub(crate) fn look_at(spot: &Spot, at: Place) {
     SPOTS.with_borrow_mut(|spots| {
         if let Some(known) = spots.known.get(spot).copied() {
-            spots.put(spot.clone(), Known { at, stands_still: false, ..known });
+            spots.put(spot.clone(), Known { at, ..known });
+        }
+    });
+}
+
+/// The first event of a partition can be appended.
+pub(crate) fn move_on(spot: &Spot) {
+    SPOTS.with_borrow_mut(|spots| {
+        if let Some(known) = spots.known.get(spot).copied().filter(|known| known.stands_still) {
+            spots.put(spot.clone(), Known { stands_still: false, ..known });
         }
     });
 }

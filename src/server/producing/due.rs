@@ -184,6 +184,7 @@ fn come_due(ctx: &Ctx, spot: &Spot, names: &RingNames, home: &PartitionNames, pl
     drop(view);
     let Err(error) = appended else {
         counters::CAME_DUE.add(1);
+        spots::move_on(spot);
         // Nothing is left of it to be replicated if the key is gone.
         let _ = change(ctx, &home.later, Change::Appended(clock, place.ticket));
         return;
