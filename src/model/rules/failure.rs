@@ -142,9 +142,6 @@ impl Progress {
         };
         let exception = Exception { key: *key, attempts: *attempts, first_ms: *first_ms, state };
         self.exceptions.set(*id, exception);
-        if let Some(lease) = &mut self.lease {
-            lease.revived.remove(key);
-        }
         for id in held {
             self.hold(*id, *key);
         }
