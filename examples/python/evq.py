@@ -209,7 +209,8 @@ class Worker:
         if ack:
             call(client, "EVQ.ACK", partition, ack[-1], *names)
         if partition is not None:
-            call(client, "EVQ.RELEASE", partition, *names)
+            with suppress(Fenced):  # it has been given to another worker already
+                call(client, "EVQ.RELEASE", partition, *names)
 
     def handle(self, partition, epoch, events):
         lease = SimpleNamespace(partition=partition, epoch=epoch, lost=False)
@@ -226,8 +227,7 @@ class Worker:
             task.result()  # raises if a failure could not be reported
         if lease.lost:
             raise Fenced("EVQFENCED the lease was lost while an event was handled")
-        # The last one that was handled, and before which nothing is open.
-        finished = list(takewhile(lambda event: event.id in outcome, events))
+        finished = list(takewhile(lambda event: event.id in outcome, events))  # none open before
         return next((event.id for event in reversed(finished) if outcome[event.id]), None)
 
     def in_order(self, events, outcome):

@@ -220,7 +220,8 @@ class Worker:
         if ack:
             await call(client, "EVQ.ACK", partition, ack[-1], *names)
         if partition is not None:
-            await call(client, "EVQ.RELEASE", partition, *names)
+            with suppress(Fenced):  # it has been given to another worker already
+                await call(client, "EVQ.RELEASE", partition, *names)
 
     async def handle(self, partition, epoch, events):
         events = [Event(partition, epoch, id, fields) for id, fields in events]

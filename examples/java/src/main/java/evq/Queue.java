@@ -235,7 +235,12 @@ public final class Queue implements AutoCloseable {
         Object done = ack.get(ack.size() - 1);
         call(jedis::sendCommand, "EVQ.ACK", with(names(), partition, done));
       }
-      if (partition != null) call(jedis::sendCommand, "EVQ.RELEASE", with(names(), partition));
+      if (partition == null) return;
+      try {
+        call(jedis::sendCommand, "EVQ.RELEASE", with(names(), partition));
+      } catch (FencedException given) {
+        // It has been given to another worker already.
+      }
     }
 
     /** Handles one pull in order; the last id that is finished. */
