@@ -179,7 +179,7 @@ class Worker:
                 if isinstance(error, NoPartition):
                     return  # a resize has removed it, and nothing is left in it
                 if isinstance(error, REFUSED) or str(error).startswith(HOPELESS):
-                    self.queue.stop()
+                    threading.Thread(target=self.queue.stop).start()
                     raise
                 # Nobody knows what the server has done: forget the ACK and what is in hand, and
                 # start over as a new worker. What was not acknowledged comes again.

@@ -30,8 +30,10 @@ def work(event):
     """May see an event again, after a crash: it must bear that."""
     post = event.json()
     until = time.monotonic() + post.get("ms", 0) / 1000
-    while time.monotonic() < until and not event.lease.lost:
+    while time.monotonic() < until:
         time.sleep(0.02)
+        if event.lease.lost:
+            raise RuntimeError("another worker has it by now")
     if event.attempt <= post.get("fails", 0):
         raise RuntimeError("not yet")
 

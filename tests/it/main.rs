@@ -37,6 +37,7 @@ mod key_replay;
 mod kinds;
 mod lag;
 mod later;
+mod languages;
 mod leaks;
 mod leaks_by_command;
 mod leases;
