@@ -13,6 +13,8 @@
 //!
 //! [`Queue::events`] is the same as a stream, for a loop of your own.
 
+#![allow(dead_code)] // an application needs not all of it
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
