@@ -106,7 +106,7 @@ func (q *Queue) connect(readTimeout time.Duration) (*redis.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	// By default go-redis waits for a reply for 3 seconds, less than a pull may take ...
+	// By default go-redis waits for a reply for 5 seconds, which a pull may take ...
 	settings.ReadTimeout = readTimeout
 	// ... and then sends the command again, three times: an event would be appended twice.
 	settings.MaxRetries = -1

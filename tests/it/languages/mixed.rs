@@ -49,9 +49,9 @@ fn until_finished(server: &Server) {
     until(PATIENCE, || must!(conn, "EVQ.GROUPS").at(0).get("lag").int() == 0);
 }
 
-/// Two workers of each language, in processes of their own.
-fn crew(port: u16, lines: &Path) -> Vec<Running> {
-    let settings = [("EVQ_WORKERS", "2"), ("EVQ_LEASE_MS", "20000")];
+/// Two workers of each language, in a process each. Python's handle so many keys side by side.
+fn crew(port: u16, lines: &Path, parallel: &str) -> Vec<Running> {
+    let settings = [("EVQ_WORKERS", "2"), ("EVQ_LEASE_MS", "20000"), ("EVQ_PARALLEL", parallel)];
     languages().iter().map(|language| language.worker(port, lines, &settings)).collect()
 }
 
@@ -66,7 +66,7 @@ fn play(mut server: Server) {
     trigger(&mut conn, parts.next().unwrap());
 
     // Two processes of each; those of the first crew die in the middle of their work.
-    let (first, mut second) = (crew(port, &lines), crew(port, &lines));
+    let (first, mut second) = (crew(port, &lines, "1"), crew(port, &lines, "4"));
     for mut worker in first {
         until_further(&lines, 50);
         worker.kill9();
@@ -77,7 +77,7 @@ fn play(mut server: Server) {
     until_further(&lines, 100);
     server.kill9();
     server.restart();
-    let mut third = crew(port, &lines);
+    let mut third = crew(port, &lines, "1");
     trigger(&mut server.connect(), parts.next().unwrap());
     until_finished(&server);
 
