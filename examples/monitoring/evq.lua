@@ -19,7 +19,8 @@ local COUNTERS = {
     evq_acknowledgements = true, evq_retries = true, evq_dead = true,
     evq_leases_granted = true, evq_leases_lost = true, evq_trimmed = true,
     evq_trim_looks = true, evq_refused_full = true, evq_groups_expired = true, evq_repeated = true,
-    evq_dead_letters_expired = true,
+    evq_dead_letters_expired = true, evq_scheduled = true, evq_scheduled_appended = true,
+    evq_scheduled_cancelled = true,
 }
 
 local out = {}
