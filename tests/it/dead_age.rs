@@ -56,6 +56,7 @@ fn letters_that_are_too_old_go_and_others_stay() {
         // A letter that comes later, and is too old when it comes.
         must!(conn, "DEL", LETTERS);
         letter(&mut conn, 5, "5-1");
+        group(&mut conn, "DEADAGE 81000");
         until(PATIENCE, || must!(conn, "XLEN", LETTERS).int() == 0);
         assert_eq!(expired(&mut conn), 3);
     });
