@@ -180,6 +180,11 @@ fn cause_everything(server: &Server) -> Vec<[&'static str; 3]> {
     say(&mut conn, "EVQ.TRIGGER k x RING full");
     assert_eq!(conn.cmd(&args!["EVQ.TRIGGER", "k", "x", "RING", "full"]).err_code(), "EVQFULL");
 
+    say(&mut conn, "EVQ.CREATE late 1 MAXDEPTH 1");
+    say(&mut conn, "EVQ.GROUP g RING late FROM first");
+    say(&mut conn, "EVQ.TRIGGER k x RING late");
+    say(&mut conn, "EVQ.SCHEDULE k x IN 1 RING late");
+
     say(&mut conn, "EVQ.CREATE lost 1");
     say(&mut conn, "EVQ.GROUP brief RING lost FROM first MAXATTEMPTS 100");
     say(&mut conn, "EVQ.MTRIGGER 2 k x k y RING lost");
@@ -196,6 +201,7 @@ fn cause_everything(server: &Server) -> Vec<[&'static str; 3]> {
         ["EvqRetentionHeldUp", "kept", "gone"],
         ["EvqExceptionsNearBound", "stuck", "unlucky"],
         ["EvqProducersRefused", "", ""],
+        ["EvqScheduleOverdue", "", ""],
         ["EvqLeasesLost", "", ""],
     ]
 }
