@@ -24,6 +24,8 @@ use crate::server::unique::judge as unique;
 
 /// Events that are looked at before the time is.
 const STEP: usize = 100;
+/// Bytes of the words of events that are moved before the time is looked at.
+const STEP_BYTES: usize = 1 << 20;
 /// How soon what had no room is tried again.
 const AGAIN_MS: u64 = 10_000;
 
@@ -142,12 +144,17 @@ fn go_on(ctx: &Ctx, (db, ring, p): &Spot, scan: Scan) -> Result<Option<Scan>, Er
         let (Some(value), Some(schedule)) = (value, later.value::<Schedule>()?) else {
             return Ok(None);
         };
+        let mut bytes = 0;
         for (place, parts) in schedule.after(scan.after).take(STEP) {
             let owner = value.continuum.route(parts.key());
             if owner != *p {
                 away.push((place, owner));
+                bytes += parts.len();
             }
             seen = Some(place);
+            if bytes > STEP_BYTES {
+                break;
+            }
         }
     }
     let mut left = scan.left;

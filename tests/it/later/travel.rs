@@ -1,7 +1,7 @@
 //! How scheduled events reach replicas and the append-only file.
 
 use super::{FAR, payloads, schedule, until_none_waits};
-use crate::harness::{Conn, args, each_binary, must};
+use crate::harness::{Conn, args, each_binary, each_server, must};
 use crate::travel::ids::Chain;
 
 /// The commands of an append-only file that begin after `from` bytes, by their names.
@@ -95,5 +95,32 @@ fn many_that_are_due_at_once_all_travel() {
         let count = payloads(&mut chain.conn, 0).len() + payloads(&mut chain.conn, 1).len();
         assert_eq!(count, 5000);
         chain.assert_same_for_good();
+    });
+}
+
+/// The server appends in small steps, between which it serves clients.
+#[test]
+fn clients_go_on_while_many_are_appended() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 1);
+        let at_ms = super::clock_ms(&mut conn) + 1500;
+        let all: Vec<_> = (0..20_000)
+            .map(|_| args!["EVQ.SCHEDULE", "k", "due", "AT", at_ms, "RING", "r"])
+            .collect();
+        conn.pipeline(&all);
+        super::until(crate::harness::PATIENCE, || {
+            // Without a pause, as a busy client.
+            for _ in 0..50 {
+                must!(conn, "EVQ.TRIGGER", "k", "beside", "RING", "r");
+            }
+            conn.info("evq", "evq_scheduled_waiting").unwrap() == "0"
+        });
+        let all = payloads(&mut conn, 0);
+        assert_eq!(all.iter().filter(|payload| *payload == "due").count(), 20_000);
+        // Between the first that was due and the last.
+        let inner = all.iter().skip_while(|payload| *payload == "beside");
+        let turns = inner.collect::<Vec<_>>().windows(2).filter(|two| two[0] != two[1]).count();
+        assert!(turns > 10, "{turns}");
     });
 }
