@@ -122,7 +122,8 @@ def work(t):
     done, epochs = {}, {}
     while not stop.is_set():
         for source in ['*'] if mode == 'any' else [t, t + 4]:
-            words = ['EVQ.CONSUME', source, 'RING', 'h', 'WORKER', f'w{t}', 'COUNT', 10, 'BLOCK', 200]
+            words = ['EVQ.CONSUME', source, 'RING', 'h', 'WORKER', f'w{t}']
+            words += ['COUNT', 10, 'BLOCK', 200]
             if source in epochs: words += ['EPOCH', epochs[source]]
             if source in done: words += ['ACK', *done.pop(source)]
             try:

@@ -1,5 +1,5 @@
-//! Redeliveries and fresh events take turns: however many keys fail, others go on, and no failing key
-//! is passed over.
+//! Redeliveries and fresh events take turns: however many keys fail, others go on, and no failing
+//! key is passed over.
 
 use crate::failing::{ack, again, events, nack};
 use crate::harness::{each_server, must};

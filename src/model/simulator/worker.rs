@@ -351,9 +351,11 @@ impl Simulation {
                 match error {
                     Error::Fenced => assert!(!may, "the owner is fenced"),
                     Error::BadId(_) => {
-                        // A refusal is forgotten with an event that was deleted meanwhile.
-                        let refused = self.world.sides[g].truth.refused.contains_key(&id);
-                        let refused = refused && !deleted;
+                        // A refusal is forgotten with an event that is deleted, or of a type that
+                        // is not taken any more.
+                        let truth = &self.world.sides[g].truth;
+                        let forgotten = deleted || truth.lasting.of(id).vague;
+                        let refused = truth.refused.contains_key(&id) && !forgotten;
                         assert!(may && !in_flight && !refused, "{id} is in flight");
                     }
                     Error::Limit(..) => self.world.check_full(g, later.map_or(0, |ids| ids.len())),
