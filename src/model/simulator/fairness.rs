@@ -82,6 +82,10 @@ impl World {
             matches!(state, Some(State::Retry(due_ms)) if due_ms <= self.now_ms)
                 && truth.lasting.of(id).stage == Stage::Open
                 && id <= progress.cursor()
+                // One that was deleted holds its key until that is found.
+                && progress.exceptions().get(id).is_some_and(|e| {
+                    progress.exceptions().holder(e.key, id).is_none()
+                })
         };
         let exceptions = progress.exceptions().iter().map(|(id, _)| id);
         let fresh = self.stream.events.iter().any(|event| {
