@@ -88,7 +88,7 @@ class Queue:
         # By default redis-py sends a command again by itself when a reply is lost: an event would
         # be appended twice. Right for what is UNIQUE, wrong for everything else.
         pool = redis.ConnectionPool.from_url(
-            self.url, socket_timeout=timeout, socket_connect_timeout=5,
+            self.url, socket_timeout=timeout,
             retry=Retry(ExponentialBackoff(cap=2, base=0.05), retries),
             retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError] if retries else [])
         return redis.Redis(connection_pool=pool, single_connection_client=single)

@@ -36,6 +36,7 @@ pub(super) fn languages() -> &'static [Language] {
 }
 
 /// Runs `test` for each language, with a fresh server each, that of the first kind.
+#[allow(clippy::print_stderr, reason = "says which language a failure is of")]
 pub(super) fn each_language(test: impl Fn(&Language, Server)) {
     for language in languages() {
         eprintln!("--- {}", language.name);
