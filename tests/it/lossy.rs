@@ -110,8 +110,8 @@ fn redis_py_triggers_again_what_got_no_reply_and_loses_nothing() {
     });
 }
 
-/// Four threads that pull and acknowledge in the next pull, as examples/worker.py does: each its own
-/// partitions, by number or by the epoch too, or any. Writes what was handled, in its order.
+/// Four threads that pull and acknowledge in the next pull, as examples/worker.py does: each its
+/// own partitions, by number or by the epoch too, or any. Writes what was handled, in its order.
 const WORKERS: &str = "
 import time
 mode, patience, handled, lock = sys.argv[2], float(sys.argv[3]), [], threading.Lock()
