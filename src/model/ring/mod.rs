@@ -40,10 +40,10 @@ pub struct Ring {
     pub(in crate::model) past: Vec<Past>,
     /// Partitions that take no new events and are there until their events are gone.
     pub(in crate::model) leaving: BTreeSet<u32>,
-    /// In unix ms, see [`crate::model::ring::clock`].
-    clock_ms: u64,
     /// The last ticket that was issued in a partition which is gone.
     last_ticket: u64,
+    /// In unix ms, see [`crate::model::ring::clock`].
+    clock_ms: u64,
 }
 
 /// Refuses ends of partitions that no ring can have.
@@ -66,8 +66,8 @@ impl Ring {
             groups: BTreeMap::new(),
             past: Vec::new(),
             leaving: BTreeSet::new(),
-            clock_ms: 0,
             last_ticket: 0,
+            clock_ms: 0,
         }
     }
 
