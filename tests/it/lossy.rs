@@ -50,7 +50,7 @@ print(redis.__version__)
 ";
 
 /// redis-py that scripts/install-deps has put beside the system's, if it has.
-pub(crate) fn python_path() -> Option<std::path::PathBuf> {
+fn python_path() -> Option<std::path::PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(Into::into);
     let home = || Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let path = cache.or_else(home)?.join("evq/python");
@@ -110,8 +110,8 @@ fn redis_py_triggers_again_what_got_no_reply_and_loses_nothing() {
     });
 }
 
-/// Four threads that pull and acknowledge in the next pull, as examples/worker.py does: each its
-/// own partitions, by number or by the epoch too, or any. Writes what was handled, in its order.
+/// Four threads that pull and acknowledge in the next pull, as examples/worker.py does: each of its
+/// partitions, by number or by the epoch too, or any. Writes what was handled, in its order.
 const WORKERS: &str = "
 import time
 mode, patience, handled, lock = sys.argv[2], float(sys.argv[3]), [], threading.Lock()
