@@ -73,3 +73,19 @@ fn two_idle_workers_pass_the_lease_not_to_and_fro() {
         }
     });
 }
+
+#[test]
+fn a_worker_that_got_null_and_answers_leaves_what_came_meanwhile_to_who_stands_in_line() {
+    each_server(|server| {
+        let (mut conn, mut owner, mut standby) =
+            (ring(&server), server.connect(), server.connect());
+        let first = trigger(&mut conn, &["1"]);
+        assert_eq!(take(&mut owner, "LEASE 3600000").ids, first);
+        assert_eq!(pull(&mut owner, "AHEAD NOBLOCK LEASE 3600000"), None);
+        block(&mut conn, &mut standby, "BLOCK 0");
+        let second = trigger(&mut conn, &["2"]);
+        assert_eq!(standby.try_read(crate::pull::QUIET), None, "the first is in flight");
+        assert_eq!(say(&mut owner, &format!("EVQ.ACK {P} {}", first[0])).int(), 1);
+        assert_eq!(Pull::of(&woken(&mut standby)).unwrap().ids, second);
+    });
+}
