@@ -15,7 +15,7 @@ impl Progress {
         }
         let states = [State::Retry(0)].into_iter().chain(std::iter::repeat(State::Held));
         for (id, state) in events.iter().copied().zip(states) {
-            // What was in flight when a lease was lost, and was not answered, comes alone as before.
+            // What was in flight when a lease was lost and was not answered comes alone as before.
             if self.is_in_care(id) && self.exceptions.get(id).is_none() {
                 self.careful.redelivered.insert(id);
             }
