@@ -50,7 +50,7 @@ print(redis.__version__)
 ";
 
 /// redis-py that scripts/install-deps has put beside the system's, if it has.
-fn python_path() -> Option<std::path::PathBuf> {
+pub(crate) fn python_path() -> Option<std::path::PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(Into::into);
     let home = || Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let path = cache.or_else(home)?.join("evq/python");
