@@ -110,6 +110,7 @@ fn every_kind_of_effect_of_format_1_is_read() {
         "held elsewhere",
         "partition",
         "passed",
+        "replayed",
         "resized",
         "retired",
         "retry",
@@ -164,6 +165,8 @@ fn failures_of_format_1_are_read() {
     ));
     assert!(matches!(states("skip")[..], [(1, State::Retry(0)), (4, State::Finished)]));
     assert_eq!(partition.get(&group("hold")).unwrap().cursor(), id(6));
+    assert!(matches!(states("again")[..], [(1, State::Retry(0)), (2, State::Held)]));
+    assert_eq!(partition.get(&group("again")).unwrap().cursor(), id(5));
     // The suspect is the event that it was, on its second attempt.
     let suspect = partition.get(&group("suspect")).unwrap();
     assert_eq!(

@@ -110,6 +110,7 @@ fn failures(conn: &mut Conn, server: &Server, ring: &str) {
     held(conn, stream, ring);
     suspected(conn, server, stream);
     dead(conn, stream, ring);
+    replayed(conn, stream, ring);
 }
 
 /// The id of the event `n` of a stream that begins so.
@@ -175,6 +176,15 @@ fn dead(conn: &mut Conn, stream: &str, ring: &str) {
     }
 }
 
+/// Group `again`: two events of `a` that were finished come again, the second behind the first.
+fn replayed(conn: &mut Conn, stream: &str, ring: &str) {
+    let whose = "GROUP again WORKER w";
+    say(conn, &format!("EVQ.CONSUME {stream} {whose} COUNT 6 NOBLOCK"));
+    must!(conn, "EVQ.ACK", stream, id(5), "GROUP", "again", "WORKER", "w");
+    assert_eq!(say(conn, &format!("EVQ.REPLAY again a RING {ring}")).int(), 2);
+    say(conn, &format!("EVQ.RELEASE {stream} {whose}")).ok();
+}
+
 /// What shows all of it: database and command.
 pub(super) fn questions() -> Vec<(i64, String)> {
     let mut all = vec![(3, "EVQ.RING default".to_owned()), (3, "EVQ.STATS default".to_owned())];
@@ -192,7 +202,7 @@ pub(super) fn questions() -> Vec<(i64, String)> {
         }
         all.extend((0..3).map(|p| (0, format!("XRANGE evq:{{{name}:{p}}} - +"))));
         all.push((0, format!("XRANGE evq:{{{f}:0}} - +")));
-        for group in ["hold", "suspect", "skip", "give-up"] {
+        for group in ["hold", "suspect", "skip", "give-up", "again"] {
             all.push((0, format!("EVQ.GROUP {group} RING {f}")));
             all.push((0, format!("EVQ.PENDING 0 GROUP {group} RING {f}")));
             all.push((0, format!("EVQ.DEAD {group} LIST * RING {f}")));
@@ -211,7 +221,7 @@ pub(super) fn questions() -> Vec<(i64, String)> {
 pub(super) fn afterwards() -> Vec<String> {
     let mut all = Vec::new();
     for name in ["old", "new"] {
-        for group in ["hold", "suspect", "skip", "give-up"] {
+        for group in ["hold", "suspect", "skip", "give-up", "again"] {
             all.push(format!("EVQ.CONSUME evq:{{{name}f:0}} GROUP {group} COUNT 9 NOBLOCK"));
         }
         for group in ["default", "typed", "late", "audit:v2"] {
