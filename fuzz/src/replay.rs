@@ -6,6 +6,7 @@
 mod bytes;
 mod delivery;
 mod ledger;
+mod pieces;
 mod saved;
 mod shell;
 mod words;
@@ -40,6 +41,11 @@ fn words_are_understood_as_a_naive_reader_does() {
 #[test]
 fn saved_bytes_are_refused_or_come_back_the_same() {
     replay("saved", saved::run);
+}
+
+#[test]
+fn saved_pieces_are_refused_or_come_back_the_same() {
+    replay("pieces", pieces::run);
 }
 
 #[test]
