@@ -89,3 +89,42 @@ fn a_worker_that_got_null_and_answers_leaves_what_came_meanwhile_to_who_stands_i
         assert_eq!(Pull::of(&woken(&mut standby)).unwrap().ids, second);
     });
 }
+
+/// The server's clock in us, and an EVQ.ACK of the owner, in one transaction.
+fn acknowledge(owner: &mut Conn, id: &str) -> i64 {
+    say(owner, "MULTI").ok();
+    say(owner, "TIME");
+    say(owner, &format!("EVQ.ACK {P} {id}"));
+    let replies = say(owner, "EXEC");
+    assert_eq!(replies.at(1).int(), 1);
+    let [seconds, us] = [0, 1].map(|n| replies.at(0).at(n).str().parse::<i64>().expect("a number"));
+    seconds * 1_000_000 + us
+}
+
+#[test]
+fn a_worker_that_got_null_and_answers_is_followed_at_once_by_who_stands_in_line() {
+    each_server(|server| {
+        let (mut conn, mut owner, mut standby) =
+            (ring(&server), server.connect(), server.connect());
+        // Everything is checked once a second, and nobody may have to wait for that. An epoch is
+        // the server's clock of its grant. A machine that stands still makes more rounds of it.
+        let mut in_a_row = 0;
+        for _ in 0..60 {
+            let first = trigger(&mut conn, &["1"]);
+            assert_eq!(take(&mut owner, "LEASE 3600000").ids, first);
+            assert_eq!(pull(&mut owner, "AHEAD NOBLOCK LEASE 3600000"), None);
+            block(&mut conn, &mut standby, "BLOCK 0");
+            let second = trigger(&mut conn, &["2"]);
+            let answered_us = acknowledge(&mut owner, &first[0]);
+            let followed = Pull::of(&woken(&mut standby)).expect("the second");
+            assert_eq!(followed.ids, second);
+            assert_eq!(say(&mut standby, &format!("EVQ.ACK {P} {}", second[0])).int(), 1);
+            say(&mut standby, &format!("EVQ.RELEASE {P}")).ok();
+            in_a_row = if followed.epoch - answered_us < 300_000 { in_a_row + 1 } else { 0 };
+            if in_a_row == 5 {
+                return;
+            }
+        }
+        panic!("the next in line waits for the check of everything");
+    });
+}

@@ -34,7 +34,7 @@ pub fn acknowledge<S: Shell>(
         let progress = progress.ok_or(Error::Fenced)?;
         let (group, now) = (shell.group(), shell.now());
         group.activity.note(now);
-        let (shared, was_plain) = (is_shared(progress), progress.is_plain(group));
+        let (shared, was_plain) = (may_pass_on(progress), progress.is_plain(group));
         let finishes = decide(shell, progress, caller, id, was_plain)? == Ack::Finishes;
         let before = Standing::of(progress);
         if finishes {
@@ -171,14 +171,17 @@ pub(super) fn record<S: Shell>(
 }
 
 /// Something was answered. If EVQ.CONSUME * took the lease, it is anybody's once nothing is in
-/// flight, so the cursor passes now what holds it up no longer, and a worker that stands in line
-/// for this partition gets it.
+/// flight; if its owner was told that there is nothing, it is anybody's who stands in line, once
+/// there is something to hand out. So the cursor passes now what holds it up no longer, and a
+/// worker that stands in line for this partition gets it.
 ///
 /// # Errors
 /// [`Error::WrongType`].
 pub fn share<S: Shell>(shell: &mut S) -> Result<(), Error> {
     let reached = shell.with(|shell, progress| {
-        let progress = progress.filter(|progress| is_shared(progress))?;
+        let progress = progress.filter(|progress| {
+            is_shared(progress) || may_pass_on(progress) && shell.scene(Some(progress)).queue
+        })?;
         // A key that holds something else has nothing to pass.
         let stream = shell.stream().ok().flatten();
         Some(stream.and_then(|stream| delivery::reach(progress, shell.group(), &stream)))
@@ -189,7 +192,10 @@ pub fn share<S: Shell>(shell: &mut S) -> Result<(), Error> {
     }
     let is_awaited = shell.with(|shell, progress| {
         let scene = shell.scene(progress.as_deref());
-        scene.queue && progress.is_some_and(|progress| progress.is_free(shell.now(), scene))
+        let passes_on = |progress: &mut Progress| {
+            progress.is_free(shell.now(), scene) || progress.is_claimable(scene)
+        };
+        scene.queue && progress.is_some_and(passes_on)
     })?;
     if is_awaited {
         shell.note(Occurrence::Freed);
@@ -199,4 +205,9 @@ pub fn share<S: Shell>(shell: &mut S) -> Result<(), Error> {
 
 fn is_shared(progress: &Progress) -> bool {
     progress.lease().is_some_and(|lease| lease.shared)
+}
+
+/// Whether an answer may leave the lease to another before its deadline.
+fn may_pass_on(progress: &Progress) -> bool {
+    progress.lease().is_some_and(|lease| lease.shared || lease.told_nothing)
 }

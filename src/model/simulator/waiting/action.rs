@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::clients::{CLIENTS, Play, Pull};
 use super::world::{At, GROUPS, Hands, PARTITIONS, RINGS};
+use crate::model::simulator::action::pace;
 
 #[derive(Clone, Debug)]
 pub(super) enum Action {
@@ -88,9 +89,9 @@ fn pull() -> impl Strategy<Value = (usize, Pull)> {
     ];
     let lease = prop_oneof![Just(1u64), Just(30), Just(2000)];
     let partition = prop_oneof![2 => Just(None), 3 => partition().prop_map(Some)];
-    (0..CLIENTS, few(RINGS), partition, few(GROUPS), 1..3usize, block, lease).prop_map(
-        |(c, ring, partition, group, count, block_ms, lease_ms)| {
-            (c, Pull { ring, partition, group, count, block_ms, lease_ms })
+    (0..CLIENTS, few(RINGS), partition, few(GROUPS), 1..3usize, block, lease, pace()).prop_map(
+        |(c, ring, partition, group, count, block_ms, lease_ms, pace)| {
+            (c, Pull { ring, partition, group, count, block_ms, lease_ms, pace })
         },
     )
 }

@@ -6,7 +6,7 @@ use super::world::{At, Hands, PARTITIONS, World};
 use crate::model::deadlines::Reason;
 use crate::model::ids::EventId;
 use crate::model::name::Name;
-use crate::model::progress::lease::{Caller, Scene, Turn};
+use crate::model::progress::lease::{Caller, Pace, Scene, Turn};
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::waiting::line::ANY;
 use crate::model::waiting::partitions::{Grant, Partitions, Tenure};
@@ -25,6 +25,7 @@ pub(super) struct Pull {
     /// None: it does not wait. 0: for ever.
     pub(super) block_ms: Option<u64>,
     pub(super) lease_ms: u64,
+    pub(super) pace: Pace,
 }
 
 impl Pull {
@@ -119,7 +120,7 @@ impl Play {
         ring.groups.insert(pull.group);
         let any = pull.at(ANY).line();
         let mut owns = false;
-        for partition in self.in_turn(&pull, called) {
+        for partition in self.in_turn(c, &pull, called) {
             let at = pull.at(partition);
             if !self.take(c, &pull, at, visit) {
                 continue;
@@ -156,15 +157,38 @@ impl Play {
         Some(Reply::Null)
     }
 
-    fn in_turn(&self, pull: &Pull, called: Option<u32>) -> Vec<u32> {
-        if let Some(partition) = pull.partition.or(called) {
+    fn in_turn(&mut self, c: usize, pull: &Pull, called: Option<u32>) -> Vec<u32> {
+        if let Some(partition) = pull.partition {
+            return vec![partition];
+        }
+        let unfinished = self.set_back(c, pull);
+        if let Some(partition) = called {
             return vec![partition];
         }
         let begin = self.world.lines.round_begins_at(&pull.at(ANY).line());
         let mut all: Vec<u32> = (0..PARTITIONS).collect();
         let first = all.iter().position(|partition| *partition >= begin).unwrap_or(0);
         all.rotate_left(first);
+        // What the worker has not finished comes first.
+        all.sort_by_key(|partition| !unfinished.contains(partition));
         all
+    }
+
+    /// Without AHEAD a pull from any partition goes on after what is acknowledged in each that the
+    /// worker holds. Returns those where something is in flight.
+    fn set_back(&mut self, c: usize, pull: &Pull) -> Vec<u32> {
+        let caller = self.clients[c].caller();
+        let goes_on = |world: &World, at: At| {
+            world.turn_of(at, &caller, world.scene_of(at)) == Turn::Continue
+        };
+        let all = (0..PARTITIONS).filter(|_| pull.pace == Pace::Steady);
+        let mine: Vec<u32> = all.filter(|p| goes_on(&self.world, pull.at(*p))).collect();
+        let in_flight = |partition: &u32| {
+            let side = self.world.side(pull.at(*partition));
+            side.progress.set_pace(Pace::Steady);
+            side.has_in_flight()
+        };
+        mine.into_iter().filter(in_flight).collect()
     }
 
     fn take(&mut self, c: usize, pull: &Pull, at: At, visit: Visit) -> bool {
@@ -206,6 +230,7 @@ impl Play {
         let progress = &mut self.world.side(at).progress;
         progress.continue_lease(caller.connection, now, pull.lease_ms);
         progress.share_lease(any);
+        progress.set_pace(pull.pace);
         self.world.lines.note_owner(&at.line(), &caller);
         true
     }
@@ -312,6 +337,7 @@ impl Play {
 
     fn note(&mut self, c: usize, reply: &Reply) {
         if let Reply::Events(at, given) = reply {
+            self.clients[c].holds.retain(|(other, id)| other != at || !given.contains(id));
             self.clients[c].holds.extend(given.iter().map(|id| (*at, *id)));
         }
     }

@@ -83,16 +83,21 @@ impl Play {
         self.clients[c].holds.retain(|held| *held != (at, id));
     }
 
-    /// Renews the lease; a shared one is anybody's once nothing is in flight.
+    /// Renews the lease; with nothing in flight, a shared one is anybody's, and so is one whose
+    /// owner was told that there is nothing.
     fn answered(&mut self, at: At, was_plain: bool) {
         let now = self.world.now();
         self.world.side(at).progress.renew(now);
         if !was_plain {
             self.world.look_again(at);
         }
-        let (scene, side) = (self.world.scene_of(at), self.world.side(at));
-        let shared = side.progress.lease().is_some_and(|lease| lease.shared);
-        if shared && scene.queue && side.progress.is_free(now, scene) {
+        let (scene, passes_null) = (self.world.scene_of(at), !self.world.has(Flaw::Unpassed));
+        let side = self.world.side(at);
+        let lease = side.progress.lease();
+        let passes_on =
+            lease.is_some_and(|lease| lease.shared || lease.told_nothing && passes_null);
+        let is_free = side.progress.is_free(now, scene) || side.progress.is_claimable(scene);
+        if passes_on && scene.queue && is_free {
             self.world.arm(Reason::Lease, 0);
         }
     }

@@ -35,6 +35,8 @@ pub(super) enum Flaw {
     Forgotten,
     /// The lease of an owner that stops waiting is not checked for those that stand after it.
     Unfollowed,
+    /// An answer does not pass on the lease of a worker that was told that there is nothing.
+    Unpassed,
     /// A lease that does not lapse while its owner waits is checked all the time.
     Hectic,
 }
@@ -122,6 +124,11 @@ fn a_line_out_of_order_is_noticed() {
 #[test]
 fn a_standby_that_waits_for_a_free_lease_is_noticed() {
     assert!(is_found(Flaw::Unfollowed, "a standby waits for a free lease"));
+}
+
+#[test]
+fn a_standby_that_waits_beside_work_is_noticed() {
+    assert!(is_found(Flaw::Unpassed, "a standby waits, work in"));
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use super::clients::{Play, Pull};
 use super::world::{At, Hands};
+use crate::model::progress::lease::Pace;
 use crate::model::waiting::partitions::Tenure;
 
 const AT: At = At { ring: 0, partition: 0, group: 0 };
 
 pub(super) fn pull(partition: Option<u32>, block_ms: u64, lease_ms: u64) -> Pull {
     let (At { ring, group, .. }, block_ms) = (AT, Some(block_ms));
-    Pull { ring, partition, group, count: 1, block_ms, lease_ms }
+    Pull { ring, partition, group, count: 1, block_ms, lease_ms, pace: Pace::Steady }
 }
 
 fn waits(play: &Play, c: usize) -> bool {
@@ -120,5 +121,21 @@ fn a_failed_event_comes_back_to_its_waiting_owner_when_its_delay_is_over() {
     assert!(waits(&play, 3));
     play.pass(1, Hands::None);
     assert_eq!(play.clients[3].holds.len(), 1);
+    play.finish();
+}
+
+#[test]
+fn an_answer_of_a_worker_that_was_told_null_leaves_what_came_meanwhile_to_the_standby() {
+    let mut play = Play::new(None);
+    play.append(0, 0, false, false);
+    play.pull(3, pull(Some(0), 0, 2000));
+    play.pull(3, Pull { block_ms: None, pace: Pace::Ahead, ..pull(Some(0), 0, 2000) });
+    play.pull(4, pull(Some(0), 0, 2000));
+    play.append(0, 0, false, false);
+    play.pass(100, Hands::None);
+    assert!(waits(&play, 4), "the first is in flight");
+    play.ack(3, 0);
+    play.pass(0, Hands::None);
+    assert_eq!(play.clients[4].holds.len(), 1);
     play.finish();
 }

@@ -69,6 +69,9 @@ impl Side {
         let owned = self.lease(taker, era);
         // The next owner is given again what this one has.
         let free = |retry: &Retry| !retry.given || owned.is_none();
+        if owned.is_some_and(|lease| lease.again().is_some()) {
+            return Ready::Work;
+        }
         if self.retries.iter().any(|retry| free(retry) && retry.due_ms <= now.ms()) {
             return Ready::Work;
         }
@@ -106,6 +109,10 @@ impl Side {
     /// Hands out a retry alone, or up to `count` events, under the lease.
     pub(super) fn hand_out(&mut self, stream: &Stream, count: usize, now: Now) -> Vec<EventId> {
         self.stops = 0;
+        if let Some(id) = self.progress.lease().and_then(Lease::again) {
+            self.progress.redeliver(id, now);
+            return vec![id];
+        }
         let due = |retry: &&mut Retry| !retry.given && retry.due_ms <= now.ms();
         if let Some(retry) = self.retries.iter_mut().find(due) {
             retry.given = true;
