@@ -15,6 +15,19 @@ pub(super) enum Action {
         by_hand: bool,
     },
     Pull(usize, Pull),
+    /// The client does not read the reply, and may send the command once more.
+    PullUnread {
+        c: usize,
+        pull: Pull,
+        again: bool,
+    },
+    /// The same, once it waits.
+    GiveUp {
+        c: usize,
+        again: bool,
+    },
+    /// The last answer of a client is sent once more.
+    AnswerAgain(usize),
     Ack {
         c: usize,
         nth: usize,
@@ -114,6 +127,10 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
             Action::Append { ring, partition, poison, by_hand }
         }),
         40 => pull().prop_map(|(c, pull)| Action::Pull(c, pull)),
+        8 => (pull(), flag())
+            .prop_map(|((c, pull), again)| Action::PullUnread { c, pull, again }),
+        4 => (0..CLIENTS, flag()).prop_map(|(c, again)| Action::GiveUp { c, again }),
+        5 => (0..CLIENTS).prop_map(Action::AnswerAgain),
         20 => (0..CLIENTS, 0..4usize).prop_map(|(c, nth)| Action::Ack { c, nth }),
         6 => (0..CLIENTS, 0..4usize, prop_oneof![Just(0u64), Just(25), Just(700)])
             .prop_map(|(c, nth, delay_ms)| Action::Nack { c, nth, delay_ms }),
@@ -143,11 +160,15 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
 
 impl Play {
     pub(super) fn act(&mut self, action: Action) {
+        self.catch_up();
         match action {
             Action::Append { ring, partition, poison, by_hand } => {
                 self.append(ring, partition, poison, by_hand);
             }
             Action::Pull(c, pull) => self.pull(c, pull),
+            Action::PullUnread { c, pull, again } => self.pull_unread(c, pull, again),
+            Action::GiveUp { c, again } => self.give_up(c, again),
+            Action::AnswerAgain(c) => self.answer_again(c),
             Action::Ack { c, nth } => self.ack(c, nth),
             Action::Nack { c, nth, delay_ms } => self.nack(c, nth, delay_ms),
             Action::Release(c) => self.release(c),

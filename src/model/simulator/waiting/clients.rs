@@ -2,6 +2,7 @@
 //! `pull.rs` do it.
 
 use super::flaws::Flaw;
+use super::replies::{self, Missed};
 use super::world::{At, Hands, PARTITIONS, World};
 use crate::model::deadlines::Reason;
 use crate::model::ids::EventId;
@@ -42,6 +43,8 @@ pub(super) struct Blocked {
     pub(super) on_stream: bool,
     /// When the server ends the wait of one that blocks on a stream.
     pub(super) ends_ms: Option<u64>,
+    /// The client does not read the reply.
+    pub(super) given_up: bool,
     /// Hands, or the worker's own name elsewhere, took what it may have been called for.
     pub(super) excused: bool,
 }
@@ -62,6 +65,12 @@ pub(super) struct Client {
     pub(super) blocked: Option<Blocked>,
     /// What it was given and has not answered.
     pub(super) holds: Vec<(At, EventId)>,
+    /// What it was given and has not seen.
+    pub(super) missed: Vec<Missed>,
+    /// What it has sent behind the command that it waits in.
+    pub(super) resent: Option<Pull>,
+    /// What it answered last.
+    pub(super) answer: Option<replies::Answer>,
 }
 
 impl Client {
@@ -96,6 +105,9 @@ impl Play {
             name: name(n).map(worker),
             blocked: None,
             holds: Vec::new(),
+            missed: Vec::new(),
+            resent: None,
+            answer: None,
         };
         let clients = (0..CLIENTS).map(client).collect();
         Self { world: World::new(flaw), clients, connections: CLIENTS as u64, hands: Hands::None }
@@ -108,10 +120,15 @@ impl Play {
     /// EVQ.CONSUME of a client that is not blocked.
     pub(super) fn pull(&mut self, c: usize, pull: Pull) {
         if self.clients[c].blocked.is_none()
-            && let Some(reply) = self.serve(c, pull, Visit::First, None)
+            && let Some(reply) = self.first(c, pull)
         {
             self.note(c, &reply);
         }
+    }
+
+    /// An EVQ.CONSUME arrives. None if the client waits now.
+    pub(super) fn first(&mut self, c: usize, pull: Pull) -> Option<Reply> {
+        self.serve(c, pull, Visit::First, None)
     }
 
     /// None if the client waits now.
@@ -128,6 +145,7 @@ impl Play {
             owns = true;
             let (now, stream) = (self.world.now(), self.world.stream(at));
             let given = self.world.side(at).hand_out(&stream, pull.count, now);
+            self.check_missed(c, &pull, at, &given);
             if !given.is_empty() {
                 if pull.partition.is_none() {
                     self.world.lines.end_round(&any, partition);
@@ -183,9 +201,12 @@ impl Play {
         };
         let all = (0..PARTITIONS).filter(|_| pull.pace == Pace::Steady);
         let mine: Vec<u32> = all.filter(|p| goes_on(&self.world, pull.at(*p))).collect();
+        let old = self.world.has(Flaw::OldPull);
         let in_flight = |partition: &u32| {
             let side = self.world.side(pull.at(*partition));
-            side.progress.set_pace(Pace::Steady);
+            if !old {
+                side.progress.set_pace(Pace::Steady);
+            }
             side.has_in_flight()
         };
         mine.into_iter().filter(in_flight).collect()
@@ -227,10 +248,11 @@ impl Play {
             self.hands = Hands::Any;
         }
         let now = self.world.now();
+        let pace = if self.world.has(Flaw::OldPull) { Pace::Ahead } else { pull.pace };
         let progress = &mut self.world.side(at).progress;
         progress.continue_lease(caller.connection, now, pull.lease_ms);
         progress.share_lease(any);
-        progress.set_pace(pull.pace);
+        progress.set_pace(pace);
         self.world.lines.note_owner(&at.line(), &caller);
         true
     }
@@ -250,8 +272,8 @@ impl Play {
         };
         let timeout_ms = pull.block_ms.filter(|ms| *ms > 0);
         let ends_ms = timeout_ms.map(|ms| now_ms + ms);
-        let excused = false;
-        self.clients[c].blocked = Some(Blocked { pull, on_stream: as_owner, ends_ms, excused });
+        self.clients[c].blocked =
+            Some(Blocked { pull, on_stream: as_owner, ends_ms, given_up: false, excused: false });
         if as_owner {
             let plain = wait.plain;
             self.world.lines.wait_as_owner(id, wait, id);
@@ -322,7 +344,11 @@ impl Play {
             self.world.call_off(id, &left.wait.line.at(partition));
             self.world.arm(Reason::Departure, 0);
         }
-        self.note(c, &reply);
+        if blocked.given_up {
+            self.miss(c, &reply);
+        } else {
+            self.note(c, &reply);
+        }
     }
 
     fn give_nothing(&mut self, left: &Left<u64>, id: u64) -> Reply {
@@ -333,13 +359,6 @@ impl Play {
             side.progress.tell_nothing(&left.wait.caller);
         }
         Reply::Null
-    }
-
-    fn note(&mut self, c: usize, reply: &Reply) {
-        if let Reply::Events(at, given) = reply {
-            self.clients[c].holds.retain(|(other, id)| other != at || !given.contains(id));
-            self.clients[c].holds.extend(given.iter().map(|id| (*at, *id)));
-        }
     }
 
     /// The client is gone, in whichever state, and comes back as another.
@@ -358,6 +377,9 @@ impl Play {
         }
         self.connections += 1;
         self.clients[c].id = self.connections;
-        self.clients[c].holds.clear();
+        let client = &mut self.clients[c];
+        client.holds.clear();
+        client.missed.clear();
+        (client.resent, client.answer) = (None, None);
     }
 }

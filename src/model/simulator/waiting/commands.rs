@@ -4,9 +4,11 @@ use std::collections::btree_map::Entry;
 
 use super::clients::{Blocked, CLIENTS, Play};
 use super::flaws::Flaw;
+use super::replies::Answer;
 use super::world::{At, DB, GROUPS, Hands, PARTITIONS, Ring, group_name, ring_name};
 use crate::model::deadlines::Reason;
 use crate::model::ids::EventId;
+use crate::model::progress::lease::Lease;
 use crate::model::waiting::calls;
 use crate::model::waiting::hand_over::hand_over;
 use crate::model::waiting::waiter::Cause;
@@ -44,12 +46,10 @@ impl Play {
 
     /// Whether the client may answer for what it holds there.
     fn may_answer(&self, c: usize, at: At, id: EventId) -> bool {
-        let scene = self.world.scene_of(at);
-        let Some(side) = self.world.sides.get(&at).filter(|_| self.world.exists(at)) else {
-            return false;
+        let in_flight = |lease| {
+            self.world.sides.get(&at).is_some_and(|s| s.progress.check_in_flight(lease, id).is_ok())
         };
-        let lease = side.progress.authorize(&self.clients[c].caller(), scene);
-        lease.is_ok_and(|lease| side.progress.check_in_flight(lease, id).is_ok())
+        self.lease_of(c, at).is_some_and(in_flight)
     }
 
     /// The `nth` event that a client holds.
@@ -61,13 +61,34 @@ impl Play {
     /// EVQ.ACK.
     pub(super) fn ack(&mut self, c: usize, nth: usize) {
         let Some((at, id)) = self.held(c, nth) else { return };
+        self.acknowledge(c, at, id);
+        // What is acknowledged acknowledges what was handed out before it.
+        self.clients[c].holds.retain(|(other, held)| *other != at || *held > id);
+        self.clients[c].answer = Some(Answer::Ack(at, id));
+    }
+
+    pub(super) fn acknowledge(&mut self, c: usize, at: At, id: EventId) {
         if self.may_answer(c, at, id) {
             let was_plain = self.world.side(at).is_plain();
             self.world.side(at).finish(id);
             self.answered(at, was_plain);
+        } else if let Some(lease) = self.lease_of(c, at)
+            && id <= lease.given
+        {
+            // It is finished already.
+            self.renew(at);
         }
-        // What is acknowledged acknowledges what was handed out before it.
-        self.clients[c].holds.retain(|(other, held)| *other != at || *held > id);
+    }
+
+    /// The lease, if the client may answer under it.
+    fn lease_of(&self, c: usize, at: At) -> Option<&Lease> {
+        let side = self.world.sides.get(&at).filter(|_| self.world.exists(at))?;
+        side.progress.authorize(&self.clients[c].caller(), self.world.scene_of(at)).ok()
+    }
+
+    fn renew(&mut self, at: At) {
+        let now = self.world.now();
+        self.world.side(at).progress.renew(now);
     }
 
     /// EVQ.NACK of the first event that a client holds somewhere.
@@ -75,19 +96,31 @@ impl Play {
         let Some((at, _)) = self.held(c, nth) else { return };
         let here = self.clients[c].holds.iter().filter(|(other, _)| *other == at);
         let Some(id) = here.map(|(_, id)| *id).min() else { return };
-        if self.may_answer(c, at, id) {
+        self.refuse(c, at, id, delay_ms);
+        self.clients[c].holds.retain(|held| *held != (at, id));
+        self.clients[c].answer = Some(Answer::Nack { at, id, delay_ms });
+    }
+
+    pub(super) fn refuse(&mut self, c: usize, at: At, id: EventId, delay_ms: u64) {
+        if self.lease_of(c, at).is_some_and(|lease| lease.refused.contains_key(&id)) {
+            // It is refused already.
+            return self.renew(at);
+        }
+        // A side fails the first of what is in flight, or a redelivery.
+        let cursor = self.world.side(at).progress.cursor();
+        let is_first = self.world.stream(at).after(cursor).next().is_none_or(|first| first >= id);
+        if is_first && self.may_answer(c, at, id) {
             let due_ms = self.world.now_ms + delay_ms;
             self.world.side(at).fail(id, due_ms);
             self.answered(at, false);
         }
-        self.clients[c].holds.retain(|held| *held != (at, id));
     }
 
     /// Renews the lease; with nothing in flight, a shared one is anybody's, and so is one whose
     /// owner was told that there is nothing.
     fn answered(&mut self, at: At, was_plain: bool) {
         let now = self.world.now();
-        self.world.side(at).progress.renew(now);
+        self.renew(at);
         if !was_plain {
             self.world.look_again(at);
         }

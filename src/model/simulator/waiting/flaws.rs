@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestCaseError, TestRu
 use super::action::action;
 use super::clients::Play;
 use super::run;
-use super::scenes::pull;
+use super::scenes::{answer_after_null, pull};
 use super::world::Hands;
 use crate::model::deadlines::Reason;
 
@@ -37,6 +37,8 @@ pub(super) enum Flaw {
     Unfollowed,
     /// An answer does not pass on the lease of a worker that was told that there is nothing.
     Unpassed,
+    /// A pull goes on after what was handed out, as if all had AHEAD.
+    OldPull,
     /// A lease that does not lapse while its owner waits is checked all the time.
     Hectic,
 }
@@ -127,14 +129,34 @@ fn a_standby_that_waits_for_a_free_lease_is_noticed() {
 }
 
 #[test]
+#[should_panic(expected = "a standby waits, work in")]
 fn a_standby_that_waits_beside_work_is_noticed() {
-    assert!(is_found(Flaw::Unpassed, "a standby waits, work in"));
+    let mut play = Play::new(Some(Flaw::Unpassed));
+    answer_after_null(&mut play);
+    play.rest();
 }
 
 #[test]
 fn a_worker_that_idles_beside_work_is_noticed() {
     assert!(is_found(Flaw::Forgets(Reason::AnyPartition), "idles, work in"));
-    assert!(is_found(Flaw::NeverCalledOff, "nobody comes"));
+}
+
+#[test]
+#[should_panic(expected = "nobody comes")]
+fn a_called_worker_that_keeps_the_lease_and_does_not_come_is_noticed() {
+    let mut play = Play::new(Some(Flaw::NeverCalledOff));
+    play.pull(3, pull(None, 0, 2000));
+    play.pass(50, Hands::None);
+    play.append(0, 0, false, false);
+    play.fire_if_due();
+    play.pause(true);
+    play.unblock();
+    play.rest();
+}
+
+#[test]
+fn a_lost_reply_that_is_passed_over_is_noticed() {
+    assert!(is_found(Flaw::OldPull, "was missed in"));
 }
 
 #[test]

@@ -124,18 +124,52 @@ fn a_failed_event_comes_back_to_its_waiting_owner_when_its_delay_is_over() {
     play.finish();
 }
 
-#[test]
-fn an_answer_of_a_worker_that_was_told_null_leaves_what_came_meanwhile_to_the_standby() {
-    let mut play = Play::new(None);
+/// The owner pulls ahead, is told that there is nothing, and answers; a standby and another event
+/// came meanwhile.
+pub(super) fn answer_after_null(play: &mut Play) {
     play.append(0, 0, false, false);
     play.pull(3, pull(Some(0), 0, 2000));
     play.pull(3, Pull { block_ms: None, pace: Pace::Ahead, ..pull(Some(0), 0, 2000) });
     play.pull(4, pull(Some(0), 0, 2000));
     play.append(0, 0, false, false);
     play.pass(100, Hands::None);
-    assert!(waits(&play, 4), "the first is in flight");
+    assert!(waits(play, 4), "the first is in flight");
     play.ack(3, 0);
+}
+
+#[test]
+fn an_answer_of_a_worker_that_was_told_null_leaves_what_came_meanwhile_to_the_standby() {
+    let mut play = Play::new(None);
+    answer_after_null(&mut play);
     play.pass(0, Hands::None);
     assert_eq!(play.clients[4].holds.len(), 1);
+    play.finish();
+}
+
+#[test]
+fn a_lost_reply_comes_again_to_who_asks_again_and_a_command_sent_twice_takes_nothing_more() {
+    let mut play = Play::new(None);
+    let wanted = pull(Some(0), 0, 2000);
+    for _ in 0..2 {
+        play.append(0, 0, false, false);
+    }
+    play.pull_unread(3, wanted, false);
+    assert_eq!(play.clients[3].holds, []);
+    play.pull(3, wanted);
+    let first = play.clients[3].holds.clone();
+    play.pull_unread(3, wanted, true);
+    assert_eq!((first.len(), &play.clients[3].holds), (1, &first));
+    play.ack(3, 0);
+    play.answer_again(3);
+    play.pull(3, wanted);
+    assert_eq!(play.clients[3].holds.len(), 1);
+    assert_ne!(play.clients[3].holds, first, "the second has been handed out");
+    play.ack(3, 0);
+    // It gives up while it waits, and its command stands behind the one that is served then.
+    play.pull(3, wanted);
+    play.give_up(3, true);
+    play.append(0, 0, false, false);
+    play.pass(0, Hands::None);
+    assert_eq!((waits(&play, 3), play.clients[3].holds.len()), (false, 1));
     play.finish();
 }

@@ -139,6 +139,7 @@ impl Side {
     /// The first event in flight, or a retry that is, fails and is due again later.
     pub(super) fn fail(&mut self, id: EventId, due_ms: u64) {
         self.finish(id);
+        self.progress.refuse(id, Vec::new());
         self.retries.push(Retry { id, due_ms, given: false });
     }
 

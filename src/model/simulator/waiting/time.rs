@@ -16,6 +16,7 @@ impl Play {
                 self.wake(c, Cause::Woken);
             }
         }
+        self.catch_up();
     }
 
     /// The timer fires if anything is due, and the clients that are told have yet to come.
