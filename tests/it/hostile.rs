@@ -289,7 +289,7 @@ fn a_key_of_another_type_is_wrongtype() {
 /// A call of a producing command whose key goes to the partition with this stream, or with a key
 /// beside it.
 fn with_key_of(conn: &mut Conn, usage: &Usage, key: &str) -> Words {
-    let stream = key.strip_suffix(":later").unwrap_or(key);
+    let stream = &key[..=key.find('}').expect("a hash tag")];
     let mut call = Call::of(usage);
     let at = usage.words.iter().position(|(_, good)| *good == "k").expect("a key");
     for n in 0.. {

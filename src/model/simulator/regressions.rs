@@ -222,3 +222,20 @@ fn a_group_that_has_not_begun_passes_what_it_does_not_take_before_it_is_granted(
     assert_eq!(simulation.replies, 1);
     simulation.finish();
 }
+
+#[test]
+fn a_replay_reaches_up_to_a_skipped_event_of_its_key() {
+    let wanted = |w, by, count, pace| Pull { w, g: 0, by, any: false, count, pace, block: false };
+    run([
+        Attempts { g: 0, max: 1 },
+        trigger(1, 3),
+        trigger(0, 1),
+        wanted(0, Connection, 3, Pace::Ahead),
+        wanted(0, Epoch, 1, Pace::Steady),
+        nack(0, 0, 5, 0),
+        trigger(0, 3),
+        Clock(100),
+        wanted(1, Connection, 1, Pace::Ahead),
+        Replay { g: 0, key: 1, nth: Some(2) },
+    ]);
+}

@@ -6,7 +6,7 @@
 //! early; rings that are dropped, lost and made again; pauses, stalls and changes of role.
 //!
 //! `world` is the server around the state machine, `side` a partition with the real rules of
-//! leases, `clients` and `commands` do what `src/server/dispatch` and `src/command` do, `replies` is
+//! leases, `clients` and `commands` do what `src/server/dispatch` and `src/command` do, `replies`
 //! what becomes of replies that get lost. `checks` compares:
 //!
 //! 1. No lost wake-up: at rest, when everything that the state machine asked for has been done, no
