@@ -8,7 +8,7 @@
 mod lines;
 mod mixed;
 mod producers;
-mod program;
+pub(crate) mod program;
 mod python;
 mod workers;
 

@@ -26,10 +26,7 @@ pub(super) fn languages() -> &'static [Language] {
     LANGUAGES.get_or_init(|| {
         let mut all = pythons();
         for name in ["node", "go", "java", "rust"] {
-            match build(name) {
-                Ok(dir) => all.push(built(name, dir)),
-                Err(why) => left_out(&format!("examples/{name}: {why}")),
-            }
+            all.extend(directory(name).map(|dir| built(name, dir)));
         }
         all
     })
@@ -67,6 +64,12 @@ fn pythons() -> Vec<Language> {
         python("asyncio", "_asyncio", newest),
         python("python of Debian", "", None),
     ]
+}
+
+/// Builds one and says so if that cannot be done here; the directory with its programs, and with
+/// the client library that they use.
+pub(crate) fn directory(name: &str) -> Option<PathBuf> {
+    build(name).map_err(|why| left_out(&format!("examples/{name}: {why}"))).ok()
 }
 
 /// Builds one; the directory it is in, or why this machine cannot.

@@ -5,6 +5,7 @@ mod batch;
 mod columns;
 mod forget;
 pub(crate) mod lasting;
+mod node;
 mod python;
 mod resize;
 mod travel;
