@@ -1,12 +1,15 @@
 //! The ways to a server: TCP with a password, TLS, Sentinel, a cluster, and a user who may see a
 //! part only.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::terminal::{self, Terminal};
 use super::{OFTEN, line, prepare, url};
-use crate::harness::{Binary, Sentinel, Server, each_binary, left_out, must};
+use crate::harness::{
+    Binary, PATIENCE, Sentinel, Server, TempDir, each_binary, free_port, left_out, must, until_some,
+};
 
 fn top(words: &[&str], environment: &[(&str, &str)]) -> Terminal {
     let words = [words, &["--ring", "orders"], &OFTEN].concat();
@@ -97,17 +100,26 @@ fn certify(dir: &Path, name: &str) -> [String; 3] {
 }
 
 /// Whether this server was built with TLS. Debian's are; one that was built for the tests need
-/// not be.
-fn has_tls(binary: &Binary, certificate: &str, key: &str) -> bool {
-    // It stops at the first line that it does not know.
-    let output = Command::new(&binary.program)
-        .args(["--port", "0", "--tls-cert-file", certificate, "--tls-key-file", key])
-        .args(["--loadmodule", "/none"])
+/// not be. Some of those know the settings all the same, and end when they are to listen.
+fn has_tls(binary: &Binary, [authority, certificate, key]: [&str; 3]) -> bool {
+    let (dir, port) = (TempDir::new(), free_port().to_string());
+    let mut server = Command::new(&binary.program)
+        .args(["--port", "0", "--tls-port", &port, "--save", ""])
+        .args(["--tls-ca-cert-file", authority, "--tls-cert-file", certificate])
+        .args(["--tls-key-file", key, "--dir"])
+        .arg(dir.path())
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
         .expect("the server");
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    !text.contains("FATAL CONFIG FILE ERROR")
+    let listens = until_some(PATIENCE, || match server.try_wait().expect("its state") {
+        Some(_) => Some(false),
+        None => TcpStream::connect(format!("127.0.0.1:{port}")).is_ok().then_some(true),
+    });
+    let _ = server.kill();
+    let _ = server.wait();
+    listens
 }
 
 #[test]
@@ -116,10 +128,10 @@ fn over_tls_it_checks_whom_it_talks_to() {
         return;
     }
     each_binary(|binary| {
-        let files = crate::harness::TempDir::new();
+        let files = TempDir::new();
         let [authority, certificate, key] = certify(files.path(), "server");
         let [stranger, ..] = certify(files.path(), "stranger");
-        if !has_tls(binary, &certificate, &key) {
+        if !has_tls(binary, [&authority, &certificate, &key]) {
             left_out(&format!("evq-top over TLS: {binary} was built without"));
             return;
         }
