@@ -150,7 +150,7 @@ pub(crate) fn resolve(
 ) -> Result<u64, Error> {
     let (mut done, mut limit) = (0, None);
     for place in places {
-        for DeadEvent { id, letter } in dead_events(ctx, place, only)? {
+        for DeadEvent { id, letter } in concerned(ctx, place, only, verdict)? {
             let change = match decide(ctx, place, id, verdict) {
                 Ok(Resolution::Change(change)) => Some(change),
                 Ok(Resolution::LetterOnly) => None,
@@ -183,10 +183,16 @@ struct DeadEvent {
     letter: Option<EventId>,
 }
 
-/// The dead event `only` of a place, or all: those that have a letter, and those that hold their
-/// key though somebody deleted the letter.
-/// That includes those whose entry was removed by hand: they cannot be handed out again.
-fn dead_events(ctx: &Ctx, place: &Place, only: Option<EventId>) -> Result<Vec<DeadEvent>, Error> {
+/// What a verdict on `only`, or on all, concerns: the dead events that have a letter, and those that
+/// hold their key though somebody deleted the letter. To skip is also for what waits though its
+/// entry was removed by hand, which cannot be handed out again; to find that out means to look for
+/// each entry that a group waits for.
+fn concerned(
+    ctx: &Ctx,
+    place: &Place,
+    only: Option<EventId>,
+    verdict: Verdict,
+) -> Result<Vec<DeadEvent>, Error> {
     let meant = |id: &EventId| only.is_none_or(|only| only == *id);
     let event_of = |letter: &Event| EventId::parse(letter.value(b"id"));
     let letters =
@@ -196,8 +202,8 @@ fn dead_events(ctx: &Ctx, place: &Place, only: Option<EventId>) -> Result<Vec<De
     let mut dead: Vec<DeadEvent> = letters.iter().filter_map(with_letter).collect();
     let stream = key::open_read(ctx, &place.names.stream).stream()?;
     let is_over = |id: EventId, exception: &Exception| {
-        let is_there = stream.as_ref().is_some_and(|stream| Entries::has(stream, id));
-        !exception.is_finished() && !is_there
+        let is_there = || stream.as_ref().is_some_and(|stream| Entries::has(stream, id));
+        verdict == Verdict::Skip && !exception.is_finished() && !is_there()
     };
     let state = state::open(ctx, &place.names);
     if let Some(progress) = state.progress(&place.line.group)? {
