@@ -32,8 +32,10 @@ pub(super) fn work(campaign: &Campaign, group: usize, number: usize, mut random:
         let life = campaign.book.lock().unwrap().life();
         let lease_ms = 200 + random.below(800);
         let source = match random.below(2) {
-            0 => "*".to_owned(),
-            _ => random.below(MOST_PARTITIONS).to_string(),
+            1 if !campaign.draining.load(Ordering::Relaxed) => {
+                random.below(MOST_PARTITIONS).to_string()
+            }
+            _ => "*".to_owned(),
         };
         // A name that no other worker has: two of one name would take each other's leases, and
         // that is no death.
@@ -109,10 +111,16 @@ impl Worker<'_> {
             }
             let Ok(hand) = self.pull(&ack) else { return memory };
             ack.clear();
-            let Some(hand) = hand else { continue };
+            let draining = self.campaign.draining.load(Ordering::Relaxed);
+            let Some(hand) = hand else {
+                // What is left in the end lies elsewhere.
+                if draining && self.source != "*" {
+                    break;
+                }
+                continue;
+            };
             let last = hand.events.last().expect("a pull has events").0.clone();
             memory = Some(Memory { era: self.era.clone(), p: hand.p, epoch: hand.epoch, id: last });
-            let draining = self.campaign.draining.load(Ordering::Relaxed);
             if !draining && random.one_in(150) {
                 self.count("died with events");
                 return memory;
