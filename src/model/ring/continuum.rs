@@ -6,8 +6,6 @@
 //! point strictly greater than its own hash, wrapping at the end; where two partitions share a
 //! point, the later one in the ring's order has it. So a producer can compute the mapping itself.
 
-use std::collections::BTreeSet;
-
 use crate::model::hash::hash;
 use crate::model::memory::block;
 
@@ -21,10 +19,12 @@ pub struct Node {
 }
 
 /// All points of a ring, ascending, each with its owner. Immutable: a changed ring is a new one.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Continuum {
     /// Each point with its owner, side by side: a search mostly ends where it begins.
     points: Vec<(i32, u32)>,
+    /// The points that another has hidden, ascending: they come up where that one leaves.
+    pub(super) hidden: Vec<(i32, u32)>,
     /// Where the points of each part begin; the parts of the hash space are equal. A part has few
     /// points, side by side, so a search ends at once. More parts would not fit the processor's
     /// cache.
@@ -37,40 +37,29 @@ pub struct Continuum {
 const POINTS_PER_PART: usize = 4;
 
 /// The place of a hash value in the order of the continuum, from 0.
-fn place(h: i32) -> u32 {
+pub(super) fn place(h: i32) -> u32 {
     h.cast_unsigned() ^ (1 << 31)
 }
 
 impl Continuum {
-    /// Places `vnodes * weight` points for each node. O(points log points).
-    ///
-    /// The order of `nodes` decides collisions, so it is part of a ring's identity.
-    #[must_use]
-    pub fn new(nodes: &[Node], vnodes: u32) -> Self {
-        let mut placed: Vec<(i32, usize, u32)> = Vec::new();
-        let mut label = String::new();
-        for (order, node) in nodes.iter().enumerate() {
-            for i in 0..u64::from(vnodes) * u64::from(node.weight) {
-                use std::fmt::Write as _;
-                label.clear();
-                // Writing to a String cannot fail.
-                let _ = write!(label, "{}-{i}", node.partition);
-                placed.push((hash(label.as_bytes()), order, node.partition));
-            }
-        }
-        placed.sort_unstable();
-        let mut points: Vec<(i32, u32)> = Vec::with_capacity(placed.len());
-        for (point, _, partition) in placed {
-            points.pop_if(|(last, _)| *last == point);
-            points.push((point, partition));
+    /// The continuum of these points with their owners, at most so many and ascending; of those
+    /// that share a place the last has it. O(points).
+    pub(super) fn of(sorted: impl Iterator<Item = (i32, u32)>, most: usize) -> Self {
+        let (mut points, mut hidden) = (Vec::with_capacity(most), Vec::new());
+        for (point, owner) in sorted {
+            hidden.extend(points.pop_if(|(last, _): &mut (i32, u32)| *last == point));
+            points.push((point, owner));
         }
         points.shrink_to_fit();
+        hidden.shrink_to_fit();
         let parts = (points.len() / POINTS_PER_PART).next_power_of_two().max(2);
         let shift = u32::BITS - parts.trailing_zeros();
-        let parts = 0..=u32::MAX >> shift;
-        let begin = |part: u32| points.partition_point(|(p, _)| place(*p) < part << shift) as u32;
-        let begins = parts.map(begin).collect();
-        Self { points, begins, shift }
+        let mut begins = Vec::with_capacity(parts);
+        for (at, (point, _)) in (0..).zip(&points) {
+            begins.resize(begins.len().max((place(*point) >> shift) as usize + 1), at);
+        }
+        begins.resize(parts, points.len() as u32);
+        Self { points, hidden, begins, shift }
     }
 
     /// The partition that `key` belongs to. O(1) on average, however many points there are. A ring
@@ -116,73 +105,8 @@ impl Continuum {
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         block(self.points.capacity() * size_of::<(i32, u32)>())
+            + block(self.hidden.capacity() * size_of::<(i32, u32)>())
             + block(self.begins.capacity() * size_of::<u32>())
-    }
-}
-
-/// The keys that move when one continuum replaces another.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Moves {
-    /// The partitions between which keys move.
-    pub pairs: BTreeSet<Move>,
-    /// The hash values that move, out of 2^32.
-    pub values: u64,
-}
-
-/// Two partitions between which keys move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Move {
-    /// The partition that had them.
-    pub loses: u32,
-    /// The partition that has them now.
-    pub gains: u32,
-}
-
-/// The keys that move when `new` replaces `old`. O(points of both).
-#[must_use]
-pub fn moves(old: &Continuum, new: &Continuum) -> Moves {
-    let mut points: Vec<i32> = old.points().chain(new.points()).map(|(point, _)| point).collect();
-    // A stable sort merges the two runs in linear time.
-    points.sort();
-    points.dedup();
-    let mut moves = Moves::default();
-    let (mut owners_before, mut owners_now) = (Owners::of(old), Owners::of(new));
-    // Between two neighbours of all points each ring has one owner. The last stretch wraps around.
-    for (at, point) in points.iter().enumerate() {
-        let (loses, gains) = (owners_before.from(*point), owners_now.from(*point));
-        if loses != gains {
-            moves.pairs.insert(Move { loses, gains });
-            let next = points.get(at + 1).map_or_else(
-                || points.first().map_or(0, |first| i64::from(*first) + (1 << 32)),
-                |next| i64::from(*next),
-            );
-            moves.values += (next - i64::from(*point)).unsigned_abs();
-        }
-    }
-    moves
-}
-
-/// The owners of a continuum, read in ascending order of hash values, without a search for each.
-struct Owners<'a> {
-    points: Box<dyn Iterator<Item = (i32, u32)> + 'a>,
-    /// The first point that is greater than what was asked for, or the first of all.
-    next: Option<(i32, u32)>,
-    first: u32,
-}
-
-impl<'a> Owners<'a> {
-    fn of(continuum: &'a Continuum) -> Self {
-        let mut points = Box::new(continuum.points());
-        let next = points.next();
-        Self { points, next, first: next.map_or(0, |(_, owner)| owner) }
-    }
-
-    /// The owner of the hash values from `point` on.
-    fn from(&mut self, point: i32) -> u32 {
-        while self.next.is_some_and(|(next, _)| next <= point) {
-            self.next = self.points.next();
-        }
-        self.next.map_or(self.first, |(_, owner)| owner)
     }
 }
 

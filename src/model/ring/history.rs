@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::continuum::{Continuum, Move, moves};
+use super::continuum::Continuum;
+use super::moves::{Move, moves};
 use crate::model::identity::Identity;
 use crate::model::ids::EventId;
 use crate::model::memory::block;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::model::hash::digest;
 use crate::model::progress::exceptions::Exceptions;
-use crate::model::ring::continuum::Moves;
+use crate::model::ring::moves::Moves;
 use crate::model::ring::{Payload, Ring, Shape};
 use crate::model::rules::gate::Gate;
 use crate::model::saved::effect::Effect;
@@ -64,7 +64,7 @@ fn what_moves_is_what_is_routed_elsewhere() {
             elsewhere += 1;
         }
     }
-    assert_eq!(seen, pairs);
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), pairs);
     let (share, moved) = (f64::from(elsewhere) / f64::from(KEYS), moved as f64 / 2f64.powi(32));
     assert!((share - moved).abs() < 0.01, "{share} of the keys, {moved} of the hash space");
     assert_eq!(moves(&old, &old), Moves::default());

@@ -7,6 +7,8 @@ pub mod continuum;
 pub mod group;
 pub mod history;
 pub mod homes;
+mod layout;
+pub mod moves;
 pub mod resizes;
 pub mod retention;
 pub mod shape;

@@ -29,6 +29,16 @@ impl Ring {
         !self.past.is_empty() || !self.leaving.is_empty()
     }
 
+    /// The continuum after the last resize, where `before` is that before it: sooner than
+    /// [`Ring::continuum`], which is the same.
+    #[must_use]
+    pub fn continuum_after(&self, before: &Continuum) -> Continuum {
+        match self.past.last() {
+            Some(past) => before.resized(&past.weights, self.shape.weights(), self.vnodes()),
+            None => self.continuum(),
+        }
+    }
+
     /// The consequences of the past for the order of delivery; None without a past.
     /// O(resizes * points * log points).
     #[must_use]

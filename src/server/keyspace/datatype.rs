@@ -127,7 +127,7 @@ impl RingValue {
             && resizes
             && applied
         {
-            let now = self.ring.continuum();
+            let now = self.ring.continuum_after(&self.continuum);
             let history = History::next(history, past, &self.continuum, &now);
             self.history = Some(Arc::new(history));
             self.homes.ended(std::mem::replace(&mut self.continuum, now));
