@@ -183,10 +183,10 @@ struct DeadEvent {
     letter: Option<EventId>,
 }
 
-/// What a verdict on `only`, or on all, concerns: the dead events that have a letter, and those that
-/// hold their key though somebody deleted the letter. To skip is also for what waits though its
-/// entry was removed by hand, which cannot be handed out again; to find that out means to look for
-/// each entry that a group waits for.
+/// What a verdict on `only`, or on all, concerns: the dead events that have a letter, and those
+/// that hold their key though somebody deleted the letter. To skip is also for what waits though
+/// its entry was removed by hand, which cannot be handed out again; to find that out means to look
+/// for each entry that a group waits for.
 fn concerned(
     ctx: &Ctx,
     place: &Place,
