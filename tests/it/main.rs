@@ -49,6 +49,7 @@ mod nack;
 mod observe;
 mod once;
 mod order_book;
+mod pages;
 mod persistence;
 mod poison;
 mod produce;

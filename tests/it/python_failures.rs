@@ -1,4 +1,4 @@
-//! What the README's Python worker does when handlers fail: retries, held events, dead letters, and
+//! What examples/worker.py does when handlers fail: retries, held events, dead letters, and
 //! a graceful end in the middle of them.
 
 use crate::harness::{Conn, PATIENCE, each_server, must, until};

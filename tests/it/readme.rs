@@ -1,5 +1,5 @@
-//! The README and the command reference against the real thing: every `redis` session of each is
-//! replayed, in order, through one connection to a new server, and each reply must be what the page
+//! The README, the guide and the command reference against the real thing: every `redis` session of
+//! each is replayed, in order, through one connection to a new server, and each reply must be what the page
 //! shows, as redis-cli would print it.
 //!
 //! Event ids and epochs differ from run to run. They are matched one to one: where the page shows
@@ -13,6 +13,8 @@ use std::collections::HashMap;
 use crate::harness::{Conn, PATIENCE, Server, Value, cmd, each_binary, each_server, must, until};
 
 const README: &str = include_str!("../../README.md");
+const GUIDE: &str = include_str!("../../docs/guide.md");
+const USERS: &str = include_str!("../../docs/users.md");
 const COMMANDS: &str = include_str!("../../docs/commands.md");
 const DELAYED: &str = include_str!("../../docs/delayed.md");
 const CLOUDEVENTS: &str = include_str!("../../docs/cloudevents.md");
@@ -196,8 +198,14 @@ fn each_page_server(check: impl Fn(&Server)) {
 
 #[test]
 fn the_sessions_in_the_readme_are_real() {
-    assert!(exchanges(README).len() > 30, "the README has lost its sessions");
+    assert!(exchanges(README).len() > 8, "the README has lost its sessions");
     each_page_server(|server| drop(replay(server, README)));
+}
+
+#[test]
+fn the_sessions_in_the_guide_are_real() {
+    assert!(exchanges(GUIDE).len() > 30, "the guide has lost its sessions");
+    each_page_server(|server| drop(replay(server, GUIDE)));
 }
 
 #[test]
@@ -225,9 +233,10 @@ fn the_sessions_in_troubleshooting_are_real() {
 }
 
 #[test]
-fn the_users_in_the_readme_can_do_their_work_and_nothing_else() {
+fn the_users_of_the_page_can_do_their_work_and_nothing_else() {
     each_page_server(|server| {
-        replay(server, README);
+        replay(server, GUIDE);
+        replay(server, USERS);
         let mut producer = server.connect();
         must!(producer, "AUTH", "producer", "secret1").ok();
         let event = must!(producer, "EVQ.TRIGGER", "thread:42", "{}");
@@ -277,21 +286,11 @@ fn the_users_in_the_readme_can_do_their_work_and_nothing_else() {
     });
 }
 
-/// The Python code of the README.
-fn programs() -> impl Iterator<Item = &'static str> {
-    let blocks = README.split("```python\n").skip(1);
-    blocks.filter_map(|rest| rest.split_once("```").map(|(block, _)| block))
-}
-
 #[test]
-fn the_readme_shows_the_worker_as_it_is() {
-    let shown = programs().find(|block| block.starts_with("#!"));
-    assert_eq!(shown, Some(include_str!("../../examples/worker.py")));
-}
-
-#[test]
-fn the_readme_shows_effectively_once_as_it_is() {
-    let shown = programs().find(|block| block.contains("def finish_once"));
+fn the_guide_shows_effectively_once_as_it_is() {
+    let blocks = GUIDE.split("```python\n").skip(1);
+    let mut programs = blocks.filter_map(|rest| rest.split_once("```").map(|(block, _)| block));
+    let shown = programs.find(|block| block.contains("def finish_once"));
     assert_eq!(shown, Some(include_str!("../../examples/once.py")));
 }
 
