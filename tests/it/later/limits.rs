@@ -1,7 +1,7 @@
 //! The bounds of a partition: a million events and 256 MiB, saved and loaded like any other.
 
 use super::FAR;
-use crate::harness::{Conn, Server, args, cmd, each_binary, must};
+use crate::harness::{Conn, PATIENCE, Server, args, cmd, each_binary, must};
 use crate::leaks::used_memory;
 
 fn many(conn: &mut Conn, from: usize, count: usize) {
@@ -17,7 +17,8 @@ fn many(conn: &mut Conn, from: usize, count: usize) {
 fn at_a_million_events_one_more_is_refused_and_all_are_saved_and_loaded() {
     each_binary(|binary| {
         let server = Server::with(binary).start();
-        let mut conn = server.connect();
+        // A reload of a million events is one command.
+        let mut conn = server.connect().with_patience(5 * PATIENCE);
         must!(conn, "EVQ.CREATE", "r", 1);
         many(&mut conn, 0, 999_999);
         let last = must!(conn, "EVQ.SCHEDULE", "k", "p", "IN", FAR, "RING", "r", "UNIQUE", "t");
