@@ -1,5 +1,5 @@
-//! examples/worker.py and examples/producer.py against real servers: what people copy must hold what
-//! it says of itself.
+//! examples/worker.py and examples/producer.py against real servers: what people copy must hold
+//! what it says of itself.
 //!
 //! A worker whose output nobody reads stands still in its handler as soon as the pipe is full:
 //! so a test can hold one in the middle of its work without a sleep.

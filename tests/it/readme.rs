@@ -1,6 +1,6 @@
 //! The README, the guide and the command reference against the real thing: every `redis` session of
-//! each is replayed, in order, through one connection to a new server, and each reply must be what the page
-//! shows, as redis-cli would print it.
+//! each is replayed, in order, through one connection to a new server, and each reply must be what
+//! the page shows, as redis-cli would print it.
 //!
 //! Event ids and epochs differ from run to run. They are matched one to one: where the page shows
 //! the same id again, or another one, the server must too; and a command that has an id on the
