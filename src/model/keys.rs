@@ -22,6 +22,12 @@ pub fn groups_key(ring: &Name, partition: u32) -> String {
     format!("evq:{{{ring}:{partition}}}:groups")
 }
 
+/// The ring and partition whose delivery state is under a key; none for any other key.
+#[must_use]
+pub fn parse_groups_key(key: &[u8]) -> Option<(Name, u32)> {
+    parse_stream_key(key.strip_suffix(b":groups")?)
+}
+
 /// The dead letters of a group in a partition: `evq:{<ring>:<p>}:dead:<group>`.
 #[must_use]
 pub fn dead_key(ring: &Name, partition: u32, group: &Name) -> String {
@@ -58,6 +64,12 @@ pub fn parse_later_key(key: &[u8]) -> Option<(Name, u32)> {
     parse_stream_key(key.strip_suffix(b":later")?)
 }
 
+/// Whether a key may be one of a ring's: no other has to be read further.
+#[must_use]
+pub fn is_of_a_ring(key: &[u8]) -> bool {
+    key.starts_with(b"evq:{")
+}
+
 /// The ring named by a ring key; none for any other key.
 #[must_use]
 pub fn parse_ring_key(key: &[u8]) -> Option<Name> {
@@ -87,6 +99,7 @@ mod tests {
         assert_eq!(parse_stream_key(key.as_bytes()), Some((ring.clone(), 17)));
         assert_eq!(parse_unique_key(unique_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
         assert_eq!(parse_unique_key(key.as_bytes()), None);
+        assert_eq!(parse_groups_key(groups_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
         assert_eq!(parse_later_key(later_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
         assert_eq!(parse_later_key(unique_key(&ring, 17).as_bytes()), None);
         assert_eq!(parse_ring_key(ring_key(&ring).as_bytes()), Some(ring));

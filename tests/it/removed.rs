@@ -2,8 +2,10 @@
 //! its key goes on by itself.
 
 use crate::failing::{events, letters, nack, pending};
-use crate::harness::{Conn, Server, each_binary, each_server, must, wait_for_sync};
-use crate::pull::{GROUPS, IN_TIME, P, Pull, block, ring, say, take, woken};
+use crate::harness::{
+    Conn, PATIENCE, Server, each_binary, each_server, must, until, wait_for_sync,
+};
+use crate::pull::{GROUPS, IN_TIME, P, Pull, block, pull, ring, say, take, woken};
 
 /// How the first event of the stream is removed.
 const REMOVALS: [&str; 5] = ["XDEL", "XTRIM MINID", "XTRIM MAXLEN", "DEL", "UNLINK"];
@@ -76,6 +78,75 @@ fn what_was_removed_is_found_after_a_restart_as_well() {
         must!(conn, "EXEC");
         block(&mut conn, &mut worker, "WORKER v BLOCK 0");
         assert_eq!(Pull::of(&woken(&mut worker)).unwrap().ids, [ids[1].clone()]);
+    });
+}
+
+/// Waits until everything was searched for removed events, also what changed just now.
+fn searched(conn: &mut Conn) {
+    must!(conn, "EVQ.CREATE", "witness", 1).ok();
+    must!(conn, "EVQ.TRIGGER", "a", "1", "RING", "witness");
+    let pulled = must!(conn, "EVQ.CONSUME", 0, "RING", "witness", "WORKER", "w");
+    let id = pulled.at(2).at(0).at(0).str().to_owned();
+    must!(conn, "EVQ.NACK", 0, id, "DELAY", 3_600_000, "RING", "witness", "WORKER", "w");
+    must!(conn, "DEL", "evq:{witness:0}");
+    until(PATIENCE, || must!(conn, "EVQ.PENDING", 0, "RING", "witness").array().is_empty());
+    must!(conn, "EVQ.DROP", "witness").ok();
+}
+
+#[test]
+fn what_waits_stays_while_its_stream_is_away_by_another_name() {
+    each_server(|server| {
+        let (mut conn, mut worker) = (ring(&server), server.connect());
+        let ids = events(&mut conn, &[("a", "1"), ("a", "2")]);
+        take(&mut worker, "WORKER w COUNT 2");
+        nack(&mut worker, &ids[0], "WORKER w DELAY 3600000");
+        let waiting = pending(&mut conn, "");
+        assert_eq!(waiting.len(), 2);
+        must!(conn, "RENAME", P, "away").ok();
+        searched(&mut conn);
+        searched(&mut conn);
+        must!(conn, "RENAME", "away", P).ok();
+        searched(&mut conn);
+        assert_eq!(pending(&mut conn, ""), waiting);
+    });
+}
+
+#[test]
+fn what_waits_stays_while_its_keys_are_restored_one_by_one() {
+    each_server(|server| {
+        let (mut conn, mut worker) = (ring(&server), server.connect());
+        let ids = events(&mut conn, &[("a", "1"), ("a", "2")]);
+        take(&mut worker, "WORKER w COUNT 2");
+        nack(&mut worker, &ids[0], "WORKER w DELAY 3600000");
+        must!(conn, "EVQ.RELEASE", P, "WORKER", "w").ok();
+        let waiting = pending(&mut conn, "");
+        let names = ["evq:{r}".to_owned(), format!("{P}:groups"), P.to_owned()];
+        let dumps = names.each_ref().map(|name| must!(conn, "DUMP", name).bytes().to_vec());
+        must!(conn, "EVQ.DROP", "r").ok();
+        for (name, dump) in names.iter().zip(dumps) {
+            must!(conn, "RESTORE", name, 0, dump).ok();
+            searched(&mut conn);
+            searched(&mut conn);
+        }
+        assert_eq!(pending(&mut conn, ""), waiting);
+    });
+}
+
+#[test]
+fn a_worker_that_refuses_what_was_removed_gets_the_next_one() {
+    each_server(|server| {
+        let (mut conn, mut first) = (ring(&server), server.connect());
+        let all: Vec<_> = (0..5).map(|n| (["a", "b", "c", "d", "e"][n], "1")).collect();
+        let ids = events(&mut conn, &all);
+        take(&mut first, "COUNT 5");
+        drop(first);
+        let mut worker = server.connect();
+        // What was in flight comes one at a time now.
+        let pulled = pull(&mut worker, "AHEAD BLOCK 60000").expect("an event");
+        assert_eq!(pulled.ids, ids[..1]);
+        must!(conn, "XDEL", P, ids[0]);
+        assert!(nack(&mut worker, &ids[0], "").is_empty());
+        assert_eq!(take(&mut worker, "AHEAD").ids, ids[1..2]);
     });
 }
 

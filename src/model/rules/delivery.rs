@@ -157,7 +157,9 @@ fn again<S: Source>(group: &Group, stream: &S, id: EventId) -> Option<S::Entry> 
 /// group does not take. Bounded, so it may have to be called again.
 pub fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Option<EventId> {
     let cursor = progress.cursor();
-    if group.types.is_empty() && progress.exceptions().above(cursor).next().is_none() {
+    let given = progress.lease().map(|lease| lease.given).filter(|id| *id > cursor);
+    let any_above = given.is_some() || progress.exceptions().above(cursor).next().is_some();
+    if group.types.is_empty() && !any_above {
         return None;
     }
     let (mut reached, mut end, mut scanned) = (None, None, 0);
@@ -173,7 +175,6 @@ pub fn reach<S: Source>(progress: &Progress, group: &Group, stream: &S) -> Optio
         }
     }
     // Also over what was deleted by hand.
-    let given = progress.lease().map(|lease| lease.given);
     let given = given.filter(|id| end.is_none_or(|end| *id < end));
     reached.max(progress.exceptions().last_before(end).max(given).filter(|id| *id > cursor))
 }

@@ -4,6 +4,8 @@
 //! A letter is a copy: the event stays in its partition, and under `hold` its exception holds its
 //! key whether or not the letter is still there.
 
+use std::collections::BTreeSet;
+
 use super::state;
 use crate::model::error::Error;
 use crate::model::hash::digest;
@@ -200,16 +202,23 @@ fn concerned(
     let with_letter =
         |letter: &Event| Some(DeadEvent { id: event_of(letter)?, letter: Some(letter.id) });
     let mut dead: Vec<DeadEvent> = letters.iter().filter_map(with_letter).collect();
-    let stream = key::open_read(ctx, &place.names.stream).stream()?;
+    let listed: BTreeSet<EventId> = dead.iter().map(|event| event.id).collect();
+    // Of a key of another type nothing was removed.
+    let stream = key::open_read(ctx, &place.names.stream).stream();
     let is_over = |id: EventId, exception: &Exception| {
-        let is_there = || stream.as_ref().is_some_and(|stream| Entries::has(stream, id));
-        verdict == Verdict::Skip && !exception.is_finished() && !is_there()
+        let is_there = match &stream {
+            Ok(stream) => stream.as_ref().is_some_and(|stream| Entries::has(stream, id)),
+            Err(_) => true,
+        };
+        !exception.is_finished() && !is_there
     };
     let state = state::open(ctx, &place.names);
     if let Some(progress) = state.progress(&place.line.group)? {
         for (id, exception) in progress.exceptions().iter() {
-            let listed = dead.iter().any(|other| other.id == id);
-            if meant(&id) && !listed && (exception.is_dead() || is_over(id, exception)) {
+            if !meant(&id) || listed.contains(&id) {
+                continue;
+            }
+            if exception.is_dead() || verdict == Verdict::Skip && is_over(id, exception) {
                 dead.push(DeadEvent { id, letter: None });
             }
         }

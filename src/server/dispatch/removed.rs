@@ -2,7 +2,8 @@
 //!
 //! Done now and then by the sweep, on primaries, for as long as anything waits in any partition: of
 //! an XDEL or XTRIM the module hears nothing. A partition is searched where its stream has lost
-//! entries since the last search, which costs one XINFO to know.
+//! entries since the last search, which costs one XINFO to know, and where it was deleted: one that
+//! is missing otherwise may come back.
 
 use std::cell::Cell;
 
@@ -21,9 +22,10 @@ use crate::server::delivery::opened::stamp_of;
 use crate::server::delivery::shell::PlaceShell;
 use crate::server::delivery::state;
 use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::deleted::Spot;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::line::Line;
-use crate::server::keyspace::{known_rings, place};
+use crate::server::keyspace::{deleted, known_rings, place};
 
 /// How long after a round the next one begins. Together with the steps of a round, a removed event
 /// is found within a second.
@@ -35,7 +37,7 @@ const MAX_PARTITIONS: usize = 1024;
 /// Exceptions that a step reads at most.
 const MAX_READ: usize = 2000;
 
-/// The stamp of a stream that does not exist.
+/// The stamp of a stream that was deleted.
 const NO_STREAM: Stamp = Stamp { removed: u64::MAX, first: EventId::ZERO };
 
 thread_local! {
@@ -72,6 +74,7 @@ pub(crate) fn search(ctx: &Ctx, now: Now) {
     let is_over = next >= rings.len() && !step.unfinished;
     if is_over {
         ROUND.set((0, false));
+        deleted::settle_all();
         if step.waits {
             timer::arm(ctx, Reason::Removed, now.ms() + ROUND_MS);
         }
@@ -91,15 +94,30 @@ fn search_ring(ctx: &Ctx, db: i32, ring: &Name, step: &mut Step) -> Result<(), E
     };
     for p in partitions {
         step.partitions = step.partitions.saturating_sub(1);
-        let partition = names.partition(p);
-        for group in waiting(ctx, &partition) {
+        let (partition, spot) = (names.partition(p), (db, ring.clone(), p));
+        let groups = waiting(ctx, &partition);
+        if !groups.is_empty() {
             step.waits = true;
-            let line = Line { db, ring: ring.clone(), partition: p, group };
             // A key of another type keeps what waits for its entries.
-            let _ = search_line(ctx, &line, &partition, step);
+            let Ok(Some(stamp)) = stamp(ctx, &partition, &spot) else { continue };
+            for group in groups {
+                let line = Line { db, ring: ring.clone(), partition: p, group };
+                let _ = search_line(ctx, &line, &partition, stamp, step);
+            }
+        }
+        if !step.unfinished {
+            deleted::settle(&spot);
         }
     }
     Ok(())
+}
+
+/// The state of a partition's stream; None where it is missing and was not deleted.
+fn stamp(ctx: &Ctx, names: &PartitionNames, spot: &Spot) -> Result<Option<Stamp>, Error> {
+    if key::open_read(ctx, &names.stream).stream()?.is_some() {
+        return Ok(Some(stamp_of(&Info::of(ctx, &names.stream)?)));
+    }
+    Ok(deleted::is_deleted(spot).then_some(NO_STREAM))
 }
 
 /// The groups that have anything unfinished apart from what lies above their cursors.
@@ -114,10 +132,9 @@ fn search_line(
     ctx: &Ctx,
     line: &Line,
     names: &PartitionNames,
+    stamp: Stamp,
     step: &mut Step,
 ) -> Result<(), Error> {
-    let exists = key::open_read(ctx, &names.stream).stream()?.is_some();
-    let stamp = if exists { stamp_of(&Info::of(ctx, &names.stream)?) } else { NO_STREAM };
     // Progress of a group that the ring does not have concerns nobody.
     let Some(place) = place::of_line(ctx, line) else { return Ok(()) };
     let search = {

@@ -4,13 +4,16 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::model::deadlines::Reason;
-use crate::model::keys::{parse_later_key, parse_ring_key, parse_unique_key};
+use crate::model::keys::{
+    is_of_a_ring, parse_groups_key, parse_later_key, parse_ring_key, parse_stream_key,
+    parse_unique_key,
+};
 use crate::model::waiting::lines::Lines;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 use crate::server::api::text::bytes_of;
 use crate::server::api::timer;
-use crate::server::keyspace::known_rings;
+use crate::server::keyspace::{deleted, known_rings};
 use crate::server::later::{moving, spots};
 use crate::server::retention::idle_groups;
 use crate::server::unique::hints;
@@ -26,13 +29,15 @@ pub(crate) fn subscribe(ctx: &Ctx) -> bool {
         && subscribe_to_keys(ctx)
 }
 
-/// Of keyspace events only the generic class, so that appending events costs nothing more.
+/// Of keyspace events only those of whole keys, so that appending events costs nothing more.
 fn subscribe_to_keys(ctx: &Ctx) -> bool {
     // SAFETY: the callback has the signature that the server wants.
     unsafe {
         api!(RedisModule_SubscribeToKeyspaceEvents)(
             ctx.raw(),
-            raw::REDISMODULE_NOTIFY_GENERIC,
+            raw::REDISMODULE_NOTIFY_GENERIC
+                | raw::REDISMODULE_NOTIFY_EXPIRED
+                | raw::REDISMODULE_NOTIFY_EVICTED,
             Some(on_key_event),
         ) == OK
     }
@@ -84,7 +89,10 @@ unsafe extern "C" fn on_loading(
     _data: *mut c_void,
 ) {
     if what == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
-        let _ = std::panic::catch_unwind(|| begin_to_act(&Ctx::new(ctx)));
+        let _ = std::panic::catch_unwind(|| {
+            deleted::loaded();
+            begin_to_act(&Ctx::new(ctx));
+        });
     }
 }
 
@@ -100,6 +108,7 @@ fn check_everything(ctx: &Ctx) {
     timer::soon(ctx, Reason::Recheck);
     timer::soon(ctx, Reason::Tidy);
     timer::soon(ctx, Reason::Removed);
+    timer::soon(ctx, Reason::Lag);
 }
 
 unsafe extern "C" fn on_flush(
@@ -114,6 +123,7 @@ unsafe extern "C" fn on_flush(
         let db = (db >= 0).then_some(db);
         let _ = std::panic::catch_unwind(|| {
             known_rings::forget_all(db);
+            deleted::forget_all(db);
             hints::forget_all(db);
             spots::forget_all(db);
             moving::forget_all();
@@ -136,6 +146,7 @@ unsafe extern "C" fn on_swap(
             hints::swap(one, other);
             spots::swap(one, other);
             moving::forget_all();
+            deleted::swap(one, other);
             lines::change(|lines| lines.swap_databases(one, other));
             check_everything(&Ctx::new(ctx));
         });
@@ -153,11 +164,17 @@ unsafe extern "C" fn on_key_event(
     let _ = std::panic::catch_unwind(|| {
         // SAFETY: the server passes text that ends with NUL.
         let event = unsafe { CStr::from_ptr(event) };
-        if [c"del", c"rename_from", c"move_from"].contains(&event) {
-            // SAFETY: the key's name is valid for this call.
-            let name = unsafe { bytes_of(key) };
+        // SAFETY: the key's name is valid for this call.
+        let name = unsafe { bytes_of(key) };
+        if !is_of_a_ring(name) {
+            return;
+        }
+        let is_deleted = [c"del", c"expired", c"evicted"].contains(&event);
+        if is_deleted || [c"rename_from", c"move_from"].contains(&event) {
             if let Some((ring, p)) = parse_later_key(name) {
                 spots::forget(&(Ctx::new(ctx).db(), ring, p));
+            } else if let Some((ring, p)) = parse_stream_key(name).filter(|_| is_deleted) {
+                deleted::note((Ctx::new(ctx).db(), ring, p));
             }
             return;
         }
@@ -166,8 +183,9 @@ unsafe extern "C" fn on_key_event(
         }
         // What waits may have come with it, or its stream.
         timer::soon(&Ctx::new(ctx), Reason::Removed);
-        // SAFETY: the key's name is valid for this call.
-        let name = unsafe { bytes_of(key) };
+        if let Some((ring, p)) = parse_groups_key(name).or_else(|| parse_stream_key(name)) {
+            deleted::settle(&(Ctx::new(ctx).db(), ring, p));
+        }
         if let Some(ring) = parse_ring_key(name) {
             let ctx = Ctx::new(ctx);
             known_rings::note(ctx.db(), &ring);

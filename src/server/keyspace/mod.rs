@@ -4,6 +4,7 @@
 //! Kept out: progress of groups, clients, time. A ring is opened and changed here, nowhere else.
 
 pub(crate) mod datatype;
+pub(crate) mod deleted;
 pub(crate) mod key_names;
 pub(crate) mod known_rings;
 pub(crate) mod line;
