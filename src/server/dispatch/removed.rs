@@ -22,8 +22,8 @@ use crate::server::delivery::opened::stamp_of;
 use crate::server::delivery::shell::PlaceShell;
 use crate::server::delivery::state;
 use crate::server::keyspace::datatype::RingValue;
-use crate::server::keyspace::deleted::Spot;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
+use crate::server::keyspace::known_rings::Spot;
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::{deleted, known_rings, place};
 

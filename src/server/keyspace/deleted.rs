@@ -10,11 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::known_rings;
-use super::known_rings::swapped;
-use crate::model::name::Name;
-
-/// A partition of a ring in a database.
-pub(crate) type Spot = (i32, Name, u32);
+use super::known_rings::{Spot, swapped};
 
 /// Partitions that are remembered. A deletion beyond them is noticed with the next event.
 const MAX_NOTED: usize = 16 * 1024;

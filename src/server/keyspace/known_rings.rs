@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 
 use crate::model::name::Name;
 
+/// A partition of a ring in a database.
+pub(crate) type Spot = (i32, Name, u32);
+
 thread_local! {
     static KNOWN: RefCell<BTreeSet<(i32, Name)>> = const { RefCell::new(BTreeSet::new()) };
     static CHANGES: Cell<u64> = const { Cell::new(0) };

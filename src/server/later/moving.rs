@@ -10,7 +10,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::spots::Spot;
 use super::{change, judge};
 use crate::model::deadlines::Reason;
 use crate::model::error::Error;
@@ -20,6 +19,7 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::{key, timer};
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
+use crate::server::keyspace::known_rings::Spot;
 use crate::server::unique::judge as unique;
 
 /// Events that are looked at before the time is.

@@ -10,10 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::later::schedule::{Place, Schedule};
 use crate::model::name::Name;
-use crate::server::keyspace::known_rings::swapped;
-
-/// A partition of a ring in a database.
-pub(crate) type Spot = (i32, Name, u32);
+use crate::server::keyspace::known_rings::{Spot, swapped};
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {

@@ -5,7 +5,6 @@
 use std::time::{Duration, Instant};
 
 use super::hints;
-use super::hints::Spot;
 use super::remember::apply;
 use crate::model::error::Error;
 use crate::model::saved::effect::Effect;
@@ -15,6 +14,7 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
 use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
+use crate::server::keyspace::known_rings::Spot;
 use crate::server::keyspace::replicate;
 use crate::server::ops::config;
 

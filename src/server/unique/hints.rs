@@ -5,10 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::model::name::Name;
-use crate::server::keyspace::known_rings::swapped;
-
-/// A partition of a ring in a database.
-pub(super) type Spot = (i32, Name, u32);
+use crate::server::keyspace::known_rings::{Spot, swapped};
 
 thread_local! {
     /// When to look at each, in unix ms.
