@@ -65,13 +65,19 @@ fn what_waits_and_is_removed_by_hand_lets_its_key_go_on_to_a_blocked_worker() {
     });
 }
 
+/// A ring, its worker, and two events of a key, of which the first waits for a retry.
+fn one_waits(server: &Server) -> (Conn, Conn, Vec<String>) {
+    let (mut conn, mut worker) = (ring(server), server.connect());
+    let ids = events(&mut conn, &[("a", "1"), ("a", "2")]);
+    take(&mut worker, "WORKER w COUNT 2");
+    nack(&mut worker, &ids[0], "WORKER w DELAY 3600000");
+    (conn, worker, ids)
+}
+
 #[test]
 fn what_was_removed_is_found_after_a_restart_as_well() {
     each_server(|server| {
-        let (mut conn, mut worker) = (ring(&server), server.connect());
-        let ids = events(&mut conn, &[("a", "1"), ("a", "2")]);
-        take(&mut worker, "WORKER w COUNT 2");
-        nack(&mut worker, &ids[0], "WORKER w DELAY 3600000");
+        let (mut conn, mut worker, ids) = one_waits(&server);
         must!(conn, "MULTI").ok();
         must!(conn, "XDEL", P, ids[0]);
         must!(conn, "DEBUG", "RELOAD");
@@ -96,10 +102,7 @@ fn searched(conn: &mut Conn) {
 #[test]
 fn what_waits_stays_while_its_stream_is_away_by_another_name() {
     each_server(|server| {
-        let (mut conn, mut worker) = (ring(&server), server.connect());
-        let ids = events(&mut conn, &[("a", "1"), ("a", "2")]);
-        take(&mut worker, "WORKER w COUNT 2");
-        nack(&mut worker, &ids[0], "WORKER w DELAY 3600000");
+        let (mut conn, _worker, _) = one_waits(&server);
         let waiting = pending(&mut conn, "");
         assert_eq!(waiting.len(), 2);
         must!(conn, "RENAME", P, "away").ok();
@@ -114,10 +117,7 @@ fn what_waits_stays_while_its_stream_is_away_by_another_name() {
 #[test]
 fn what_waits_stays_while_its_keys_are_restored_one_by_one() {
     each_server(|server| {
-        let (mut conn, mut worker) = (ring(&server), server.connect());
-        let ids = events(&mut conn, &[("a", "1"), ("a", "2")]);
-        take(&mut worker, "WORKER w COUNT 2");
-        nack(&mut worker, &ids[0], "WORKER w DELAY 3600000");
+        let (mut conn, _worker, _) = one_waits(&server);
         must!(conn, "EVQ.RELEASE", P, "WORKER", "w").ok();
         let waiting = pending(&mut conn, "");
         let names = ["evq:{r}".to_owned(), format!("{P}:groups"), P.to_owned()];
@@ -153,10 +153,7 @@ fn a_worker_that_refuses_what_was_removed_gets_the_next_one() {
 #[test]
 fn skip_finds_what_was_removed_by_hand_in_any_case() {
     each_server(|server| {
-        let (mut conn, mut worker) = (ring(&server), server.connect());
-        let ids = events(&mut conn, &[("a", "1"), ("a", "2")]);
-        take(&mut worker, "WORKER w COUNT 2");
-        nack(&mut worker, &ids[0], "WORKER w DELAY 3600000");
+        let (mut conn, mut worker, ids) = one_waits(&server);
         // At once, before it is found.
         must!(conn, "MULTI").ok();
         must!(conn, "XDEL", P, ids[0]);
