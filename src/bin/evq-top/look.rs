@@ -165,7 +165,7 @@ impl<S: Server> Look<'_, S> {
         }
         let pairs = self.found.partitions.len() * self.found.groups.len();
         if pairs > MAX_UNFILTERED {
-            self.found.missing.push(format!("EVQ.STATS: {pairs} rows are too many to ask for"));
+            self.found.missing.push(format!("EVQ.STATS: {pairs} rows are too many to request"));
         } else if let Some(stats) = self.ask(&["EVQ.STATS", ring])? {
             take_stats(&mut self.found.partitions, &stats, group);
         }

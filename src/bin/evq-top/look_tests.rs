@@ -103,7 +103,7 @@ fn a_server_that_filters_nothing_is_asked_for_all_unless_that_is_too_much() {
     all[4] = ("EVQ.RING chat", json!({"name": "chat", "partitions": many}));
     let mut server = Canned::new(&all);
     let found = server.look(&wish());
-    assert_eq!(found.missing, ["EVQ.STATS: 4002 rows are too many to ask for"]);
+    assert_eq!(found.missing, ["EVQ.STATS: 4002 rows are too many to request"]);
     assert!(!server.asked.contains(&"EVQ.STATS chat".to_owned()));
 }
 

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Err(Instead::Complain(text)) => return complain(&text, 2),
     };
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-        return complain("evq-top: this is no terminal; EVQ.STATS is for programs\n", 2);
+        return complain("evq-top: not a terminal; programs use EVQ.STATS\n", 2);
     }
     let watch = dial::Dialer::new(&options).and_then(watch::start);
     let shown = watch.and_then(|watch| {

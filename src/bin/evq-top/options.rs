@@ -58,7 +58,7 @@ URL is redis://[user:password@]host[:port][/db], by default redis://127.0.0.1:63
   unix:///path/to/socket
   redis+sentinel://host[:port][,host...]/name   the primary that these Sentinels know by this name
   redis+cluster://host[:port][,host...]         a cluster; rediss+... over TLS
---user and the environment variable REDISCLI_AUTH give the credentials that are not in the URL.
+Credentials that are not in the URL come from --user and the environment variable REDISCLI_AUTH.
 ";
 
 /// Reads the command line. `auth` is REDISCLI_AUTH.
@@ -87,13 +87,13 @@ pub(crate) fn read(words: &[String], auth: Option<String>) -> Result<Options, In
             "--cert" => options.certificate_file = Some(value()?.into()),
             "--key" => options.key_file = Some(value()?.into()),
             "--insecure" => options.is_insecure = true,
-            _ if word.starts_with('-') => return Err(complain(&format!("unknown: {word}"))),
-            _ if url.is_some() => return Err(complain(&format!("one URL only, not {word} too"))),
+            _ if word.starts_with('-') => return Err(complain(&format!("unknown option: {word}"))),
+            _ if url.is_some() => return Err(complain(&format!("only one URL: {word}"))),
             _ => url = Some(word),
         }
     }
     if options.certificate_file.is_some() != options.key_file.is_some() {
-        return Err(complain("--cert and --key belong together"));
+        return Err(complain("--cert and --key must be given together"));
     }
     if let Some(url) = url {
         take_url(&mut options, url)?;
@@ -125,7 +125,7 @@ fn complain(what: &str) -> Instead {
 
 fn interval(text: &str) -> Result<u64, Instead> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
-    let seconds = seconds.ok_or_else(|| complain("--interval is 0.1 to 3600 seconds"))?;
+    let seconds = seconds.ok_or_else(|| complain("--interval must be 0.1 to 3600 seconds"))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within bounds")]
     Ok((seconds * 1000.0) as u64)
 }
@@ -149,9 +149,9 @@ fn take_url(options: &mut Options, url: &str) -> Result<(), Instead> {
             let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
             let (name, db) = path.split_once('/').unwrap_or((path, "0"));
             let db = db.trim_end_matches('/').parse();
-            let db = db.map_err(|_| complain("the database of a Sentinel URL is a number"))?;
+            let db = db.map_err(|_| complain("the database of a Sentinel URL must be a number"))?;
             if name.is_empty() {
-                return Err(complain("a Sentinel URL ends with the primary's name: /mymaster"));
+                return Err(complain("a Sentinel URL must end with the primary: /mymaster"));
             }
             let sentinels = addresses(hosts, 26379)?;
             options.route = Route::Sentinel { sentinels, name: name.to_owned(), db };
@@ -159,7 +159,7 @@ fn take_url(options: &mut Options, url: &str) -> Result<(), Instead> {
         "redis+cluster" | "rediss+cluster" => {
             options.route = Route::Cluster(addresses(rest.trim_end_matches('/'), 6379)?);
         }
-        _ => return Err(complain(&format!("{scheme}:// is no scheme that evq-top knows"))),
+        _ => return Err(complain(&format!("unknown scheme: {scheme}://"))),
     }
     if let Some(credentials) = credentials {
         let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
@@ -178,7 +178,7 @@ fn addresses(text: &str, port: u16) -> Result<Vec<(String, u16)>, Instead> {
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let address = given.map(|port| (host.to_owned(), port)).filter(|_| !host.is_empty());
-        address.ok_or_else(|| complain(&format!("{text:?} is no host[:port]")))
+        address.ok_or_else(|| complain(&format!("not a host[:port]: {text:?}")))
     };
     text.split(',').map(address).collect()
 }
@@ -192,7 +192,7 @@ fn decoded(text: &str) -> Result<String, Instead> {
             let digits: Vec<u8> = rest.by_ref().take(2).collect();
             let digits = std::str::from_utf8(&digits).ok().filter(|digits| digits.len() == 2);
             let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            byte.ok_or_else(|| complain("a % in the credentials stands before two hex digits"))?
+            byte.ok_or_else(|| complain("a % in the credentials must precede two hex digits"))?
         } else {
             byte
         };

@@ -73,15 +73,15 @@ fn the_environment_gives_what_the_url_does_not() {
 #[test]
 fn mistakes_are_named() {
     bad(&["--ring"], "--ring needs a value");
-    bad(&["--fast"], "unknown: --fast");
-    bad(&["a", "b"], "one URL only");
-    bad(&["http://h"], "http:// is no scheme");
-    bad(&["redis+sentinel://h"], "ends with the primary's name");
-    bad(&["redis+sentinel://h/m/x"], "is a number");
-    bad(&["redis+cluster://h:port"], "\"h:port\" is no host");
-    bad(&["redis+cluster://"], "\"\" is no host");
+    bad(&["--fast"], "unknown option: --fast");
+    bad(&["a", "b"], "only one URL: b");
+    bad(&["http://h"], "unknown scheme: http://");
+    bad(&["redis+sentinel://h"], "must end with the primary");
+    bad(&["redis+sentinel://h/m/x"], "must be a number");
+    bad(&["redis+cluster://h:port"], "not a host[:port]: \"h:port\"");
+    bad(&["redis+cluster://"], "not a host[:port]: \"\"");
     bad(&["redis://a:%zz@h"], "two hex digits");
-    bad(&["--cert", "c"], "belong together");
+    bad(&["--cert", "c"], "must be given together");
     for interval in ["0", "x", "3601", "NaN"] {
         bad(&["--interval", interval], "0.1 to 3600 seconds");
     }

@@ -114,7 +114,7 @@ fn keys_sort_filter_and_open_what_is_pending() {
         assert!(screen.contains("rings: 2, by name"), "{screen}");
         terminal.press(&["Home", "Enter"]);
         let screen = terminal.wait_for("ring chat (1 of 2)");
-        assert!(screen.contains("none: the first EVQ.CONSUME of a group makes it"), "{screen}");
+        assert!(screen.contains("none: the first EVQ.CONSUME of a group creates it"), "{screen}");
         terminal.press(&["Right"]);
         terminal.wait_for("ring orders (2 of 2)");
         terminal.press(&["?"]);
@@ -177,7 +177,7 @@ fn it_shows_how_far_a_resize_is() {
             conn.must(&args!["EVQ.ACK", partition, last, "RING", "orders", "GROUP", "audit"]);
         }
         terminal.wait("the end of the resize", |screen| {
-            screen.contains("nothing drains") && screen.contains("1 through")
+            screen.contains("no partition drains") && screen.contains("1 through")
         });
     });
 }
@@ -212,7 +212,7 @@ fn without_a_terminal_or_with_a_wrong_word_it_says_so() {
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let (code, text) = run(&["redis://127.0.0.1:1"]);
-    assert_eq!((code, text.contains("this is no terminal")), (Some(2), true), "{text}");
+    assert_eq!((code, text.contains("not a terminal")), (Some(2), true), "{text}");
     let (code, text) = run(&["--fast"]);
     assert_eq!((code, text.contains("usage: evq-top")), (Some(2), true), "{text}");
 }

@@ -23,22 +23,22 @@ use colours::{alarm, dim};
 const LEAST: (u16, u16) = (80, 10);
 
 const HELP: &[&str] = &[
-    "Tab         the other panel: groups or partitions",
-    "up, down    another row (also j and k, page up, page down, home, end)",
-    "left, right another ring (also [ and ])",
-    "R           the list of rings",
-    "Enter       the events of the partition that are not finished: EVQ.PENDING",
-    "Esc         back; on the ring's page: no filter",
+    "Tab         switch between groups and partitions",
+    "up, down    select a row (also j and k, page up, page down, home, end)",
+    "left, right previous or next ring (also [ and ])",
+    "R           list of rings",
+    "Enter       unfinished events of the partition: EVQ.PENDING",
+    "Esc         back; on the page of a ring: remove the filter",
     "s, r        sort by the next column; reverse",
     "/           filter rows: by name, number, owner, `nobody`, `leaving`",
-    "p, space    pause; nothing is asked meanwhile",
-    "+, -        look more often, less often",
+    "p, space    pause: no commands are sent",
+    "+, -        refresh more often, less often",
     "q           quit",
     "",
-    "A bar is a partition's length, against the longest of the ring; its full part",
-    "is what the group has not finished. Notes: 2r retrying, 3h held, 1d dead and",
-    "holding its key; waits: for a resize to get through; leaving: no new events.",
-    "~ stands before a lag that is being recounted, - for what nobody knows.",
+    "A bar is the length of a partition, relative to the longest of the ring. Its solid",
+    "part is unfinished. Notes: 2r retrying, 3h held, 1d dead and holding its key;",
+    "waits: until a resize is complete; leaving: receives no new events.",
+    "~ marks a lag that is being counted again, - an unknown value.",
 ];
 
 /// Draws the whole screen.
@@ -70,7 +70,7 @@ fn bottom_line(app: &App) -> Line<'static> {
         return Line::from(format!(" filter: {filter}\u{2588}  (Enter: keep, Esc: none)"));
     }
     if let Some(why) = &app.trouble {
-        return Line::styled(format!(" no answer, trying again: {why}"), alarm());
+        return Line::styled(format!(" no reply, retrying: {why}"), alarm());
     }
     let missing = app.found.as_ref().map(|found| found.missing.join("; "));
     if let Some(missing) = missing.filter(|missing| !missing.is_empty()) {

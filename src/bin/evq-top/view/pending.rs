@@ -20,7 +20,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let found = app.found.as_ref();
     let pending = found.and_then(|found| found.pending.as_ref());
     let Some((_, events)) = pending.filter(|(of, _)| *of == number) else {
-        let text = format!(" partition {number} for {group}: asking ...");
+        let text = format!(" partition {number} for {group}: loading ...");
         frame.render_widget(Paragraph::new(text), area);
         return;
     };
@@ -42,7 +42,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let shown = events.iter().skip(app.event_at).take(height);
     lines.extend(shown.map(|event| line(event, width, now_ms)));
     if events.is_empty() {
-        lines.push(Line::styled(" none: what is not listed waits for its first turn", dim()));
+        lines.push(Line::styled(" none: every other event waits for its first delivery", dim()));
     }
     frame.render_widget(Paragraph::new(lines), area);
 }

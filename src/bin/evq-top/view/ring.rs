@@ -24,7 +24,7 @@ const RESIZE_BAR: usize = 10;
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(found) = &app.found else { return };
     let Some(ring) = &found.ring else {
-        frame.render_widget(Paragraph::new("\n no rings yet: EVQ.TRIGGER makes one"), area);
+        frame.render_widget(Paragraph::new("\n no rings yet: EVQ.TRIGGER creates one"), area);
         return;
     };
     let resize = ring.resizing.as_ref().map(|resizing| resize_line(app, resizing));
@@ -46,7 +46,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, app: &App) {
 fn resize_line(app: &App, resizing: &Resizing) -> Line<'static> {
     let draining: Vec<String> = resizing.draining.iter().map(i64::to_string).collect();
     let draining = match draining.len() {
-        0 => "nothing drains".to_owned(),
+        0 => "no partition drains".to_owned(),
         1..=8 => format!("draining {}", draining.join(" ")),
         many => format!("draining {many} partitions"),
     };
@@ -88,7 +88,7 @@ fn draw_groups(frame: &mut Frame<'_>, area: Rect, app: &App, groups: &[&Group]) 
     let shown = groups.iter().enumerate().skip(first).take(height);
     lines.extend(shown.map(|(at, group)| row(group_parts(group), cursor == Some(at), has_focus)));
     if groups.is_empty() {
-        lines.push(Line::styled(" none: the first EVQ.CONSUME of a group makes it", dim()));
+        lines.push(Line::styled(" none: the first EVQ.CONSUME of a group creates it", dim()));
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }

@@ -176,7 +176,7 @@ fn before_the_first_look_and_without_a_ring_it_says_so() {
     assert!(screen(&app, 80, 24)[3].contains("no rings yet"));
     let empty = app_of(Snapshot { groups: vec![], group: None, ..found() });
     let lines = screen(&empty, 80, 24);
-    assert!(lines[4].contains("the first EVQ.CONSUME of a group makes it"), "{lines:?}");
+    assert!(lines[4].contains("the first EVQ.CONSUME of a group creates it"), "{lines:?}");
     assert!(lines[5].starts_with(" partitions: 3"), "{lines:?}");
 }
 
@@ -185,7 +185,7 @@ fn the_events_of_a_partition_say_what_they_wait_for() {
     let mut app = app_of(found());
     app.press(Key::Enter);
     let lines = screen(&app, 80, 24);
-    assert_eq!(lines[2], " partition 0 for mailer: asking ...");
+    assert_eq!(lines[2], " partition 0 for mailer: loading ...");
     let event = |id: &str, state: &str| Event {
         id: id.into(),
         key: "order:17-with-a-long-name".into(),
