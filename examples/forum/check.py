@@ -41,7 +41,7 @@ Everything else is a problem:
     thread:1 #3 (3-0) was handed out without #2 under epoch 7
     >>> run((0, 7, "1-0", "thread:1", 1), (0, 8, "1-0", "thread:1", 1),
     ...     (0, 7, "2-0", "thread:1", 2), (0, 8, "3-0", "thread:1", 3))
-    thread:1 #2 (2-0) was handled under epoch 7 after epoch 8 had begun
+    thread:1 #2 (2-0) was handled under epoch 7 after epoch 8
     >>> run((1, 7, "1-0", "thread:1", 1), (0, 7, "2-0", "thread:1", 2), (0, 7, "3-0", "thread:1", 3))
     thread:1 #1 (1-0) came from partition 1, not 0
     >>> run((0, 7, "1-0", "thread:1", 1), (0, 7, "2-0", "thread:1", 3), (0, 7, "3-0", "thread:1", 3))
@@ -91,7 +91,7 @@ def problems(triggered, handled):
             found.append(f"{name} carries the payload of #{one.number}")
         if one.epoch < newest.get(partition, 0):
             later = newest[partition]
-            found.append(f"{name} was handled under epoch {one.epoch} after epoch {later} had begun")
+            found.append(f"{name} was handled under epoch {one.epoch} after epoch {later}")
         newest[partition] = max(one.epoch, newest.get(partition, 0))
         epoch, last = begun.get(one.thread, (0, -1))
         if one.epoch == epoch and place <= last:

@@ -129,10 +129,10 @@ def play(forum, crew, screen):
         crew.start(f"worker {partition}", [partition])
     crew.start("standby", list(range(screen.partitions)), all=True)
     screen.note(
-        f"{screen.partitions} workers, one a partition; 1 standby behind all of them; "
+        f"{screen.partitions} workers, one for each partition; 1 standby for all partitions; "
         f"{PRODUCERS} producers"
     )
-    screen.note("each line below: events that were just handled, as: thread #number what")
+    screen.note("each line below lists handled events: thread, #number, type")
     screen.head()
     pause(1)
 
@@ -150,9 +150,9 @@ def play(forum, crew, screen):
     for producer in producers:
         producer.join()
     forum.look(screen)
-    screen.note("all is handled" if complete else "nothing happens any more")
+    screen.note("all events are handled" if complete else "no further progress")
     wrong += [f"{name} ended with exit code {code}" for name, code in crew.stop().items()]
-    screen.note("workers and standby were asked to end (SIGTERM), and have")
+    screen.note("SIGTERM: the workers and the standby have ended")
     forum.look(screen)
     return wrong + problems(forum.triggered, forum.handled)
 
@@ -168,16 +168,16 @@ def kill_one(forum, crew, screen, victim):
     # Should it have been done with all: these nobody has in hand.
     forum.trigger(forum.client, [RUSH], "PostUpdated", 2)
     forum.look(screen)
-    screen.note(f"kill -9 {pid}: the worker of partition {victim} is dead, with posts in hand")
+    screen.note(f"kill -9 {pid}: the worker of partition {victim} is dead, with unacknowledged posts")
     after = lambda: [  # noqa: E731
         one for one in forum.handled if one.partition == victim and one.epoch > before
     ]
     if not forum.look_until(screen, after):
-        return [f"nobody took partition {victim} over"]
+        return [f"no worker took partition {victim} over"]
     taken_ms = (after()[0].started - killed_at) * 1000
     screen.note(
         f"the standby took partition {victim} over {taken_ms:.0f} ms later "
-        "and began with what was not acknowledged"
+        "and started with the unacknowledged posts"
     )
     screen.head()
     forum.trigger(forum.client, [RUSH], "ThreadClosed")
@@ -192,24 +192,24 @@ def grow(forum, screen, places):
     generation, ring = forum.trigger(client, threads, "PostLiked", 2, then=resize)
     standing, resized_at = forum.standing(json.loads(ring)), time.time()
     forum.look(screen)
-    screen.note(f"{2 * len(threads)} posts at once; and while they wait, one more partition:")
+    screen.note(f"{2 * len(threads)} posts at once; one more partition is added while they wait:")
     moved = {name for name, place in forum.places().items() if place != places[name]}
     numbers = " ".join(name.split(":")[1] for name in sorted(moved, key=list(places).index))
     screen.partitions = partition + 1
     screen.note(f"EVQ.RESIZE default {partition + 1}: the ring is in generation {generation}")
-    screen.note(f"from now on partition {partition} has the threads {numbers}; the others stay")
-    screen.note(f"{standing} posts stand between: the moved threads wait there until those are done")
+    screen.note(f"threads {numbers} move to partition {partition}; the others stay")
+    screen.note(f"{standing} earlier posts are unfinished; the moved threads wait for them")
     screen.head()
     forum.trigger(client, sorted(moved), "PostUpdated")
     if not moved or not standing:
-        return ["nothing stood between the old partitions and the new one"]
+        return ["no posts were unfinished at the resize"]
     if not forum.look_until(screen, lambda: not forum.standing()):
-        return [f"{forum.standing()} posts are still in front of the resize"]
+        return [f"{forum.standing()} posts from before the resize are still unfinished"]
     drained_ms = (time.time() - resized_at) * 1000
     if not forum.look_until(screen, lambda: any(e.partition == partition for e in forum.handled)):
-        return [f"nobody found partition {partition}"]
+        return [f"no worker found partition {partition}"]
     screen.note(
-        f"those were done {drained_ms:.0f} ms after the resize; "
+        f"the earlier posts were finished {drained_ms:.0f} ms after the resize; "
         f"the standby found partition {partition} by itself"
     )
     screen.head()
@@ -238,15 +238,15 @@ def report(forum, screen, wrong):
     for problem in wrong:
         screen.say(f"WRONG: {problem}")
     if wrong:
-        screen.say(f"{len(wrong)} problems: the promise is broken.")
+        screen.say(f"{len(wrong)} problems: the guarantee is broken.")
         return
     screen.say(
         f"Order held in all {len(forum.triggered)} threads and nothing is missing. "
         f"{sum(again.values())} events were handled"
     )
-    screen.say("again after the kill: at least once is the promise, and never out of order.")
+    screen.say("again after the kill: delivery is at least once, and always in order.")
     moved = [events for events in forum.triggered.values() if len({p for p, _ in events}) > 1]
-    screen.say(f"{len(moved)} threads moved to another partition on the way, in order as well.")
+    screen.say(f"{len(moved)} threads moved to another partition on the way, also in order.")
 
 
 def pause(seconds):

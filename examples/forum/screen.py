@@ -30,7 +30,7 @@ class Screen:
             f'The ring "{ring["name"]}": {count} partitions with {ring["vnodes"]} points each on a '
             f'circle of hashes ({ring["hash"]}).'
         )
-        self.say("A thread's hash falls in front of one point: that point's partition has the thread.")
+        self.say("The hash of a thread precedes one point; the partition of that point has the thread.")
         self.say()
         cells = 72
         strip = "".join(self.partition_mark(owner(points, n, cells)) for n in range(cells))
