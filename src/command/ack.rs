@@ -1,7 +1,7 @@
 //! `EVQ.ACK partition id [RING ring] [GROUP group] [WORKER name] [EPOCH epoch]`
 //!
-//! Everything handed out under this epoch up to and including `id` is finished. Replies 1 if this
-//! finished anything, 0 if it repeats.
+//! Finishes the events that were handed out under this epoch, up to and including `id`. Replies 1
+//! if an event was finished, 0 if all of them were finished before.
 
 use crate::model::claim::Claim;
 use crate::model::error::Error;
@@ -45,17 +45,10 @@ impl Command for Ack {
         flags: c"write fast",
         acl: c"write fast",
         arity: -3,
-        summary: c"Finishes the events handed out under the lease up to an id; of retries, exactly that one.",
+        summary: c"Acknowledges the events of the lease up to an id; of a retry, that event only.",
         complexity: c"O(1)",
         routing: Routing::Word(1),
-        args: &[
-            PARTITION,
-            Arg::string(c"id"),
-            RING,
-            GROUP,
-            WORKER,
-            EPOCH,
-        ],
+        args: &[PARTITION, Arg::string(c"id"), RING, GROUP, WORKER, EPOCH],
     };
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {

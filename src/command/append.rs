@@ -1,8 +1,9 @@
 //! `EVQ.APPEND partition key payload [RING ring] [TYPE type] [HEADER name value ...]
 //! [UNIQUE token]`
 //!
-//! EVQ.TRIGGER for a producer that has found the partition itself, from EVQ.POINTS. Replies
-//! `[partition, id]`, or `EVQMOVED` and where the key belongs, and nothing is written then.
+//! EVQ.TRIGGER for a producer that computes the partition itself, from EVQ.POINTS. Replies
+//! `[partition, id]`. If the key belongs elsewhere, replies `EVQMOVED` with that partition and
+//! writes nothing.
 
 use crate::model::error::Error;
 use crate::model::name::Name;
@@ -44,7 +45,7 @@ impl Command for Append {
         flags: c"write deny-oom fast",
         acl: c"write fast",
         arity: -4,
-        summary: c"Appends an event to a partition that its key belongs to.",
+        summary: c"Appends an event to a given partition, if its key belongs there.",
         complexity: c"O(1) on average to check, plus O(1) to append.",
         routing: Routing::Word(1),
         args: &[

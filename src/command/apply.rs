@@ -1,8 +1,7 @@
 //! `EVQ.APPLY key effect [field value ...]`: internal.
 //!
-//! Carries an encoded effect to a replica and out of the append-only file, and with it an event
-//! where both belong together. Refused from anybody else, so that no client can write state that
-//! EVQ did not decide.
+//! Carries an encoded effect to a replica and out of the append-only file, with an event if the
+//! effect has one. Clients are refused, so that they cannot write state that EVQ did not decide.
 
 use crate::model::error::Error;
 use crate::model::parse::Words;
@@ -29,7 +28,7 @@ impl Command for Apply {
         flags: c"write fast",
         acl: c"write fast dangerous",
         arity: -3,
-        summary: c"Internal: applies a replicated effect. Refused from clients.",
+        summary: c"Internal: applies a replicated effect. Clients are refused.",
         complexity: c"O(N), where N is the size of the effect.",
         routing: Routing::Key(1),
         args: &[
@@ -50,7 +49,7 @@ impl Command for Apply {
         let bytes = words.positional()?;
         let effect: Effect = decode(bytes).map_err(|corrupt| {
             unreadable(ctx, key.bytes(), corrupt);
-            Error::Usage("an effect this version cannot read")
+            Error::Usage("this version cannot read the effect")
         })?;
         let mut fields = args.strings_from(EFFECT + 1).to_vec();
         if fields.is_empty() {

@@ -1,7 +1,7 @@
 //! `EVQ.CANCEL ticket [RING ring]`
 //!
-//! Takes back a scheduled event that waits for its time, in whichever partition it waits. Replies
-//! 1, or 0 if it does not wait (any more).
+//! Removes a scheduled event before it is appended, in any partition of the ring. Replies 1, or 0
+//! if no event with this ticket is scheduled.
 
 use crate::model::error::Error;
 use crate::model::later::schedule::{Change, Schedule};
@@ -26,9 +26,9 @@ impl Command for Cancel {
         flags: c"write fast",
         acl: c"write fast",
         arity: -2,
-        summary: c"Takes back a scheduled event that still waits for its time.",
+        summary: c"Removes a scheduled event before it is appended.",
         complexity:
-            c"O(P+log(N)), where P is the number of partitions and N that of scheduled events.",
+            c"O(P+log(N)), where P is the number of partitions and N the number of scheduled events.",
         routing: Routing::Word(1),
         args: &[Arg::integer(c"ticket"), RING],
     };

@@ -1,9 +1,9 @@
 //! `EVQ.CONSUME partition|* [RING ring] [GROUP group] [WORKER name] [EPOCH epoch] [COUNT n]
 //! [AHEAD] [BLOCK ms | NOBLOCK] [LEASE ms] [ACK id]` (with `*`: `ACK partition id`)
 //!
-//! The ordered pull loop of one worker on one partition, or on whichever partition of the ring has
-//! work and no other owner. Replies `[partition, epoch, events]`, or null when there was nothing
-//! to give in time. What it does is in [`crate::server::dispatch::pull`].
+//! The ordered pull loop of one worker on one partition, or, with `*`, on any partition that has
+//! work and no other owner. Replies `[partition, epoch, events]`, or null after the time-out. The
+//! run is in [`crate::server::dispatch::pull`].
 
 use crate::model::claim::Claim;
 use crate::model::error::Error;
@@ -30,7 +30,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let (mut count, mut ahead, mut block, mut lease, mut ack) = (None, None, None, None, None);
     while let Some(word) = words.next() {
         if is(word, "COUNT") {
-            once(&mut count, word, words.count_after(word, "events of one reply", MAX_COUNT)?)?;
+            once(&mut count, word, words.count_after(word, "COUNT", MAX_COUNT)?)?;
         } else if is(word, "AHEAD") {
             once(&mut ahead, word, Pace::Ahead)?;
         } else if is(word, "BLOCK") {
@@ -87,8 +87,8 @@ impl Command for Consume {
         flags: c"write blocking",
         acl: c"write slow blocking",
         arity: -2,
-        summary: c"Pulls the next events of a partition, or of any, for a group, in order, under a lease.",
-        complexity: c"O(log(S)+N), where S is the number of nodes of the stream and N the number of events given; with * also O(P), where P is the number of partitions.",
+        summary: c"Returns the next events of a partition to a worker of a group, in order, under a lease.",
+        complexity: c"O(log(S)+N), where S is the number of nodes of the stream and N the number of events returned; with * also O(P), where P is the number of partitions.",
         routing: Routing::Word(1),
         args: &[
             PARTITION,

@@ -1,8 +1,8 @@
 //! `EVQ.CREATE ring partitions [VNODES n] [WEIGHTS w ...] [PAYLOAD any|json]
 //! [MAXDEPTH n] [MAXLEN n] [MAXAGE ms] [TRIM finished|any] [UNIQUEFOR ms]`
 //!
-//! Makes a ring: a number of partitions and the mapping of keys to them. Replies `OK`, also where
-//! the ring exists in this shape; another shape is `EVQRINGEXISTS`.
+//! Creates a ring: its partitions and the mapping of keys to them. Replies `OK`, also if the ring
+//! exists in this shape, and `EVQRINGEXISTS` if it exists in another.
 
 use crate::model::error::Error;
 use crate::model::limits::{MAX_KEPT_EVENTS, MAX_PARTITIONS, MAX_VNODES};
@@ -97,7 +97,7 @@ impl Command for Create {
         flags: c"write deny-oom",
         acl: c"write slow",
         arity: -3,
-        summary: c"Makes a ring: a number of partitions and the mapping of keys to them.",
+        summary: c"Creates a ring: its partitions and the mapping of keys to them.",
         complexity: c"O(P*log(P)), where P is the number of points on the ring.",
         routing: Routing::Word(1),
         args: &[

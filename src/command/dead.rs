@@ -2,9 +2,9 @@
 //! `EVQ.DEAD group RETRY partition|* id|* [RING ring]`
 //! `EVQ.DEAD group SKIP partition|* id|* [RING ring]`
 //!
-//! Works on dead letters. LIST replies `[partition, letter id, [field, value, ...]]` each, or the
-//! same as a JSON document; RETRY hands the events out again from attempt 1, SKIP finishes them,
-//! and both reply how many.
+//! Lists, retries or skips dead letters. LIST replies `[partition, letter id, [field, value, ...]]`
+//! for each letter, or a JSON document. RETRY delivers the events again, from attempt 1. SKIP
+//! finishes them. Both reply the number of events.
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;
@@ -65,7 +65,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
         if is(word, "RING") {
             once(&mut ring, word, Name::ring(words.value(word)?)?)?;
         } else if lists && is(word, "COUNT") {
-            once(&mut count, word, words.count_after(word, "letters of one reply", MAX_COUNT)?)?;
+            once(&mut count, word, words.count_after(word, "COUNT", MAX_COUNT)?)?;
         } else if !lists || !Format::take(&mut format, word)? {
             return Err(Error::syntax(word));
         }
@@ -128,7 +128,7 @@ impl Command for Dead {
         flags: c"write",
         acl: c"write slow",
         arity: -4,
-        summary: c"Lists the dead letters of a group, hands them out again, or gives them up.",
+        summary: c"Lists, retries or skips the dead letters of a group.",
         complexity: c"O(N), where N is the number of dead letters of the partitions.",
         routing: Routing::Word(3),
         args: &[

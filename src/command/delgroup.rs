@@ -1,7 +1,7 @@
 //! `EVQ.DELGROUP group [RING ring]`
 //!
-//! Removes a group with its progress and its dead letters; the events stay. Who waits in it gets
-//! `EVQNOGROUP`. Replies `OK`.
+//! Removes a group with its progress and its dead letters; the events stay. Waiting
+//! workers get `EVQNOGROUP`. Replies `OK`.
 
 use crate::model::error::Error;
 use crate::model::name::Name;

@@ -1,7 +1,6 @@
 //! `EVQ.DROP ring`
 //!
-//! Removes a ring with all its keys, as UNLINK does. Who waits in front of it gets `EVQNORING`.
-//! Replies `OK`.
+//! Removes a ring with all its keys, as UNLINK does. Waiting workers get `EVQNORING`. Replies `OK`.
 
 use std::rc::Rc;
 

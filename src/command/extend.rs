@@ -1,7 +1,7 @@
 //! `EVQ.EXTEND partition [LEASE ms] [RING ring] [GROUP group] [WORKER name] [EPOCH epoch]`
 //!
-//! Renews the lease: a heartbeat during long work. Changes nothing that is saved, so a WATCH on
-//! the partition's `:groups` key does not see it. Replies `OK`.
+//! Renews the lease of a partition, as a heartbeat during long work. Saved data does not change, so
+//! a WATCH on the partition's `:groups` key stays valid. Replies `OK`.
 
 use crate::model::claim::Claim;
 use crate::model::error::Error;

@@ -2,8 +2,8 @@
 //! [MAXATTEMPTS n] [BACKOFF min-ms max-ms] [ONDEAD skip|hold] [DEADAGE ms]`
 //! `EVQ.GROUP group [RING ring] [JSON]`
 //!
-//! Makes a group or changes its settings and replies `OK`; without settings describes it. `TYPES 0`
-//! takes all types again.
+//! Creates a group or changes its settings and replies `OK`. Without settings, describes the group.
+//! `TYPES 0` removes the filter of types.
 
 use std::collections::BTreeMap;
 
@@ -139,7 +139,7 @@ impl Command for SetGroup {
         flags: c"write deny-oom",
         acl: c"write slow",
         arity: -2,
-        summary: c"Makes a group, changes its settings, or describes it.",
+        summary: c"Creates a group, changes its settings, or describes it.",
         complexity: c"O(N), where N is the number of partitions.",
         routing: Routing::Word(1),
         args: &[
@@ -175,7 +175,7 @@ impl Command for SetGroup {
             }
         };
         if known.is_some() && options.from.is_some() {
-            return Err(Error::Usage("FROM is for a new group; EVQ.SEEK moves one that exists"));
+            return Err(Error::Usage("FROM is for a new group; EVQ.SEEK moves an existing one"));
         }
         if known.is_none() {
             ring.value()?.ring.check_room_for_group()?;

@@ -1,6 +1,6 @@
 //! `EVQ.GROUPS [RING ring] [JSON]`
 //!
-//! Lists the ring's groups with their totals over all partitions. Cheap: for monitors to poll.
+//! Lists the ring's groups with their totals over all partitions. Cheap enough to be polled.
 
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ impl Command for ListGroups {
         acl: c"read slow",
         arity: -1,
         summary: c"Lists the groups of a ring with their totals over all partitions.",
-        complexity: c"O(N*G), where N is the number of partitions and G the number of groups: half a microsecond for each pair. To count the lags it looks at a bounded number of entries.",
+        complexity: c"O(N*G), where N is the number of partitions and G the number of groups: half a microsecond for each pair. A bounded number of entries is read to count the lags.",
         routing: Routing::None,
         args: &[RING, JSON],
     };

@@ -2,7 +2,7 @@
 //! [TYPE type | TYPES n type ...] [HEADERS name n value ...] [UNIQUES n token ...]`
 //!
 //! Appends `count` events atomically, in the order of the arguments. Replies an array of
-//! `[partition, id]`. All or nothing. What is said of each event by itself has one value for each.
+//! `[partition, id]`. Appends all or none. TYPES, HEADERS and UNIQUES take one value per event.
 
 use crate::model::error::Error;
 use crate::model::limits::{MAX_BATCH, MAX_EVENT_BYTES, MAX_HEADERS};

@@ -1,9 +1,9 @@
 //! `EVQ.NACK partition id [DELAY ms] [REASON text] [RING ring] [GROUP group] [WORKER name]
 //! [EPOCH epoch]`
 //!
-//! The handling of an event failed. Only its key waits: the event is handed out again after the
-//! delay, or goes to the dead letters after its last attempt. Replies the ids that were handed out
-//! already and are now held behind it.
+//! Reports a failed event. The event is handed out again after the delay, or becomes a dead letter
+//! after its last attempt; until then only its key waits. Replies the ids of the same key that were
+//! handed out already and are now held.
 
 use crate::model::claim::Claim;
 use crate::model::error::Error;
@@ -56,8 +56,8 @@ impl Command for Nack {
         acl: c"write slow",
         arity: -3,
         summary:
-            c"Reports that the handling of an event failed: it is retried, and only its key waits.",
-        complexity: c"O(log(N)+M), where N is the number of events in flight and M the number of those that are held; the first of a batch O(N).",
+            c"Reports a failed event: it is retried later, and only its key waits.",
+        complexity: c"O(log(N)+M), where N is the number of events in flight and M the number of events held; O(N) for the first of a batch.",
         routing: Routing::Word(1),
         args: &[
             PARTITION,

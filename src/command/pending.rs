@@ -1,8 +1,8 @@
 //! `EVQ.PENDING partition [GROUP group] [RING ring] [COUNT n] [JSON]`
 //!
-//! Shows what the group has not finished though it was handed out or passed: what is in flight,
-//! waits for a retry, is held behind another event of its key, or is dead and holds its key. In
-//! the order of ids, 100 at most unless COUNT says otherwise.
+//! Lists the events that a group has started and not finished: in flight, waiting for a retry, held
+//! behind another event of their key, or dead and holding their key. In the order of ids, by
+//! default 100 at most.
 
 use crate::model::error::Error;
 use crate::model::ids::EventId;
@@ -50,7 +50,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
         } else if is(word, "GROUP") {
             once(&mut group, word, Name::group(words.value(word)?)?)?;
         } else if is(word, "COUNT") {
-            once(&mut count, word, words.count_after(word, "events of one reply", MAX_COUNT)?)?;
+            once(&mut count, word, words.count_after(word, "COUNT", MAX_COUNT)?)?;
         } else if !Format::take(&mut format, word)? {
             return Err(Error::syntax(word));
         }
@@ -169,7 +169,7 @@ impl Command for Pending {
         acl: c"read slow",
         arity: -2,
         summary:
-            c"Lists what a group has begun and not finished: in flight, to be retried, held or dead.",
+            c"Lists the started, unfinished events of a group: in flight, in retry, held or dead.",
         complexity: c"O(N), where N is the number of events shown.",
         routing: Routing::Word(1),
         args: &[PARTITION, GROUP, RING, Arg::number(c"count", c"COUNT"), JSON],

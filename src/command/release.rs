@@ -1,7 +1,7 @@
 //! `EVQ.RELEASE partition [RING ring] [GROUP group] [WORKER name] [EPOCH epoch]`
 //!
-//! Gives the lease up, so that the next in line gets the partition at once. What was handed out
-//! and not acknowledged is handed out again, in order. Replies `OK`.
+//! Ends the lease, so that the next worker in line gets the partition at once. Unacknowledged
+//! events are handed out again, in order. Replies `OK`.
 
 use crate::model::claim::Claim;
 use crate::model::error::Error;
@@ -44,7 +44,7 @@ impl Command for Release {
         flags: c"write fast",
         acl: c"write fast",
         arity: -2,
-        summary: c"Gives the lease of a partition up: the next worker has it at once.",
+        summary: c"Ends the lease of a partition; the next worker gets it at once.",
         complexity: c"O(1)",
         routing: Routing::Word(1),
         args: &[PARTITION, RING, GROUP, WORKER, EPOCH],

@@ -1,7 +1,7 @@
 //! `EVQ.REPLAY group key [FROM first|<id>|<unix ms>] [RING ring]`
 //!
-//! Hands the retained events of one key out to the group again, in order, while everything else
-//! goes on. Looks in every partition in which the key has lived. Replies how many.
+//! Delivers the retained events of one key to a group again, in order; other keys are not affected.
+//! Covers every partition that the key has belonged to. Replies the number of events.
 
 use crate::model::error::Error;
 use crate::model::name::Name;
@@ -24,9 +24,7 @@ pub(super) struct Replay;
 /// Where a replay begins. What is left out is known by its last event.
 fn start(text: &[u8]) -> Result<Start, Error> {
     match Start::parse(text)? {
-        Start::Last => {
-            Err(Error::BadId("a replay starts at first, an event id or unix milliseconds"))
-        }
+        Start::Last => Err(Error::BadId("FROM must be first, an id or unix milliseconds")),
         start => Ok(start),
     }
 }
@@ -37,8 +35,8 @@ impl Command for Replay {
         flags: c"write",
         acl: c"write slow",
         arity: -3,
-        summary: c"Hands the events of one key out to a group again, while all else goes on.",
-        complexity: c"O(N), where N is the number of entries that are read, at most 100,000.",
+        summary: c"Delivers the retained events of one key to a group again.",
+        complexity: c"O(N), where N is the number of entries read, at most 100,000.",
         routing: Routing::Word(2),
         args: &[Arg::string(c"group"), Arg::string(c"key"), Arg::option(c"start", c"FROM"), RING],
     };

@@ -1,8 +1,8 @@
 //! `EVQ.RESIZE ring partitions [WEIGHTS w ...] [DRYRUN]`
 //!
-//! Changes the number of partitions of a ring, or their weights, while it is used, without breaking
-//! the order of any key. Replies the generation that the ring is in then. With DRYRUN nothing
-//! changes, and the reply tells what would move.
+//! Changes the number of partitions of a ring, or their weights, while it is in use; the order of
+//! each key is kept. Replies the new generation of the ring. With DRYRUN nothing changes, and the
+//! reply describes what would move.
 
 use std::collections::HashSet;
 
@@ -132,8 +132,8 @@ impl Command for Resize {
         flags: c"write deny-oom",
         acl: c"write slow",
         arity: -3,
-        summary: c"Changes the partitions of a ring while it is used, in the order of every key.",
-        complexity: c"O(P*log(P)+N), where P is the number of points on the ring before and after and N the number of partitions; with DRYRUN it looks at a bounded number of events.",
+        summary: c"Changes the partitions of a ring in use; the order of each key is kept.",
+        complexity: c"O(P*log(P)+N), where P is the number of points on the ring before and after and N the number of partitions; DRYRUN also reads a bounded number of events.",
         routing: Routing::Word(1),
         args: &[
             Arg::string(c"ring"),

@@ -1,7 +1,8 @@
 //! `EVQ.RING [ring] [JSON]`
 //!
-//! Describes a ring: its mapping, and each partition with what is in its stream. With JSON the
-//! same as one document. For the default ring before its first use: what would be made.
+//! Describes a ring: its mapping, and each partition with the extent of its stream. With JSON,
+//! replies one document. Before the first use of the default ring, describes the ring that the
+//! first use creates.
 
 use std::collections::BTreeSet;
 
@@ -108,7 +109,7 @@ impl Command for DescribeRing {
         arity: -1,
         summary: c"Describes a ring and its partitions.",
         complexity:
-            c"O(N+P), where N is the number of partitions and P the number of points on the ring; after a resize O(N*G+P), where G is the number of groups, and it looks at a bounded number of entries.",
+            c"O(N+P), where N is the number of partitions and P the number of points on the ring; after a resize O(N*G+P), where G is the number of groups, and a bounded number of entries is read.",
         routing: Routing::Word(1),
         args: &[Arg::string(c"ring").optional(), JSON],
     };

@@ -1,6 +1,6 @@
 //! `EVQ.RINGS [JSON]`
 //!
-//! Lists the names of the database's rings that the user may read, in their order.
+//! Lists the rings of the database that the user may read, sorted by name.
 
 use crate::model::error::Error;
 use crate::model::parse::{Format, Words};

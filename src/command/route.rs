@@ -1,6 +1,6 @@
 //! `EVQ.ROUTE key [RING ring]`
 //!
-//! Tells where a key goes: `[partition, stream key]`. Changes nothing.
+//! Replies the partition of a key: `[partition, stream key]`. Changes nothing.
 
 use crate::model::error::Error;
 use crate::model::parse::{Words, only_ring};
@@ -21,7 +21,7 @@ impl Command for Route {
         flags: c"readonly fast",
         acl: c"read fast",
         arity: -2,
-        summary: c"Tells to which partition a key belongs.",
+        summary: c"Returns the partition that a key belongs to.",
         complexity: c"O(1) on average.",
         routing: Routing::Word(1),
         args: &[Arg::string(c"key"), RING],

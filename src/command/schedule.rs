@@ -1,9 +1,8 @@
 //! `EVQ.SCHEDULE key payload AT unix-ms | IN ms [RING ring] [TYPE type] [HEADER name value ...]
 //! [UNIQUE token]`
 //!
-//! Appends an event when its time has come. Replies `[partition, ticket]` now. What can be refused
-//! is refused now. With UNIQUE an event of this key that was scheduled with this token before is
-//! not scheduled again, and the reply is its.
+//! Appends an event at a given time, or after a delay. Replies `[partition, ticket]` or an error at
+//! once. With UNIQUE, a repeated token of this key schedules nothing and repeats the first reply.
 
 use crate::model::error::Error;
 use crate::model::later::parts::Parts;
@@ -48,7 +47,7 @@ impl When {
             Self::In(ms) => now_ms.saturating_add(ms),
         };
         if due_ms > last_ms {
-            return Err(Error::Number { what: "time of an event", min: 0, max: last_ms });
+            return Err(Error::Number { what: "time of the event", min: 0, max: last_ms });
         }
         Ok(due_ms.unsigned_abs())
     }
@@ -71,10 +70,10 @@ fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
     let mut headers = Vec::new();
     while let Some(word) = words.next() {
         if is(word, "AT") {
-            let at = words.number(word, "unix time in milliseconds", 0, i64::MAX)?;
+            let at = words.number(word, "AT", 0, i64::MAX)?;
             once(&mut when, word, When::At(at))?;
         } else if is(word, "IN") {
-            let ms = words.duration_ms(word, "milliseconds from now", 0)?;
+            let ms = words.duration_ms(word, "IN", 0)?;
             once(&mut when, word, When::In(ms))?;
         } else if is(word, "RING") {
             once(&mut ring, word, Name::ring(words.value(word)?)?)?;
@@ -88,7 +87,7 @@ fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Request<'a>, Error> {
             return Err(Error::syntax(word));
         }
     }
-    let when = when.ok_or(Error::Usage("a scheduled event needs AT or IN"))?;
+    let when = when.ok_or(Error::Usage("AT or IN is required"))?;
     let ring = ring.unwrap_or_else(Name::default_name);
     Ok(Request { key, payload, when, ring, kind, headers, token })
 }
@@ -116,7 +115,7 @@ impl Command for Schedule {
         flags: c"write deny-oom fast",
         acl: c"write fast",
         arity: -3,
-        summary: c"Appends an event when its time has come.",
+        summary: c"Appends an event at a given time, or after a delay.",
         complexity: c"O(log(N)), where N is the number of scheduled events of the partition.",
         routing: Routing::Word(1),
         args: &[

@@ -1,7 +1,7 @@
 //! `EVQ.SCHEDULED partition|* [COUNT n] [RING ring] [JSON]`
 //!
-//! Lists the events that wait for their time, in the order in which they become due: 100 at most
-//! unless COUNT says otherwise. With JSON the same as one document.
+//! Lists the scheduled events that are not appended yet, in the order in which they become due, by
+//! default 100 at most. With JSON, replies one document.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
         if is(word, "RING") {
             once(&mut ring, word, Name::ring(words.value(word)?)?)?;
         } else if is(word, "COUNT") {
-            once(&mut count, word, words.count_after(word, "events of one reply", MAX_COUNT)?)?;
+            once(&mut count, word, words.count_after(word, "COUNT", MAX_COUNT)?)?;
         } else if !Format::take(&mut format, word)? {
             return Err(Error::syntax(word));
         }
@@ -103,9 +103,9 @@ impl Command for ListScheduled {
         flags: c"readonly",
         acl: c"read slow",
         arity: -2,
-        summary: c"Lists the events that wait for their time.",
+        summary: c"Lists the scheduled events that are not appended yet.",
         complexity:
-            c"O(P+N*log(P)), where P is the number of partitions and N that of events shown.",
+            c"O(P+N*log(P)), where P is the number of partitions and N the number of events shown.",
         routing: Routing::Word(1),
         args: &[PARTITION, Arg::number(c"count", c"COUNT"), RING, JSON],
     };

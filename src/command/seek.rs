@@ -1,7 +1,7 @@
 //! `EVQ.SEEK group partition|* first|last|<id>|<unix ms> [RING ring]`
 //!
-//! Moves the group's cursor: replay, or skipping ahead. Ends the lease, so that a running worker
-//! is fenced, and drops retries and held events there. Replies `OK`.
+//! Moves the cursor of a group back, to replay, or ahead, to skip. Ends the lease, which fences a
+//! running worker, and drops the retries and held events of the partition. Replies `OK`.
 
 use crate::model::error::Error;
 use crate::model::name::Name;
@@ -26,8 +26,7 @@ impl Command for Seek {
         flags: c"write",
         acl: c"write slow",
         arity: -4,
-        summary:
-            c"Moves a group back to replay, or ahead to leave out, in one partition or in all.",
+        summary: c"Moves the position of a group back or ahead, in one partition or in all.",
         complexity: c"O(N), where N is the number of partitions.",
         routing: Routing::Word(2),
         args: &[Arg::string(c"group"), PARTITION, Arg::string(c"start"), RING],

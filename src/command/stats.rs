@@ -1,7 +1,7 @@
 //! `EVQ.STATS [ring] [PARTITION partition] [GROUP group] [JSON]`
 //!
-//! Per partition and group: lag, what is unfinished and how old it is, who owns it, and what was
-//! delivered; of one partition, of one group, or of all. With JSON the same as one document.
+//! Replies lag, age of the oldest unfinished event, owner, failures and totals for each partition
+//! and group; of one partition, of one group, or of all. With JSON, replies one document.
 
 use std::sync::Arc;
 
@@ -189,8 +189,8 @@ impl Command for Stats {
         flags: c"readonly",
         acl: c"read slow",
         arity: -1,
-        summary: c"Shows lag, age, owner, failures and totals per partition and group.",
-        complexity: c"O(N*G), where N is the number of partitions shown and G that of groups; to count the lags it looks at a bounded number of entries.",
+        summary: c"Returns lag, age, owner, failures and totals for each partition and group.",
+        complexity: c"O(N*G), where N is the number of partitions shown and G the number of groups; a bounded number of entries is read to count the lags.",
         routing: Routing::Word(1),
         args: &[
             Arg::string(c"ring").optional(),

@@ -1,9 +1,8 @@
 //! `EVQ.TRIGGER key payload [RING ring] [TYPE type] [HEADER name value ...]
 //! [UNIQUE token]`
 //!
-//! Routes by `key` and appends one event to its partition. Replies `[partition, id]`. With UNIQUE
-//! an event of this key that came with this token before is not appended again, and the reply is
-//! its.
+//! Appends an event to the partition of `key`. Replies `[partition, id]`. With UNIQUE, a repeated
+//! token of this key appends nothing and repeats the first reply.
 
 use crate::model::error::Error;
 use crate::model::name::Name;

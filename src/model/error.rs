@@ -95,13 +95,13 @@ impl fmt::Display for Error {
             Self::NoPermission => {
                 write!(f, "NOPERM No permissions to access a key of this ring")
             }
-            Self::NoRing => write!(f, "EVQNORING no such ring; EVQ.CREATE makes one"),
+            Self::NoRing => write!(f, "EVQNORING no such ring; EVQ.CREATE creates one"),
             Self::RingExists => write!(f, "EVQRINGEXISTS the ring exists with another shape"),
             Self::NoPartition => write!(f, "EVQNOPARTITION no such partition in this ring"),
             Self::Moved(partition, key) => write!(f, "EVQMOVED {partition} {key}"),
-            Self::NoGroup => write!(f, "EVQNOGROUP no such group on this ring"),
+            Self::NoGroup => write!(f, "EVQNOGROUP no such group in this ring"),
             Self::Fenced => {
-                write!(f, "EVQFENCED the caller does not hold the lease; EVQ.CONSUME again")
+                write!(f, "EVQFENCED the caller does not hold the lease; call EVQ.CONSUME again")
             }
             Self::BadId(why) => write!(f, "EVQBADID {why}"),
             Self::Name(kind) => write!(
@@ -119,7 +119,7 @@ impl fmt::Display for Error {
                 "EVQFULL the depth limit of the partition is reached; nothing was written"
             ),
             Self::Exhausted => {
-                write!(f, "ERR the stream has used its last possible id; nothing was added")
+                write!(f, "ERR the stream has reached the last possible id; nothing was added")
             }
             Self::Bug(what) => {
                 write!(f, "EVQBUG internal error, nothing was changed, please report: {what}")

@@ -88,7 +88,7 @@ impl<'a> Words<'a> {
     /// [`Error::Number`] if it is another number, [`Error::Syntax`] if there are fewer.
     pub fn column(&mut self, word: &[u8], count: u64) -> Result<&'a [&'a [u8]], Error> {
         let count = count.cast_signed();
-        self.number(word, "values, one for each event,", count, count)?;
+        self.number(word, "number of values (one for each event)", count, count)?;
         let values = self.words.split_at_checked(usize::try_from(count).unwrap_or(usize::MAX));
         let (values, rest) = values.ok_or_else(|| Error::syntax(word))?;
         self.words = rest;
@@ -189,7 +189,7 @@ pub fn weights_after(
 /// # Errors
 /// [`Error::BadId`] if it is malformed.
 pub fn event_id(text: &[u8]) -> Result<EventId, Error> {
-    EventId::parse(text).ok_or(Error::BadId("an event id is <milliseconds>-<sequence>"))
+    EventId::parse(text).ok_or(Error::BadId("an event id must be <milliseconds>-<sequence>"))
 }
 
 /// The token of UNIQUE.
@@ -198,7 +198,7 @@ pub fn event_id(text: &[u8]) -> Result<EventId, Error> {
 /// [`Error::Usage`] if it is empty, [`Error::Limit`] if it is too long.
 pub fn token(text: &[u8]) -> Result<&[u8], Error> {
     if text.is_empty() {
-        return Err(Error::Usage("a token has at least one byte"));
+        return Err(Error::Usage("a token must have at least one byte"));
     }
     if text.len() > MAX_TOKEN_BYTES {
         return Err(Error::Limit("bytes of a token", MAX_TOKEN_BYTES as u64));
@@ -243,7 +243,7 @@ impl PartitionArg {
         match decimal(text) {
             // A number that no ring can have is still a number: the answer is EVQNOPARTITION.
             Some(n) => Ok(Self::Number(u32::try_from(n).unwrap_or(u32::MAX))),
-            None => Err(Error::Usage("a partition is a number or its stream key")),
+            None => Err(Error::Usage("a partition must be a number or its stream key")),
         }
     }
 
@@ -345,7 +345,7 @@ impl Start {
         } else {
             EventId::parse(text)
                 .map(Self::After)
-                .ok_or(Error::BadId("a start is first, last, an event id or unix milliseconds"))
+                .ok_or(Error::BadId("a start must be first, last, an id or unix milliseconds"))
         }
     }
 

@@ -39,7 +39,7 @@ fn at_the_bound_the_partition_waits_and_goes_on_when_room_is_made() {
         }
         assert_eq!(pull(&mut conn, "WORKER w COUNT 1000 NOBLOCK"), None);
         assert_eq!(held(&mut conn), BOUND as i64 - 1);
-        let told = "evq:{r:0} hands out nothing to group default: 10000 events wait";
+        let told = "evq:{r:0} delivers nothing to group default: 10000 events wait";
         assert_eq!(server.log().matches(told).count(), 1, "{}", server.log());
         let lag = say(&mut conn, "EVQ.GROUPS RING r").at(0).get("lag").int();
         assert_eq!(lag, 10_052);

@@ -151,7 +151,7 @@ fn a_script_consumes_as_a_named_worker_and_never_waits() {
             conn.cmd(&words)
         };
         let consume = format!("EVQ.CONSUME {P} BLOCK 0 LEASE 60000");
-        assert_eq!(script(&mut conn, &consume).err_code(), "ERR", "a connection is no worker");
+        assert_eq!(script(&mut conn, &consume).err_code(), "ERR", "its connection is not a worker");
         assert_eq!(script(&mut conn, &format!("{consume} EPOCH 1")).err_code(), "ERR");
         for command in ["ACK", "EXTEND", "RELEASE"] {
             let id = if command == "ACK" { &ids[0] } else { "" };

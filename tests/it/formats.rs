@@ -237,7 +237,7 @@ fn an_effect_that_cannot_be_read_is_told_and_stops_a_server_that_is_to_stop() {
         age_the_last_effect(&server);
         server.restart();
         assert_eq!(must!(server.connect(), "EVQ.RINGS").array().len(), 1);
-        let told = "could not apply an effect to evq:{last}: format version 99";
+        let told = "effect on evq:{last} not applied: format version 99";
         assert!(server.log().contains(told), "{}", server.log());
         server.kill9();
         // As docs/upgrade.md and redis.conf.example have it.

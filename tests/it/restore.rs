@@ -48,7 +48,7 @@ fn fill(conn: &mut Conn) {
 }
 
 fn refusals(server: &Server) -> usize {
-    server.log().matches("refused a saved value").count()
+    server.log().matches("saved value refused").count()
 }
 
 /// Where the module's own bytes begin, which open with `EVQ`.
@@ -197,7 +197,7 @@ fn a_damaged_rdb_file_stops_the_start_with_a_reason() {
         // A server of its own, for this one is expected to end.
         let dir = format!("dir \"{}\"", server.dir().display());
         let log = Server::with(binary).config(&PLAIN).config(&[&dir]).start_expecting_failure();
-        assert!(log.contains("refused a saved value: not written by EVQ"), "{log}");
+        assert!(log.contains("saved value refused: not written by EVQ"), "{log}");
         assert_eq!(std::fs::read(&path).unwrap(), dump);
         bytes[at] = b'E';
         std::fs::write(&path, &bytes).unwrap();

@@ -30,9 +30,7 @@ impl Caller {
     pub fn of(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
         let (worker, epoch) = (&claim.worker, claim.epoch);
         if connection.is_none() && worker.is_none() && epoch.is_none() {
-            return Err(Error::Usage(
-                "in a script a connection is no worker: give WORKER or EPOCH",
-            ));
+            return Err(Error::Usage("WORKER or EPOCH is required in a script"));
         }
         Ok(Self { worker: worker.clone(), epoch, connection })
     }
@@ -43,7 +41,7 @@ impl Caller {
     /// [`Error::Usage`] where there is no connection and no WORKER.
     pub fn of_consumer(claim: &Claim, connection: Option<u64>) -> Result<Self, Error> {
         if connection.is_none() && claim.worker.is_none() {
-            return Err(Error::Usage("in a script a connection is no worker: give WORKER"));
+            return Err(Error::Usage("WORKER is required in a script"));
         }
         Self::of(claim, connection)
     }

@@ -88,7 +88,7 @@ impl Partition {
         }
         // EPOCH takes a signed number, and an epoch at the end of the range could not grow.
         if self.groups.values().any(|progress| i64::try_from(progress.epoch()).is_err()) {
-            return Err(Error::Usage("an epoch is a time in microseconds"));
+            return Err(Error::Usage("an epoch must be a time in microseconds"));
         }
         // Poison that dies at the bound goes over it, see Progress::blame.
         if self.groups.values().any(|progress| progress.exceptions().len() > 3 * MAX_EXCEPTIONS) {

@@ -123,7 +123,7 @@ impl Group {
         }
         let longest = MAX_DURATION_MS.unsigned_abs();
         if self.backoff_min_ms > self.backoff_max_ms || self.backoff_max_ms > longest {
-            return Err(Error::Usage("BACKOFF is a smallest and a largest delay, in this order"));
+            return Err(Error::Usage("BACKOFF takes the minimum and then the maximum delay"));
         }
         if self.dead_age_ms > longest {
             return Err(Error::Number { what: "DEADAGE", min: 0, max: MAX_DURATION_MS });

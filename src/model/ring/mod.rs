@@ -226,7 +226,7 @@ impl Ring {
         self.shape.check()?;
         // One at the end of the range could not grow.
         if self.generation == 0 || i64::try_from(self.generation).is_err() {
-            return Err(Error::Usage("a ring's generation is at least 1, and a signed number"));
+            return Err(Error::Usage("the generation of a ring must be at least 1"));
         }
         if self.last_ticket > MAX_TICKET {
             return Err(Error::Limit("tickets", MAX_TICKET));
@@ -242,7 +242,7 @@ impl Ring {
             check_ends(&past.ends)?;
         }
         if self.leaving.iter().any(|p| *p < self.len() || *p >= MAX_PARTITIONS) {
-            return Err(Error::Usage("a partition either takes events or leaves"));
+            return Err(Error::Usage("a partition must be either active or leaving"));
         }
         self.groups.values().try_for_each(|group| group.check())
     }

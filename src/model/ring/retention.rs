@@ -53,7 +53,7 @@ impl Retention {
     pub fn check(&self) -> Result<(), Error> {
         let counts = [self.max_depth, self.max_len];
         if counts.contains(&Some(0)) {
-            return Err(Error::Usage("MAXDEPTH and MAXLEN are at least 1"));
+            return Err(Error::Usage("MAXDEPTH and MAXLEN must be at least 1"));
         }
         if counts.iter().flatten().any(|count| *count > MAX_KEPT_EVENTS) {
             return Err(Error::Limit("events to keep in a partition", MAX_KEPT_EVENTS));

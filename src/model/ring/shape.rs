@@ -143,7 +143,7 @@ impl Shape {
     /// Refuses what no EVQ.CREATE could have made: a snapshot is hostile bytes.
     pub(in crate::model) fn check(&self) -> Result<(), Error> {
         if self.weights.is_empty() || self.vnodes == 0 || self.weights.contains(&0) {
-            return Err(Error::Usage("partitions, virtual nodes and weights are at least 1"));
+            return Err(Error::Usage("partitions, virtual nodes and weights must be at least 1"));
         }
         if self.weights.len() > MAX_PARTITIONS as usize {
             return Err(Error::Limit("partitions of a ring", MAX_PARTITIONS.into()));
@@ -159,7 +159,7 @@ impl Shape {
             return Err(Error::Limit("points of a ring (weights x virtual nodes)", MAX_POINTS));
         }
         if self.unique_for_ms == Some(0) {
-            return Err(Error::Usage("UNIQUEFOR is at least 1"));
+            return Err(Error::Usage("UNIQUEFOR must be at least 1"));
         }
         if self.unique_for_ms.is_some_and(|ms| ms > MAX_DURATION_MS.unsigned_abs()) {
             return Err(Error::Limit("UNIQUEFOR in milliseconds", MAX_DURATION_MS.unsigned_abs()));

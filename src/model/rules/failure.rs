@@ -126,7 +126,7 @@ impl Progress {
     /// Refuses so many more exceptions where there is no room.
     pub(in crate::model) fn check_room(&self, more: usize) -> Result<(), Error> {
         if self.exceptions.len() + more > MAX_EXCEPTIONS {
-            let what = "events of a group that wait for a retry or are held in a partition";
+            let what = "retried and held events of a group in a partition";
             return Err(Error::Limit(what, MAX_EXCEPTIONS as u64));
         }
         Ok(())

@@ -45,13 +45,13 @@ impl Default for Allowance {
 
 impl Allowance {
     fn read(&mut self) -> Result<(), Error> {
-        let limit = Error::Limit("entries that one EVQ.REPLAY reads", MAX_REPLAY_READ as u64);
+        let limit = Error::Limit("entries read by one EVQ.REPLAY", MAX_REPLAY_READ as u64);
         self.reads = self.reads.checked_sub(1).ok_or(limit)?;
         Ok(())
     }
 
     fn take(&mut self) -> Result<(), Error> {
-        let limit = Error::Limit("events that one EVQ.REPLAY hands out again", MAX_REPLAY as u64);
+        let limit = Error::Limit("events delivered again by one EVQ.REPLAY", MAX_REPLAY as u64);
         self.events = self.events.checked_sub(1).ok_or(limit)?;
         Ok(())
     }

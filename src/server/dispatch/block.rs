@@ -201,7 +201,7 @@ unsafe extern "C" fn on_disconnect(ctx: RawCtx, _blocked: *mut raw::RedisModuleB
 fn leave(ctx: &Ctx, cause: Cause) -> Result<Left<Client>, Error> {
     let id = ctx.client_id();
     let left = lines::change(|lines| lines.leave(id, cause));
-    let left = left.ok_or(Error::Bug("an unknown waiter"))?;
+    let left = left.ok_or(Error::Bug("the waiting client is unknown"))?;
     if left.is_untold && cause != Cause::Woken {
         // SAFETY: a parked client's handle lives until the server is told, once.
         unsafe { api!(RedisModule_UnblockClient)(left.handle.blocked, null_mut()) };

@@ -16,8 +16,8 @@ const NAME: [u8; 4] = *b"evq\0";
 
 /// CONFIG REWRITE, which Sentinel sends too, writes the modules that are loaded into the main file,
 /// whatever an included one has.
-const TWICE: &str = "EVQ does not load: it is loaded already. `loadmodule` must stand in one place: \
-                     CONFIG REWRITE writes it into the main configuration file";
+const TWICE: &str = "EVQ does not load: it is loaded already. Keep one `loadmodule` line: CONFIG \
+                     REWRITE writes it into the main configuration file";
 
 /// Defines the symbol that the server calls; `$load` registers everything.
 macro_rules! on_load {
@@ -63,7 +63,7 @@ pub(crate) unsafe fn start(
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let missing = missing_functions();
         if !missing.is_empty() {
-            return Err(format!("this server is too old, it lacks {}", missing.join(", ")));
+            return Err(format!("this server is too old: it lacks {}", missing.join(", ")));
         }
         log_panics();
         // With the first, a short read while loading is an error that we see, not the server's end;

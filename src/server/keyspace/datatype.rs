@@ -261,7 +261,7 @@ unsafe extern "C" fn rdb_load<T: Stored>(
 ) -> *mut c_void {
     guarded(null_mut(), || {
         if version != ENCODING_VERSION {
-            let text = format!("cannot load a value of encoding version {version}");
+            let text = format!("saved value refused: unknown encoding version {version}");
             line(null_mut(), Level::Warning, &text);
             return null_mut();
         }
@@ -278,7 +278,7 @@ unsafe extern "C" fn rdb_load<T: Stored>(
                 Box::into_raw(Box::new(value)).cast()
             }
             Err(corrupt) => {
-                line(null_mut(), Level::Warning, &format!("refused a saved value: {corrupt}"));
+                line(null_mut(), Level::Warning, &format!("saved value refused: {corrupt}"));
                 null_mut()
             }
         }

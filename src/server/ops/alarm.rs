@@ -53,8 +53,8 @@ pub(crate) fn lease_lost<'a>(ctx: &Ctx, subject: impl Into<Subject<'a>>, worker:
     let subject = subject.into();
     if let Some(times) = LOST.with(|throttle| happened(throttle, now)) {
         let text = format!(
-            "{times} leases were lost with events in flight, {STORM} of them in the last {} s: \
-             workers die, or take longer than their lease; the last was {worker} in {} of {}",
+            "{times} leases lost with events in flight, {STORM} of them in the last {} s: workers \
+             stop, or take longer than their lease; last lost by worker {worker} of group {} in {}",
             PERIOD_MS / 1000,
             subject.group,
             subject.stream(),
@@ -68,8 +68,8 @@ pub(crate) fn repeated<'a>(ctx: &Ctx, subject: impl Into<Subject<'a>>, worker: &
     let subject = subject.into();
     if let Some(times) = REPEATED.with(|throttle| happened(throttle, now)) {
         let text = format!(
-            "{worker} pulls the same events from {} for group {} again and again, and acknowledges \
-             nothing: pull with AHEAD, or acknowledge (times: {times})",
+            "worker {worker} pulls the same events from {} for group {} repeatedly and \
+             acknowledges none: use AHEAD or EVQ.ACK (times: {times})",
             subject.stream(),
             subject.group,
         );
@@ -84,7 +84,7 @@ pub(crate) fn refused(ctx: &Ctx, error: &Error) {
     }
     if let Some(times) = REFUSED.with(|throttle| happened(throttle, ctx.now())) {
         let client = ctx.client_id();
-        let text = format!("refused a command of client {client}: {error} (times: {times})");
+        let text = format!("command of client {client} refused: {error} (times: {times})");
         line(ctx.raw(), Level::Warning, &text);
     }
 }
@@ -94,8 +94,8 @@ pub(crate) fn refused(ctx: &Ctx, error: &Error) {
 pub(crate) fn unreadable(ctx: &Ctx, key: &[u8], corrupt: Corrupt) {
     if let Some(times) = UNREADABLE.with(|throttle| happened(throttle, ctx.now())) {
         let text = format!(
-            "could not apply an effect to {}: {corrupt} (times: {times}). This server no longer \
-             holds what its primary or its append-only file does",
+            "effect on {} not applied: {corrupt} (times: {times}). The data of this server \
+             differs from its primary or its append-only file",
             printable(key),
         );
         line(ctx.raw(), Level::Warning, &text);
@@ -115,7 +115,7 @@ pub(crate) fn nothing_given<'a>(
     let subject = subject.into();
     if let Some(times) = FULL.with(|throttle| happened(throttle, now)) {
         let text = format!(
-            "{} hands out nothing to group {}: {exceptions} events wait for a retry, are held or \
+            "{} delivers nothing to group {}: {exceptions} events wait for a retry, are held or \
              are dead; see EVQ.PENDING and EVQ.DEAD (times: {times})",
             subject.stream(),
             subject.group,

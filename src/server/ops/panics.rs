@@ -17,7 +17,7 @@ pub(crate) fn reply_outcome(ctx: &Ctx, body: impl FnOnce() -> Result<(), Error>)
             alarm::refused(ctx, &error);
             reply::error(ctx, &error);
         }
-        Err(_) => reply::error(ctx, &Error::Bug("a panic was caught; the server's log has it")),
+        Err(_) => reply::error(ctx, &Error::Bug("a panic was caught; see the server log")),
     }
 }
 

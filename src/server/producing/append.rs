@@ -86,7 +86,7 @@ impl Draft {
     #[inline(always)]
     pub(crate) fn new(args: &Args<'_>, parts: Parts<'_>) -> Result<Self, Error> {
         let Parts { key, payload, kind, headers } = parts;
-        let word = |index| args.string(index).ok_or(Error::Bug("a word that is not there"));
+        let word = |index| args.string(index).ok_or(Error::Bug("an argument is missing"));
         let (key, payload) = (word(key)?, word(payload)?);
         let (mut few, mut used) = FIELD_NAMES.with(|names| {
             let (kind, none) = (names.kind.raw(), null_mut());

@@ -109,7 +109,7 @@ pub(crate) fn draft(
     let mut draft = Draft::new(args, parts)?;
     draft.put_into(std::mem::take(room));
     for (name, value) in columns.headers(args, n) {
-        draft.add(name, args.string(value).ok_or(Error::Bug("a header that is not there"))?);
+        draft.add(name, args.string(value).ok_or(Error::Bug("a header is missing"))?);
     }
     Ok(draft)
 }

@@ -211,7 +211,7 @@ fn owner_of(
     let key = key::open_read(ctx, &home.later);
     let schedule = key.value::<Schedule>()?;
     let parts = schedule.and_then(|schedule| schedule.parts(place));
-    let parts = parts.ok_or(Error::Bug("a scheduled event is gone"))?;
+    let parts = parts.ok_or(Error::Bug("a scheduled event is missing"))?;
     Ok((value.continuum.route(parts.key()), judge::clock(ctx, value)))
 }
 
@@ -231,7 +231,7 @@ fn append(
         let key = key::open_read(ctx, &home.later);
         let schedule = key.value::<Schedule>()?;
         let parts = schedule.and_then(|schedule| schedule.parts(place));
-        Draft::of(parts.ok_or(Error::Bug("a scheduled event is gone"))?)
+        Draft::of(parts.ok_or(Error::Bug("a scheduled event is missing"))?)
     };
     let target = append::target(ctx, &User::Replay, view, p)?;
     let room = depth::room_for_due(ctx, view, view.value()?, p)?;

@@ -27,7 +27,7 @@ use crate::server::unique::judge::Arrivals;
 use crate::server::unique::remember;
 
 /// The answer to what no primary sends.
-const OTHER_EFFECT: Error = Error::Usage("an event that this version cannot read");
+const OTHER_EFFECT: Error = Error::Usage("this version cannot read the event");
 
 /// Appends the one event of this command with its token, of which `hash` is what is remembered,
 /// replicates both and lets parked workers see the event. The ring's clock shows `clock_ms`. O(1).

@@ -18,7 +18,7 @@ use crate::server::api::{key, stream};
 use crate::server::keyspace::ring::RingView;
 
 /// The answer to an event that this server's data does not fit: it is not what the primary has.
-const OTHER_DATA: Error = Error::Bug("replayed an event of a stream that is not here");
+const OTHER_DATA: Error = Error::Bug("the stream of a replicated event is missing");
 
 /// Appends an event to partition `p` under the id that follows, as the primary did, and gives it.
 /// O(1).

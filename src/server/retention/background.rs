@@ -186,7 +186,7 @@ fn complain(ctx: &Ctx, error: &Error) {
     if let Error::Bug(why) = error
         && !COMPLAINED.replace(true)
     {
-        let text = format!("events cannot be trimmed: {why}; is XTRIM renamed?");
+        let text = format!("events cannot be trimmed: {why}; check that XTRIM is not renamed");
         line(ctx.raw(), Level::Warning, &text);
     }
 }

@@ -117,9 +117,9 @@ fn end(ctx: &Ctx, names: &RingNames, idle: Idle) {
     let text = match remove_group::remove_group(ctx, names, partitions, &name) {
         Ok(()) => {
             counters::EXPIRED_GROUPS.add(1);
-            format!("{of} removed: no worker for {idle_ms} ms (evq.group-idle-ms)")
+            format!("{of} removed after {idle_ms} ms without a worker (evq.group-idle-ms)")
         }
-        Err(error) => format!("{of} has had no worker for {idle_ms} ms, but stays: {error}"),
+        Err(error) => format!("{of} not removed after {idle_ms} ms without a worker: {error}"),
     };
     line(ctx.raw(), Level::Warning, &text);
     if let Ok(Some(value)) = key::open_read(ctx, &names.ring).value::<RingValue>()

@@ -19,7 +19,7 @@ use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::{datatype, replicate};
 
 /// The answer to a token that this server's data does not fit: it is not what the primary has.
-const OTHER_DATA: Error = Error::Bug("a token of a partition that has none");
+const OTHER_DATA: Error = Error::Bug("the tokens of the partition are missing");
 
 /// Remembers the tokens of events that were appended. Replicates only that tokens begin, where they
 /// do. True if the partition's clock showed that moment before: then it need not be told.

@@ -208,7 +208,7 @@ fn a_batch_that_is_taken_back_leaves_the_same_everywhere() {
         batch.extend(events);
         batch.extend(args!["full", "p", "RING", "full"]);
         for _ in 0..5 {
-            let refused = "ERR the stream has used its last possible id; nothing was added";
+            let refused = "ERR the stream has reached the last possible id; nothing was added";
             assert_eq!(conn.cmd(&batch).err(), refused);
             for key in &others {
                 must!(conn, "EVQ.TRIGGER", key, "p", "RING", "full");
