@@ -3,8 +3,8 @@ import redis
 
 
 def finish_once(client, partition, group, epoch, id, write):
-    """Acknowledges the event and runs `write` in one transaction. False if that was not done, or
-    nobody knows whether it was: then the event comes again under a new epoch, unless it is done."""
+    """Acknowledges the event and runs `write` in one transaction. False if that was not done,
+    or if the outcome is unknown: then the event comes again under a new epoch, unless it is finished."""
     lease = ("GROUP", group, "EPOCH", epoch)
     with client.pipeline() as pipe:
         try:

@@ -90,7 +90,7 @@ def work(client, group, source):
             if source != "*" and str(error).startswith("EVQNOPARTITION"):
                 break  # a resize has removed it, and nothing is left in it
             # EVQFENCED: another worker was given the partition, and what we did not acknowledge.
-            # Anything else, a time-out above all: nobody knows what the server has done. In both
+            # Anything else, a time-out above all: it is unknown what the server has done. In both
             # cases forget the ACK and start over, as a new worker on a new connection.
             print(f"partition {source}: {error}", file=sys.stderr, flush=True)
             client.connection_pool.disconnect()
