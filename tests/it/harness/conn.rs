@@ -58,8 +58,7 @@ impl Conn {
     /// Sends all commands at once, then reads all replies.
     #[track_caller]
     pub(crate) fn pipeline<T: AsRef<[u8]>, C: AsRef<[T]>>(&mut self, commands: &[C]) -> Vec<Value> {
-        let bytes: Vec<u8> = commands.iter().flat_map(|words| encode(words.as_ref())).collect();
-        self.send_raw(&bytes);
+        self.send_raw(&encode_all(commands));
         let replies = commands.iter().map(|_| self.reply());
         replies.collect::<io::Result<_>>().unwrap_or_else(|e| panic!("pipeline: {e}"))
     }
@@ -70,9 +69,8 @@ impl Conn {
         &mut self,
         commands: &[C],
     ) -> Vec<Value> {
-        let bytes: Vec<u8> = commands.iter().flat_map(|words| encode(words.as_ref())).collect();
         // If not all could be sent, replies to what was sent may have come.
-        let _ = self.reader.get_mut().write_all(&bytes);
+        let _ = self.reader.get_mut().write_all(&encode_all(commands));
         commands.iter().map_while(|_| self.reply().ok()).collect()
     }
 
@@ -210,14 +208,25 @@ impl Conn {
 }
 
 fn encode<T: AsRef<[u8]>>(words: &[T]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    let mut bytes = Vec::new();
+    append(&mut bytes, words);
+    bytes
+}
+
+fn encode_all<T: AsRef<[u8]>, C: AsRef<[T]>>(commands: &[C]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    commands.iter().for_each(|words| append(&mut bytes, words.as_ref()));
+    bytes
+}
+
+fn append<T: AsRef<[u8]>>(bytes: &mut Vec<u8>, words: &[T]) {
+    bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
         let word = word.as_ref();
         bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
         bytes.extend_from_slice(word);
         bytes.extend_from_slice(b"\r\n");
     }
-    bytes
 }
 
 /// The command for a message: readable, and short even if a word has a megabyte.
