@@ -61,7 +61,8 @@ fn three_thousand_released_events_leave_others_their_turns() {
         let mut conn = ring(&server);
         must!(conn, "EVQ.GROUP", "default", "RING", "r", "MAXATTEMPTS", 100_000).ok();
         const RELEASED: usize = 3000;
-        let failing: Vec<String> = (0..10).map(|n| format!("bad{n}")).collect();
+        // Each is tried again for every released event: a few, or the test is long.
+        let failing: Vec<String> = (0..3).map(|n| format!("bad{n}")).collect();
         for key in &failing {
             events(&mut conn, &[(key, "bad")]);
         }
@@ -73,7 +74,7 @@ fn three_thousand_released_events_leave_others_their_turns() {
         for id in &all[..failing.len()] {
             nack(&mut conn, id, "WORKER w DELAY 0");
         }
-        assert_eq!(nack(&mut conn, &all[10], "WORKER w DELAY 0").len(), RELEASED - 1);
+        assert_eq!(nack(&mut conn, &all[failing.len()], "WORKER w DELAY 0").len(), RELEASED - 1);
         for n in 0..200 {
             must!(conn, "EVQ.TRIGGER", format!("good{n}"), "good", "RING", "r");
         }

@@ -68,7 +68,7 @@ fn memory_usage_is_right() {
         many(&mut conn, 0, 2000);
         let usage = |conn: &mut Conn| must!(conn, "MEMORY", "USAGE", "evq:{r:0}:later").int();
         let (before, told) = (used_memory(&mut conn), usage(&mut conn));
-        many(&mut conn, 2000, 100_000);
+        many(&mut conn, 2000, 20_000);
         let grown = used_memory(&mut conn) - before;
         let more = usage(&mut conn) - told;
         assert!((more - grown).abs() * 10 <= grown, "{more} told, {grown} taken");
