@@ -86,14 +86,14 @@ class Queue:
         self.leases = []  # in hand; the heartbeat renews them
         self.waiting = set()  # connections in EVQ.CONSUME, by their ids
 
-    def connect(self, timeout, retries=0, single=False):
+    def connect(self, timeout, retries=0):
         # By default redis-py sends a command again by itself when a reply is lost: an event would
         # be appended twice. Right for what is UNIQUE, wrong for everything else.
         pool = redis.ConnectionPool.from_url(
             self.url, socket_timeout=timeout,
             retry=Retry(ExponentialBackoff(cap=2, base=0.05), retries),
             retry_on_error=[redis.ConnectionError, redis.TimeoutError] if retries else [])
-        return redis.Redis(connection_pool=pool, single_connection_client=single)
+        return redis.Redis(connection_pool=pool)
 
     def trigger(self, key, payload, type=None, headers=None, unique=None, due=()):
         """Appends an event; its (partition, id). With a token in `unique` it is sent again when a
@@ -172,9 +172,9 @@ class Worker:
     def run(self):
         while not self.queue.stopping.is_set():
             # The read time-out must be longer than BLOCK, or every idle pull would break off.
-            client = self.queue.connect(self.queue.block_ms / 1000 + 5, single=True)
+            client = self.queue.connect(self.queue.block_ms / 1000 + 5)
             try:
-                self.pull(client)
+                self.pull(client.client())  # one connection of its own
             except redis.RedisError as error:
                 if isinstance(error, NoPartition):
                     return  # a resize has removed it, and nothing is left in it

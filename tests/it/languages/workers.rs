@@ -139,6 +139,31 @@ fn a_worker_that_waits_is_called_when_it_is_stopped() {
 }
 
 #[test]
+fn a_worker_goes_on_after_the_server_was_away_for_longer_than_one_attempt() {
+    each_language(|language, mut server| {
+        let dir = TempDir::new();
+        let mut worker = start(language, &server, &dir, &[]);
+        until_waiting(&mut server.connect(), 1);
+        server.kill9();
+        // Each library has its own words, ioredis the same as for the connection that it had.
+        let refused = ["refused", "Failed to connect", "Error 111"];
+        until(PATIENCE, || {
+            let said = worker.complaints();
+            said.matches("is closed").count() > 2 || refused.iter().any(|word| said.contains(word))
+        });
+        server.restart();
+        let mut conn = server.connect();
+        until(PATIENCE, || {
+            assert!(worker.is_running(), "{}", worker.complaints());
+            conn.info("clients", "blocked_clients").as_deref() == Some("1")
+        });
+        post(&mut conn, "key:1", "{}");
+        until(PATIENCE, || payloads(&dir).len() == 1);
+        worker.stop();
+    });
+}
+
+#[test]
 fn a_worker_without_the_permission_to_unblock_ends_after_block() {
     each_language(|language, server| {
         let mut conn = server.connect();
