@@ -21,6 +21,7 @@ pub mod progress;
 pub mod ring;
 pub mod rules;
 pub mod saved;
+pub mod slots;
 pub mod throttle;
 pub mod unique;
 pub mod waiting;
