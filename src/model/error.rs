@@ -36,6 +36,20 @@ pub enum Error {
     /// The key of an event belongs to another partition than the one given; holds that one's number
     /// and stream key.
     Moved(u32, String),
+    /// The slot of the partition moves, and not all its keys are on one node.
+    TryAgain,
+    /// The server is over its memory limit.
+    OutOfMemory,
+    /// Among the nodes of a cluster: the ring was changed since it was read.
+    Stale,
+    /// Among the nodes of a cluster: the command came after its deadline.
+    Late,
+    /// In a cluster: another node is needed, and nothing was done there; holds the node and why.
+    Unreachable(String, String),
+    /// In a cluster: another node did not answer in time; holds the node.
+    Unknown(String),
+    /// In a cluster: the error of another node, as it wrote it.
+    Passed(String),
     /// The group does not exist.
     NoGroup,
     /// The caller does not hold the lease.
@@ -99,6 +113,20 @@ impl fmt::Display for Error {
             Self::RingExists => write!(f, "EVQRINGEXISTS the ring exists with another shape"),
             Self::NoPartition => write!(f, "EVQNOPARTITION no such partition in this ring"),
             Self::Moved(partition, key) => write!(f, "EVQMOVED {partition} {key}"),
+            Self::TryAgain => {
+                write!(f, "TRYAGAIN the partition is moving to another node; try again")
+            }
+            Self::OutOfMemory => {
+                write!(f, "OOM command not allowed when used memory > 'maxmemory'.")
+            }
+            Self::Stale => write!(f, "EVQSTALE the ring was changed since it was read"),
+            Self::Late => write!(f, "EVQLATE the command came after its deadline"),
+            Self::Unreachable(node, why) => write!(f, "EVQUNREACHABLE {node} {why}"),
+            Self::Unknown(node) => write!(
+                f,
+                "EVQUNKNOWN {node} did not answer in time; the event may have been appended"
+            ),
+            Self::Passed(text) => write!(f, "{text}"),
             Self::NoGroup => write!(f, "EVQNOGROUP no such group in this ring"),
             Self::Fenced => {
                 write!(f, "EVQFENCED the caller does not hold the lease; call EVQ.CONSUME again")

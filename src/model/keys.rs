@@ -64,6 +64,18 @@ pub fn parse_later_key(key: &[u8]) -> Option<(Name, u32)> {
     parse_stream_key(key.strip_suffix(b":later")?)
 }
 
+/// The copy of the ring's definition beside a partition, in a cluster: `evq:{<ring>:<p>}:ring`.
+#[must_use]
+pub fn copy_key(ring: &Name, partition: u32) -> String {
+    format!("evq:{{{ring}:{partition}}}:ring")
+}
+
+/// The ring and partition whose copy of the definition is under a key; none for any other key.
+#[must_use]
+pub fn parse_copy_key(key: &[u8]) -> Option<(Name, u32)> {
+    parse_stream_key(key.strip_suffix(b":ring")?)
+}
+
 /// Whether a key may be one of a ring's: no other has to be read further.
 #[must_use]
 pub fn is_of_a_ring(key: &[u8]) -> bool {
@@ -102,6 +114,8 @@ mod tests {
         assert_eq!(parse_groups_key(groups_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
         assert_eq!(parse_later_key(later_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
         assert_eq!(parse_later_key(unique_key(&ring, 17).as_bytes()), None);
+        assert_eq!(parse_copy_key(copy_key(&ring, 17).as_bytes()), Some((ring.clone(), 17)));
+        assert_eq!(parse_copy_key(ring_key(&ring).as_bytes()), None);
         assert_eq!(parse_ring_key(ring_key(&ring).as_bytes()), Some(ring));
         let bad: [&[u8]; 7] = [
             b"evq:{a:01}",

@@ -3,6 +3,8 @@
 //! The options that many commands share are read here once, so the same mistake gives the same
 //! error everywhere.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::Error;
 use super::ids::{EventId, decimal};
 use super::keys::parse_stream_key;
@@ -93,6 +95,15 @@ impl<'a> Words<'a> {
         let (values, rest) = values.ok_or_else(|| Error::syntax(word))?;
         self.words = rest;
         Ok(values)
+    }
+
+    /// Takes the next word if it is the keyword `name`; false if it is another.
+    pub fn take_keyword(&mut self, name: &str) -> bool {
+        let is_it = self.words.first().is_some_and(|word| is(word, name));
+        if is_it {
+            self.next();
+        }
+        is_it
     }
 
     /// The number of words left.
@@ -318,7 +329,7 @@ pub fn ring_and_format(command: &'static str, all: &[&[u8]]) -> Result<(Name, Fo
 }
 
 /// The place where a group begins or goes on, as EVQ.GROUP and EVQ.SEEK take it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
     /// Before the first event that is retained.
     First,

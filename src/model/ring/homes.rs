@@ -12,7 +12,7 @@ use crate::model::memory::block;
 /// was not there when its generation ended is laid out when it is first asked for.
 #[derive(Debug, Default)]
 pub struct Homes {
-    before: Vec<Arc<OnceLock<Continuum>>>,
+    before: Vec<Arc<OnceLock<Arc<Continuum>>>>,
 }
 
 impl Homes {
@@ -23,7 +23,7 @@ impl Homes {
     }
 
     /// A generation ended that had this continuum.
-    pub fn ended(&mut self, continuum: Continuum) {
+    pub fn ended(&mut self, continuum: Arc<Continuum>) {
         self.before.push(Arc::new(OnceLock::from(continuum)));
     }
 
@@ -37,7 +37,8 @@ impl Homes {
     pub fn before(&self, ring: &Ring, key: &[u8], now: u32) -> Vec<u32> {
         let mut homes = Vec::new();
         for (past, continuum) in ring.past().iter().zip(&self.before).rev() {
-            let continuum = continuum.get_or_init(|| laid_out(&past.weights, ring.vnodes()));
+            let continuum =
+                continuum.get_or_init(|| Arc::new(laid_out(&past.weights, ring.vnodes())));
             let home = continuum.route(key);
             if home != now && !homes.contains(&home) {
                 homes.push(home);
@@ -72,9 +73,9 @@ impl Homes {
     /// Heap bytes held, about.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let of_one = |continuum: &Arc<OnceLock<Continuum>>| {
+        let of_one = |continuum: &Arc<OnceLock<Arc<Continuum>>>| {
             let counts = 2 * size_of::<usize>();
-            let points = continuum.get().map_or(0, Continuum::heap_bytes);
+            let points = continuum.get().map_or(0, |continuum| continuum.heap_bytes());
             block(size_of::<OnceLock<Continuum>>() + counts) + points
         };
         block(self.before.capacity() * size_of::<Arc<OnceLock<Continuum>>>())
@@ -95,7 +96,7 @@ mod tests {
         let mut homes = Homes::of(&ring);
         let mut continuums = vec![ring.continuum()];
         for weights in [vec![1; 2], vec![1; 5], vec![3, 1]] {
-            homes.ended(ring.continuum());
+            homes.ended(Arc::new(ring.continuum()));
             assert!(ring.apply(Effect::Resized(weights, BTreeMap::new(), 0)));
             continuums.push(ring.continuum());
         }

@@ -4,6 +4,8 @@
 pub mod activity;
 pub mod clock;
 pub mod continuum;
+pub mod control;
+pub mod definition;
 pub mod group;
 pub mod history;
 pub mod homes;
@@ -77,6 +79,11 @@ impl Ring {
     #[must_use]
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// Shares in memory what a ring of an equal shape has.
+    pub fn share(&mut self, shape: &Shape) {
+        self.shape.share(shape);
     }
 
     /// The number of this shape in the ring's history, from 1.

@@ -2,6 +2,8 @@
 //! payloads, and how long events are kept. EVQ.CREATE gives it, EVQ.RESIZE replaces it, and every
 //! bound on it is checked here.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::continuum::{Continuum, Node};
@@ -35,7 +37,7 @@ impl Payload {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// The weight of each partition, in the order of their numbers 0..N-1.
-    weights: Vec<u32>,
+    weights: Arc<[u32]>,
     vnodes: u32,
     payload: Payload,
     retention: Retention,
@@ -51,6 +53,7 @@ impl Shape {
     /// [`Error::Usage`] for none.
     pub fn new(weights: Vec<u32>, vnodes: u32, payload: Payload) -> Result<Self, Error> {
         let retention = Retention::default();
+        let weights = weights.into();
         let shape = Self { weights, vnodes, payload, retention, unique_for_ms: None };
         shape.check()?;
         Ok(shape)
@@ -91,7 +94,7 @@ impl Shape {
     /// # Errors
     /// As [`Shape::new`].
     pub fn resized(&self, weights: Vec<u32>) -> Result<Self, Error> {
-        let shape = Self { weights, ..self.clone() };
+        let shape = Self { weights: weights.into(), ..self.clone() };
         shape.check()?;
         Ok(shape)
     }
@@ -134,6 +137,13 @@ impl Shape {
         self.unique_for_ms
     }
 
+    /// Shares in memory what an equal shape has.
+    pub fn share(&mut self, other: &Self) {
+        if *self == *other {
+            self.weights = Arc::clone(&other.weights);
+        }
+    }
+
     /// Lays out the continuum. O(points log points).
     #[must_use]
     pub fn continuum(&self) -> Continuum {
@@ -167,9 +177,11 @@ impl Shape {
         self.retention.check()
     }
 
-    /// Heap bytes held.
+    /// Heap bytes held; of what several shapes share, this one's part.
     pub(in crate::model) fn heap_bytes(&self) -> usize {
-        block(self.weights.capacity() * size_of::<u32>())
+        // An Arc keeps its two counts beside the values.
+        block(size_of_val(&*self.weights) + 2 * size_of::<usize>())
+            / Arc::strong_count(&self.weights)
     }
 }
 

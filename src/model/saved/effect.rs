@@ -10,6 +10,7 @@ use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
+use crate::model::ring::definition::Definition;
 use crate::model::ring::group::Group;
 use crate::model::ring::history::End;
 use crate::model::{later, unique};
@@ -42,6 +43,8 @@ pub enum Effect {
     Later(later::schedule::Change),
     /// On a ring: tickets up to this one were issued in partitions that are gone.
     Ticketed(u64),
+    /// The value is this, an authority or a copy in a cluster.
+    Defined(Box<Definition>),
 }
 
 /// A change to one group's progress in one partition.
@@ -98,9 +101,11 @@ impl Ring {
             Effect::Forgotten(generations) => self.forget(generations),
             Effect::Tick(ms) => self.tick(ms),
             Effect::Ticketed(ticket) => self.remember_ticket(ticket),
-            Effect::Partition(_) | Effect::Group(..) | Effect::Unique(_) | Effect::Later(_) => {
-                return false;
-            }
+            Effect::Partition(_)
+            | Effect::Group(..)
+            | Effect::Unique(_)
+            | Effect::Later(_)
+            | Effect::Defined(_) => return false,
         }
         true
     }
@@ -121,7 +126,8 @@ impl Partition {
             | Effect::Tick(_)
             | Effect::Unique(_)
             | Effect::Later(_)
-            | Effect::Ticketed(_) => return false,
+            | Effect::Ticketed(_)
+            | Effect::Defined(_) => return false,
         }
         true
     }

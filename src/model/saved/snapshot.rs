@@ -15,6 +15,7 @@ use crate::model::later::schedule::check_ticket;
 use crate::model::limits::{MAX_EXCEPTIONS, MAX_GROUPS, MAX_SNAPSHOT_BYTES};
 use crate::model::progress::partition::Partition;
 use crate::model::ring::Ring;
+use crate::model::ring::definition::Definition;
 
 const MAGIC: &[u8; 3] = b"EVQ";
 /// The format version that is written. Raised when a reader of the version before could not read
@@ -72,6 +73,12 @@ impl Snapshot for Ring {
     }
 }
 
+impl Snapshot for Definition {
+    fn check(&self) -> Result<(), Error> {
+        Self::check(self)
+    }
+}
+
 impl Snapshot for Partition {
     fn check(&self) -> Result<(), Error> {
         Self::check(self)
@@ -87,6 +94,7 @@ impl Snapshot for Effect {
             Self::Unique(change) => change.check(),
             Self::Later(change) => change.check(),
             Self::Ticketed(ticket) => check_ticket(*ticket),
+            Self::Defined(definition) => definition.check(),
             Self::GroupGone(_)
             | Self::Group(..)
             | Self::Resized(..)

@@ -105,6 +105,29 @@ fn holder_with_work<P: Partitions>(
     Ok((ready == Ready::Work).then_some(holder))
 }
 
+/// Calls the worker `client`, which waits for any partition, to that of `line`, if it holds its
+/// lease and there is more work for it there. False if not.
+///
+/// # Errors
+/// As [`Partitions`].
+pub fn call_back<P: Partitions>(
+    partitions: &mut P,
+    line: &Line,
+    client: u64,
+    now: Now,
+) -> Result<bool, Error> {
+    let Found::Place(place) = partitions.find(line)? else { return Ok(false) };
+    let wait = partitions.lines(|lines| lines.wait_of(client).cloned());
+    let Some(wait) = wait else { return Ok(false) };
+    let worker = Worker { client, wait };
+    let continues = partitions.turn(&place, &worker.wait.caller, now)? == Turn::Continue;
+    if !continues || partitions.search(&place, Taker::Owner, now)? != Ready::Work {
+        return Ok(false);
+    }
+    call_owner(partitions, line, &place, &worker, now)?;
+    Ok(true)
+}
+
 /// Calls workers of the line `any` to every partition that is free and has work, and does so again
 /// soon if some remain. Only from the sweep.
 pub fn call_all<P: Partitions>(partitions: &mut P, any: &Line, now: Now) {

@@ -206,8 +206,8 @@ fn a_ring_a_group_or_a_partition_that_goes_refuses_those_in_front_of_it() {
     let group = Name::group(b"other").unwrap();
     let mut lines = lines();
     assert!(!lines.dismiss(0, &ring, Some(&group)) && !lines.dismiss(1, &ring, None));
-    assert!(!lines.dismiss_partition(0, &ring, 1));
-    assert!(lines.dismiss_partition(0, &ring, 0));
+    assert!(!lines.dismiss_partition((0, &ring, 1), None, &Error::NoPartition));
+    assert!(lines.dismiss_partition((0, &ring, 0), None, &Error::NoPartition));
     assert!(lines.dismiss(0, &ring, Some(&line(0).group)));
     let ends = [(1, Error::NoPartition), (2, Error::NoPartition), (5, Error::NoGroup)];
     for (client, error) in ends {

@@ -132,15 +132,21 @@ impl<H> Lines<H> {
         releases
     }
 
-    /// A partition of a ring is gone: everybody who waits in front of it is refused.
-    pub fn dismiss_partition(&mut self, db: i32, ring: &Name, partition: u32) -> bool {
+    /// A partition of a ring, or a group of it, is gone, has moved or begins anew: whoever waits
+    /// in front of it is refused.
+    pub fn dismiss_partition(
+        &mut self,
+        (db, ring, partition): (i32, &Name, u32),
+        group: Option<&Name>,
+        error: &Error,
+    ) -> bool {
         let here = |waiter: &Waiter<H>| {
             let line = &waiter.wait.line;
-            line.partition == partition && line.is_of(db, ring, None)
+            line.partition == partition && line.is_of(db, ring, group)
         };
         let waiters = self.waiters.iter().filter(|(_, waiter)| here(waiter));
         let all = waiters.map(|(client, _)| *client).collect();
-        self.refuse(all, &Error::NoPartition)
+        self.refuse(all, error)
     }
 
     fn refuse(&mut self, clients: Vec<u64>, error: &Error) -> bool {

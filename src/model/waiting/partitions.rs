@@ -104,6 +104,12 @@ pub trait Partitions {
     /// What there is of a line's partition and group.
     fn find(&mut self, line: &Line) -> Result<Found<Self::Place>, Error>;
 
+    /// Whether the partition of a line has left this node of a cluster, or is about to; for a line
+    /// of [`super::line::ANY`], whether this node has no partition of the ring.
+    fn is_away(&mut self, _line: &Line) -> bool {
+        false
+    }
+
     /// The partitions that a line of [`super::line::ANY`] waits for, if its ring exists.
     fn of_ring(&mut self, any: &Line) -> Option<Vec<u32>>;
 

@@ -16,6 +16,7 @@ use crate::model::deadlines::Reason::{
     AnyPartition, Barrier, Departure, Lease, Parked, Recheck, Retry, WaitEnd, Watch,
 };
 use crate::model::deadlines::{Due, Reason};
+use crate::model::error::Error;
 use crate::model::now::Now;
 
 /// Why leases of closed connections end.
@@ -71,19 +72,22 @@ pub fn sweep<P: Partitions>(partitions: &mut P, due: Due, now: Now) {
     check_owners(partitions, due, now);
 }
 
-/// A ring may have been replaced by hand. Those that wait in front of a partition that it does not
-/// have are refused, and of a group that it does not have the owner is served, which makes it.
+/// A ring may have been replaced by hand, and in a cluster the slot of a partition may move. Those
+/// that wait in front of a partition that is not here are refused, those that take any when the
+/// last one has left, and of a group that it does not have the owner is served, which makes it.
 fn check_rings<P: Partitions>(partitions: &mut P) {
+    for line in standing(partitions, |line| line.partition == ANY) {
+        if partitions.is_away(&line) {
+            refuse(partitions, &line, &Error::TryAgain);
+        }
+    }
     for line in partitions.lines(|lines| lines.lines_of_partitions()) {
+        if partitions.is_away(&line) {
+            refuse(partitions, &line, &Error::TryAgain);
+            continue;
+        }
         match partitions.find(&line) {
-            Ok(Found::Outside) => {
-                let refuse = |lines: &mut Lines<_>| {
-                    lines.dismiss_partition(line.db, &line.ring, line.partition)
-                };
-                if partitions.lines(refuse) {
-                    partitions.wake_soon(Reason::Release);
-                }
-            }
+            Ok(Found::Outside) => refuse(partitions, &line, &Error::NoPartition),
             Ok(Found::Orphaned) => {
                 if let Some(owner) = partitions.lines(|lines| lines.waiting_owner(&line)) {
                     owners::release(partitions, owner, Outcome::Serve);
@@ -91,6 +95,14 @@ fn check_rings<P: Partitions>(partitions: &mut P) {
             }
             Ok(Found::Place(_) | Found::Missing) | Err(_) => {}
         }
+    }
+}
+
+/// Refuses whoever waits for the partition of a line.
+fn refuse<P: Partitions>(partitions: &mut P, line: &Line, error: &Error) {
+    let at = (line.db, &line.ring, line.partition);
+    if partitions.lines(|lines| lines.dismiss_partition(at, None, error)) {
+        partitions.wake_soon(Reason::Release);
     }
 }
 

@@ -2,6 +2,7 @@
 //! effects.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Action;
 use crate::model::ids::EventId;
@@ -132,7 +133,7 @@ impl World {
             Logged::Ring(effect) => {
                 match effect {
                     Effect::Forgotten(generations) => self.homes.forget(generations),
-                    _ => self.homes.ended(self.ring.continuum()),
+                    _ => self.homes.ended(Arc::new(self.ring.continuum())),
                 }
                 assert!(self.ring.apply(effect));
                 self.continuum = self.ring.continuum();
