@@ -13,6 +13,7 @@
 //!   keyspace       EVQ's keys and values
 //!   ops            settings, counters, log lines, caught panics
 //!   api            the module API as safe types, ignorant of EVQ
+//! peers            a client of the cluster, in a thread of its own; no module API
 //! model            pure rules: no server, no clock, no I/O
 //!   waiting        who waits and who is served next, as a state machine
 //!   rules          decisions from a state and a `now`, and the driver that runs them
@@ -26,6 +27,9 @@
 //! measures of files.
 
 pub mod model;
+
+#[cfg(feature = "peers")]
+pub mod peers;
 
 #[cfg(feature = "module")]
 #[macro_use]
