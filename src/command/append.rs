@@ -10,7 +10,7 @@ use crate::model::name::Name;
 use crate::model::parse::{PartitionArg, Words, is, once};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
-use crate::server::entry::command::Command;
+use crate::server::entry::command::{Command, Reach};
 use crate::server::entry::shared_args::{HEADER, PARTITION, RING, TYPE, UNIQUE};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::producing::one::{self, Event};
@@ -58,6 +58,7 @@ impl Command for Append {
             UNIQUE,
         ],
     };
+    const REACH: Reach = Reach::Partition;
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let Request { partition, event, ring } = parse(args.words())?;

@@ -12,7 +12,7 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::text::Text;
 use crate::server::delivery::state;
-use crate::server::entry::command::Command;
+use crate::server::entry::command::{Command, Reach};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::replicate;
 use crate::server::ops::alarm::unreadable;
@@ -39,6 +39,7 @@ impl Command for Apply {
                 .repeated(),
         ],
     };
+    const REACH: Reach = Reach::Internal;
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         if !ctx.is_replay() {

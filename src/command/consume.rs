@@ -1,9 +1,10 @@
-//! `EVQ.CONSUME partition|* [RING ring] [GROUP group] [WORKER name] [EPOCH epoch] [COUNT n]
-//! [AHEAD] [BLOCK ms | NOBLOCK] [LEASE ms] [ACK id]` (with `*`: `ACK partition id`)
+//! `EVQ.CONSUME partition [ANY]|* [RING ring] [GROUP group] [WORKER name] [EPOCH epoch] [COUNT n]
+//! [AHEAD] [BLOCK ms | NOBLOCK] [LEASE ms] [ACK id]` (with `*` and ANY: `ACK partition id`)
 //!
 //! The ordered pull loop of one worker on one partition, or, with `*`, on any partition that has
-//! work and no other owner. Replies `[partition, epoch, events]`, or null after the time-out. The
-//! run is in [`crate::server::dispatch::pull`].
+//! work and no other owner; with ANY, on those that are stored where this one is. Replies
+//! `[partition, epoch, events]`, or null after the time-out. The run is in
+//! [`crate::server::dispatch::pull`].
 
 use crate::model::claim::Claim;
 use crate::model::error::Error;
@@ -14,7 +15,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::dispatch::pull;
 use crate::server::dispatch::request::{Acknowledged, Request};
-use crate::server::entry::command::Command;
+use crate::server::entry::command::{Command, Reach};
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::ops::config;
@@ -25,7 +26,11 @@ pub(super) struct Consume;
 fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let mut words = Words::new("evq.consume", all);
     let target = words.positional()?;
-    let any = target == b"*";
+    let beside = match PartitionArg::parse(target) {
+        Ok(PartitionArg::Key(ring, p)) if words.take_keyword("ANY") => Some((ring, p)),
+        _ => None,
+    };
+    let any = target == b"*" || beside.is_some();
     let mut claim = Claim::default();
     let (mut count, mut ahead, mut block, mut lease, mut ack) = (None, None, None, None, None);
     while let Some(word) = words.next() {
@@ -56,7 +61,13 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
         Some((PartitionArg::Key(name, _), _)) => claim.ring.clone().or(Some(name.clone())),
         _ => claim.ring.clone(),
     };
-    let (ring, partition) = partition_or_all(target, if any { named } else { claim.ring.clone() })?;
+    let (ring, partition) = match &beside {
+        Some((ring, p)) => {
+            PartitionArg::Key(ring.clone(), *p).resolve(named)?;
+            (ring.clone(), None)
+        }
+        None => partition_or_all(target, if any { named } else { claim.ring.clone() })?,
+    };
     let ack = match ack {
         None => None,
         Some((of, id)) => {
@@ -67,6 +78,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     Ok(Request {
         ring,
         partition,
+        beside: beside.map(|(_, p)| p),
         claim,
         count: count.unwrap_or(1),
         pace: ahead.unwrap_or(Pace::Steady),
@@ -92,6 +104,7 @@ impl Command for Consume {
         routing: Routing::Word(1),
         args: &[
             PARTITION,
+            Arg::flag(c"any", c"ANY"),
             RING,
             GROUP,
             WORKER,
@@ -109,6 +122,7 @@ impl Command for Consume {
                 .optional(),
         ],
     };
+    const REACH: Reach = Reach::Partition;
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         pull::pull(ctx, &parse(args.words())?, resume)

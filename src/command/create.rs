@@ -10,12 +10,16 @@ use crate::model::name::Name;
 use crate::model::parse::{Words, count, is, once, weights_after};
 use crate::model::ring::retention::{Retention, Trim};
 use crate::model::ring::{Payload, Ring, Shape};
-use crate::server::api::acl::User;
+use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
+use crate::server::cluster::control::{Change, NO_TRANSACTION};
+use crate::server::cluster::jobs;
+use crate::server::cluster::outcome::Outcome;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::ring;
 use crate::server::ops::config;
 
@@ -117,6 +121,16 @@ impl Command for Create {
             Arg::number(c"unique-for-ms", c"UNIQUEFOR"),
         ],
     };
+
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        let name = request.name.clone();
+        let shape = request.shape(config::VNODES.get_u32())?;
+        User::of(ctx).check(&RingNames::of(&name).ring, Access::Insert)?;
+        jobs::pass(ctx, NO_TRANSACTION, |client| async move {
+            Change::of(client, name).create(shape).await.map(|()| Outcome::Ok)
+        })
+    }
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;

@@ -17,6 +17,9 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::stream::Event;
 use crate::server::api::tree::Tree;
+use crate::server::cluster::outcome::Outcome;
+use crate::server::cluster::passing::{Passing, Piece};
+use crate::server::cluster::rights::{Of, Scope};
 use crate::server::delivery::letters;
 use crate::server::delivery::letters::Verdict;
 use crate::server::entry::command::Command;
@@ -122,6 +125,36 @@ fn list(ctx: &Ctx, places: &[Place], count: usize, format: Format) -> Result<(),
     Ok(())
 }
 
+/// A letter of another node, `[partition, letter id, [field, value, ...]]`, as [`as_json`].
+fn described(letter: Tree) -> Tree {
+    let mut parts = letter.into_items().into_iter();
+    let mut part = || parts.next().unwrap_or(Tree::Null);
+    let (partition, letter, fields) = (part(), part(), part().into_items());
+    let (pairs, _) = fields.as_chunks::<2>();
+    let field =
+        |[name, value]: &[Tree; 2]| Tree::map([("name", name.clone()), ("value", value.clone())]);
+    let fields = pairs.iter().map(field).collect();
+    Tree::map([("partition", partition), ("letter", letter), ("fields", fields)])
+}
+
+/// Lists the letters of partitions wherever these are.
+fn pass_list_on(ctx: &Ctx, request: Request, count: usize, format: Format) -> Result<(), Error> {
+    let Request { group, ring, partition, .. } = request;
+    let most = count.to_string();
+    let words = ["EVQ.DEAD", group.as_str(), "LIST", "*", "COUNT", &most, "RING", ring.as_str()];
+    let words = words.into_iter().map(Piece::from).collect();
+    let rights = vec![(Of::Groups, Access::Read), (Of::Letters(group), Access::Read)];
+    let passing = Passing::of(ring, words, rights).beside_data().repeatable(true).most(count);
+    passing.over(ctx, Scope::of(partition), move |_, gathered| {
+        let letters = gathered.all()?.flat_map(Tree::into_items).take(count);
+        let rows = match format {
+            Format::Native => letters.collect(),
+            Format::Json => letters.map(described).collect(),
+        };
+        Ok(Outcome::Described(rows, format))
+    })
+}
+
 impl Command for Dead {
     const SPEC: Spec = Spec {
         name: c"EVQ.DEAD",
@@ -148,6 +181,19 @@ impl Command for Dead {
             JSON,
         ],
     };
+
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        if let Action::List(count, format) = request.action {
+            return pass_list_on(ctx, request, count, format);
+        }
+        let Request { group, ring, partition, .. } = request;
+        let rights = vec![(Of::Groups, Access::ReadUpdate), (Of::Letters(group), Access::Delete)];
+        let passing = Passing::verbatim(ring, args, rights).beside_data();
+        passing.over(ctx, Scope::of(partition), |_, gathered| {
+            Ok(Outcome::Integer(gathered.all()?.map(|resolved| resolved.whole()).sum()))
+        })
+    }
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::model::error::Error;
 use crate::model::later::schedule::Schedule;
+use crate::model::limits::MAX_PARTITIONS;
 use crate::model::name::Name;
 use crate::model::parse::Words;
 use crate::model::unique::tokens::Tokens;
@@ -14,16 +15,26 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Kind;
 use crate::server::api::{key, reply};
+use crate::server::cluster::control::{Change, NO_TRANSACTION};
+use crate::server::cluster::jobs;
+use crate::server::cluster::outcome::Outcome;
 use crate::server::delivery::letters::letters_name;
 use crate::server::delivery::state;
 use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
-use crate::server::keyspace::key_names::PartitionNames;
+use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::{known_rings, ring};
 use crate::server::later::spots;
 use crate::server::waiting::release::dismiss;
 
 pub(super) struct DropRing;
+
+fn parse(all: &[&[u8]]) -> Result<Name, Error> {
+    let mut words = Words::new("evq.drop", all);
+    let name = Name::ring(words.positional()?)?;
+    words.end()?;
+    Ok(name)
+}
 
 impl Command for DropRing {
     const SPEC: Spec = Spec {
@@ -38,10 +49,20 @@ impl Command for DropRing {
         args: &[Arg::string(c"ring")],
     };
 
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let name = parse(args.words())?;
+        let (user, names) = (User::of(ctx), RingNames::of(&name));
+        user.check(&names.ring, Access::Delete)?;
+        for p in 0..MAX_PARTITIONS {
+            user.check(&names.partition(p).stream, Access::Delete)?;
+        }
+        jobs::pass(ctx, NO_TRANSACTION, |client| async move {
+            Change::of(client, name).drop_ring().await.map(|()| Outcome::Ok)
+        })
+    }
+
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let mut words = Words::new("evq.drop", args.words());
-        let name = Name::ring(words.positional()?)?;
-        words.end()?;
+        let name = parse(args.words())?;
         let user = User::of(ctx);
         if !ring::exists(ctx, &user, &name)? {
             return Err(Error::NoRing);

@@ -12,7 +12,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::delivery::state;
-use crate::server::entry::command::Command;
+use crate::server::entry::command::{Command, Reach};
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place;
@@ -52,6 +52,7 @@ impl Command for Extend {
         routing: Routing::Word(1),
         args: &[PARTITION, Arg::number(c"lease-ms", c"LEASE"), RING, GROUP, WORKER, EPOCH],
     };
+    const REACH: Reach = Reach::Partition;
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let Request { partition, lease_ms, claim } = parse(args.words())?;

@@ -18,9 +18,13 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::tree::Tree;
+use crate::server::cluster::control::{Change, NO_TRANSACTION};
+use crate::server::cluster::jobs;
+use crate::server::cluster::outcome::Outcome;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{JSON, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::line::Line;
 use crate::server::keyspace::ring;
 use crate::server::keyspace::ring::RingView;
@@ -38,6 +42,21 @@ struct Options {
     dead_age_ms: Option<u64>,
 }
 
+impl Options {
+    /// The group with these settings; what is left out stays.
+    fn set(&self, mut group: Group) -> Group {
+        group.types = self.types.clone().unwrap_or(group.types);
+        group.max_attempts = self.max_attempts.unwrap_or(group.max_attempts);
+        if let Some(Backoff { min_ms, max_ms }) = self.backoff {
+            (group.backoff_min_ms, group.backoff_max_ms) = (min_ms, max_ms);
+        }
+        group.on_dead = self.on_dead.unwrap_or(group.on_dead);
+        group.dead_age_ms = self.dead_age_ms.unwrap_or(group.dead_age_ms);
+        group
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Backoff {
     min_ms: u64,
     max_ms: u64,
@@ -161,6 +180,27 @@ impl Command for SetGroup {
         ],
     };
 
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let Request { ring, group, ask } = parse(args.words())?;
+        let (user, names) = (User::of(ctx), RingNames::of(&ring));
+        let options = match ask {
+            Ask::Set(options) => options,
+            Ask::Describe(format) => {
+                user.check(&names.ring, Access::Read)?;
+                return jobs::pass(ctx, NO_TRANSACTION, move |client| async move {
+                    let known = Change::of(client, ring).group(&group).await?;
+                    Ok(Outcome::Described(describe(&group, &known), format))
+                });
+            }
+        };
+        user.check(&names.ring, Access::Update)?;
+        jobs::pass(ctx, NO_TRANSACTION, |client| async move {
+            let set = |known| Ok(options.set(known));
+            Change::of(client, ring).set_group(group, options.from, set).await?;
+            Ok(Outcome::Ok)
+        })
+    }
+
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let Request { ring: ring_name, group: name, ask } = parse(args.words())?;
         let user = User::of(ctx);
@@ -184,13 +224,7 @@ impl Command for SetGroup {
         if let Some(from) = options.from {
             group.starts = starts(ctx, &user, &ring, from)?;
         }
-        group.types = options.types.unwrap_or(group.types);
-        group.max_attempts = options.max_attempts.unwrap_or(group.max_attempts);
-        if let Some(Backoff { min_ms, max_ms }) = options.backoff {
-            (group.backoff_min_ms, group.backoff_max_ms) = (min_ms, max_ms);
-        }
-        group.on_dead = options.on_dead.unwrap_or(group.on_dead);
-        group.dead_age_ms = options.dead_age_ms.unwrap_or(group.dead_age_ms);
+        let group = options.set(group);
         group.check()?;
         user.check(&ring.names.ring, Access::Update)?;
         ring::settle(ctx, &user, &ring)?;

@@ -7,10 +7,14 @@ use serde_json::{Value, json};
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::parse::{Format, Words, is, once};
-use crate::server::api::acl::User;
+use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
+use crate::server::api::tree::Tree;
+use crate::server::cluster::outcome::Outcome;
+use crate::server::cluster::passing::{Gathered, Passing, Piece};
+use crate::server::cluster::rights::{Of, Scope};
 use crate::server::delivery::survey;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{JSON, RING};
@@ -57,6 +61,35 @@ fn list(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     Ok(rows.collect())
 }
 
+/// Adds the row of a group in one partition to its totals.
+fn add(total: &mut Tree, row: &Tree) {
+    let Tree::Map(fields) = total else { return };
+    for (name, field) in fields {
+        let other = row.get(name).cloned().unwrap_or(Tree::Null);
+        *field = match (&*field, &other, name.as_str()) {
+            (_, _, "group") | (_, Tree::Null, _) => continue,
+            (Tree::Null, _, _) => other,
+            (one, other, "oldest-unfinished-ms") => one.whole().max(other.whole()).into(),
+            (one, other, "lag-exact" | "idle-ms") => one.whole().min(other.whole()).into(),
+            (one, other, _) => one.whole().saturating_add(other.whole()).into(),
+        };
+    }
+}
+
+/// The totals of each group over all partitions that answered, each with the nodes of the others.
+fn put_together(gathered: Gathered) -> Result<Tree, Error> {
+    let (replies, silent) = gathered.some()?;
+    let mut totals: Vec<Tree> = Vec::new();
+    for row in replies.flat_map(Tree::into_items) {
+        match totals.iter_mut().find(|total| total.get("group") == row.get("group")) {
+            Some(total) => add(total, &row),
+            None => totals.push(row),
+        }
+    }
+    totals.iter_mut().for_each(|total| total.push("unreachable", silent.clone()));
+    Ok(Tree::List(totals))
+}
+
 impl Command for ListGroups {
     const SPEC: Spec = Spec {
         name: c"EVQ.GROUPS",
@@ -68,6 +101,17 @@ impl Command for ListGroups {
         routing: Routing::None,
         args: &[RING, JSON],
     };
+
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let (ring, format) = parse(args.words())?;
+        let words = ["EVQ.GROUPS", "RING", ring.as_str()].map(Piece::from).into();
+        let keys = [Of::Stream, Of::Groups, Of::AllLetters];
+        let rights = keys.into_iter().map(|of| (of, Access::Read)).collect();
+        let passing = Passing::of(ring, words, rights).beside_data().repeatable(true).fresh();
+        passing.over(ctx, Scope::All, move |_, gathered| {
+            Ok(Outcome::Described(put_together(gathered)?, format))
+        })
+    }
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let (ring, format) = parse(args.words())?;

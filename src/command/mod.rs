@@ -26,6 +26,7 @@ mod route;
 mod schedule;
 mod scheduled;
 mod seek;
+mod shard;
 mod stats;
 mod trigger;
 
@@ -66,4 +67,6 @@ pub(crate) fn register(ctx: &Ctx) -> bool {
         && one::<stats::Stats>(ctx)
         // Internal: effects on their way to a replica or out of the append-only file.
         && one::<apply::Apply>(ctx)
+        // Internal: among the nodes of a cluster.
+        && one::<shard::Shard>(ctx)
 }

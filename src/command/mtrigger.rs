@@ -13,6 +13,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::text::Text;
+use crate::server::cluster::events::{Column, Events};
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
@@ -114,6 +115,27 @@ fn replay(ctx: &Ctx, args: &Args<'_>, ring: &RingView, request: &Request<'_>) ->
     Ok(())
 }
 
+/// The events of the command, to be taken to their partitions.
+fn events(request: Request<'_>, all: &[&[u8]]) -> Events {
+    let count = request.events().len();
+    let word = |at: usize| all.get(at).map(|word| word.to_vec()).unwrap_or_default();
+    // A column is its keyword, the name of a header, the number of its values, and these.
+    let column = |before: usize, first: usize| Column {
+        head: (first - before - 1..first - 1).map(word).collect(),
+        values: (first..first + count).map(word).collect(),
+    };
+    let columns = &request.columns;
+    let types = columns.types.map(|first| column(1, first));
+    let headers = columns.headers.iter().map(|(_, first)| column(2, *first));
+    Events {
+        pairs: request.events().map(|(key, payload)| [key.to_vec(), payload.to_vec()]).collect(),
+        of_all: columns.kind.map(|kind| vec![word(kind - 1), word(kind)]).unwrap_or_default(),
+        columns: types.into_iter().chain(headers).collect(),
+        tokens: columns.tokens.map(|first| column(1, first)),
+        ring: request.ring,
+    }
+}
+
 impl Command for MultiTrigger {
     const SPEC: Spec = Spec {
         name: c"EVQ.MTRIGGER",
@@ -150,6 +172,12 @@ impl Command for MultiTrigger {
         ],
     };
 
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        check_limits(&request, args)?;
+        events(request, args.words()).pass_on(ctx)
+    }
+
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let user = User::of(ctx);
@@ -168,6 +196,7 @@ impl Command for MultiTrigger {
         for (n, (key, payload)) in request.events().enumerate() {
             check_payload(value.ring.payload(), payload)?;
             let p = value.continuum.route(key);
+            ring.check_beside(p)?;
             if let Some(repeats) = &mut repeats {
                 let new = batch.len();
                 let fate = match request.columns.token(args, n) {

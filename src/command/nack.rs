@@ -17,7 +17,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::delivery::{hand_out, leases};
-use crate::server::entry::command::Command;
+use crate::server::entry::command::{Command, Reach};
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place;
@@ -70,6 +70,7 @@ impl Command for Nack {
             EPOCH,
         ],
     };
+    const REACH: Reach = Reach::Partition;
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;

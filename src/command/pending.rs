@@ -21,7 +21,7 @@ use crate::server::api::tree::Tree;
 use crate::server::api::{key, reply};
 use crate::server::delivery::leases::worker_of;
 use crate::server::delivery::{shell, state};
-use crate::server::entry::command::Command;
+use crate::server::entry::command::{Command, Reach};
 use crate::server::entry::shared_args::{GROUP, JSON, PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::place::Place;
@@ -174,12 +174,13 @@ impl Command for Pending {
         routing: Routing::Word(1),
         args: &[PARTITION, GROUP, RING, Arg::number(c"count", c"COUNT"), JSON],
     };
+    const REACH: Reach = Reach::Partition;
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let user = User::of(ctx);
-        let view = ring::find(ctx, &user, &request.ring)?;
         let (p, group) = (request.partition, &request.group);
+        let view = ring::find_at(ctx, &user, &request.ring, p)?;
         let place = place::in_ring(ctx, &user, Access::Read, &view, p, group)?;
         user.check(&place.names.stream, Access::Read)?;
         reply::described(ctx, list(ctx, &place, request.count)?, request.format);

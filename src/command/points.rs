@@ -3,12 +3,16 @@
 //! Lists the continuum, `[point, partition]` ascending, so that a client can compute the mapping
 //! itself.
 
+use serde_json::Value;
+
 use crate::model::error::Error;
 use crate::model::parse::{Words, only_ring};
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
+use crate::server::api::tree::Tree;
+use crate::server::cluster::passing::of_shape;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Routing, Spec};
@@ -27,6 +31,16 @@ impl Command for Points {
         routing: Routing::None,
         args: &[RING],
     };
+
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let name = only_ring(&mut Words::new("evq.points", args.words()))?;
+        of_shape(ctx, name, |shape| {
+            let points = shape.continuum.points();
+            let row =
+                |(point, p): (i32, u32)| Tree::from_iter([Value::from(point).into(), p.into()]);
+            points.into_iter().map(row).collect()
+        })
+    }
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let name = only_ring(&mut Words::new("evq.points", args.words()))?;

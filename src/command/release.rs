@@ -13,7 +13,7 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::delivery::leases;
 use crate::server::dispatch::hand_over::hand_over;
-use crate::server::entry::command::Command;
+use crate::server::entry::command::{Command, Reach};
 use crate::server::entry::shared_args::{EPOCH, GROUP, PARTITION, RING, WORKER};
 use crate::server::entry::spec::{Routing, Spec};
 use crate::server::keyspace::place;
@@ -49,6 +49,7 @@ impl Command for Release {
         routing: Routing::Word(1),
         args: &[PARTITION, RING, GROUP, WORKER, EPOCH],
     };
+    const REACH: Reach = Reach::Partition;
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let Request { partition, claim } = parse(args.words())?;

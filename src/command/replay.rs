@@ -11,6 +11,9 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
+use crate::server::cluster::control::NO_TRANSACTION;
+use crate::server::cluster::passing::Passing;
+use crate::server::cluster::rights::Of;
 use crate::server::delivery::{replayed, state};
 use crate::server::dispatch::hand_over::hand_over;
 use crate::server::entry::command::Command;
@@ -29,6 +32,30 @@ fn start(text: &[u8]) -> Result<Start, Error> {
     }
 }
 
+struct Asked<'a> {
+    group: Name,
+    key: &'a [u8],
+    from: Option<Start>,
+    ring: Name,
+}
+
+fn parse<'a>(all: &'a [&'a [u8]]) -> Result<Asked<'a>, Error> {
+    let mut words = Words::new("evq.replay", all);
+    let group = Name::group(words.positional()?)?;
+    let key = words.positional()?;
+    let (mut from, mut ring) = (None, None);
+    while let Some(word) = words.next() {
+        if is(word, "FROM") {
+            once(&mut from, word, start(words.value(word)?)?)?;
+        } else if is(word, "RING") {
+            once(&mut ring, word, Name::ring(words.value(word)?)?)?;
+        } else {
+            return Err(Error::syntax(word));
+        }
+    }
+    Ok(Asked { group, key, from, ring: ring.unwrap_or_else(Name::default_name) })
+}
+
 impl Command for Replay {
     const SPEC: Spec = Spec {
         name: c"EVQ.REPLAY",
@@ -41,25 +68,19 @@ impl Command for Replay {
         args: &[Arg::string(c"group"), Arg::string(c"key"), Arg::option(c"start", c"FROM"), RING],
     };
 
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let Asked { key, ring, .. } = parse(args.words())?;
+        let rights = vec![(Of::Groups, Access::ReadUpdate), (Of::Stream, Access::Read)];
+        Passing::verbatim(ring, args, rights).beside_data().by_key(ctx, NO_TRANSACTION, key)
+    }
+
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let mut words = Words::new("evq.replay", args.words());
-        let group = Name::group(words.positional()?)?;
-        let key = words.positional()?;
-        let (mut from, mut ring) = (None, None);
-        while let Some(word) = words.next() {
-            if is(word, "FROM") {
-                once(&mut from, word, start(words.value(word)?)?)?;
-            } else if is(word, "RING") {
-                once(&mut ring, word, Name::ring(words.value(word)?)?)?;
-            } else {
-                return Err(Error::syntax(word));
-            }
-        }
-        let ring = ring.unwrap_or_else(Name::default_name);
+        let Asked { group, key, from, ring } = parse(args.words())?;
         let user = User::of(ctx);
         let view = ring::find(ctx, &user, &ring)?;
         let value = view.value()?;
         let now = value.continuum.route(key);
+        view.check_beside(now)?;
         let mut places = Vec::new();
         for p in value.homes.before(&value.ring, key, now).into_iter().chain([now]) {
             // One that is gone holds nothing of the key.

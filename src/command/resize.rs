@@ -143,6 +143,12 @@ impl Command for Resize {
         ],
     };
 
+    fn pass_on(_ctx: &Ctx, _args: &Args<'_>) -> Result<(), Error> {
+        Err(Error::Usage(
+            "a ring in a cluster keeps its partitions: add shards and move slots instead",
+        ))
+    }
+
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let user = User::of(ctx);

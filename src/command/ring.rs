@@ -15,6 +15,10 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::stream::Extent;
+use crate::server::api::tree::Tree;
+use crate::server::cluster::outcome::Outcome;
+use crate::server::cluster::passing::{Gathered, Passing, Piece};
+use crate::server::cluster::rights::{Of, Scope};
 use crate::server::delivery::lag;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::JSON;
@@ -29,7 +33,8 @@ fn describe(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     let value = view.value()?;
     let shares = value.continuum.shares();
     let mut partitions = Vec::new();
-    for node in value.ring.nodes() {
+    let shown = |p| view.beside().is_none_or(|at| at == p);
+    for node in value.ring.nodes().filter(|node| shown(node.partition)) {
         let names = view.names.partition(node.partition);
         user.check(&names.stream, Access::Read)?;
         let extent = Extent::of(ctx, &names.stream)?;
@@ -101,6 +106,22 @@ fn resizing(ctx: &Ctx, user: &User, view: &RingView) -> Result<Value, Error> {
     Ok(json!({ "generations": generations, "draining": draining, "groups": groups }))
 }
 
+/// What the partitions say of the ring, put together: the rows of all that answered, and the nodes
+/// of the others.
+fn put_together(gathered: Gathered) -> Result<Tree, Error> {
+    let (mut replies, silent) = gathered.some()?;
+    let mut ring = replies.next().unwrap_or(Tree::Null);
+    for mut other in replies {
+        if let (Some(Tree::List(rows)), Some(more)) =
+            (ring.get_mut("partitions"), other.get_mut("partitions"))
+        {
+            rows.extend(std::mem::replace(more, Tree::Null).into_items());
+        }
+    }
+    ring.push("unreachable", silent);
+    Ok(ring)
+}
+
 impl Command for DescribeRing {
     const SPEC: Spec = Spec {
         name: c"EVQ.RING",
@@ -113,6 +134,21 @@ impl Command for DescribeRing {
         routing: Routing::Word(1),
         args: &[Arg::string(c"ring").optional(), JSON],
     };
+
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let (ring, format) = ring_and_format("evq.ring", args.words())?;
+        // Where a ring is named as the format, its description has one form.
+        let is_document = ring.as_str().eq_ignore_ascii_case("json");
+        let mut words = vec![Piece::from("EVQ.RING"), Piece::from(ring.as_str())];
+        words.extend(is_document.then(|| Piece::from("JSON")));
+        let passing = Passing::of(ring, words, vec![(Of::Stream, Access::Read)]).beside_data();
+        passing.repeatable(true).fresh().over(ctx, Scope::All, move |_, mut gathered| {
+            if is_document {
+                gathered.replies.values_mut().for_each(Tree::read_json);
+            }
+            Ok(Outcome::Described(put_together(gathered)?, format))
+        })
+    }
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let (ring, format) = ring_and_format("evq.ring", args.words())?;

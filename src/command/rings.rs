@@ -9,6 +9,7 @@ use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::tree::Tree;
+use crate::server::cluster::listing;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::JSON;
 use crate::server::entry::spec::{Routing, Spec};
@@ -37,6 +38,11 @@ impl Command for ListRings {
         routing: Routing::None,
         args: &[JSON],
     };
+
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let format = parse(args.words())?;
+        listing::pass_on(ctx, format)
+    }
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let format = parse(args.words())?;

@@ -15,6 +15,9 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::{key, reply};
+use crate::server::cluster::control::NO_TRANSACTION;
+use crate::server::cluster::passing::Passing;
+use crate::server::cluster::rights::Of;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::RING;
 use crate::server::entry::spec::{Arg, Routing, Spec};
@@ -138,6 +141,16 @@ impl Command for Schedule {
         ],
     };
 
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        // The time counts from when the partition gets it.
+        request.when.moment_ms(ctx.now())?;
+        check_limits(&request, args.words())?;
+        let rights = vec![(Of::Stream, Access::Insert), (Of::Later, Access::Insert)];
+        let passing = Passing::verbatim(request.ring, args, rights);
+        passing.repeatable(request.token.is_some()).by_key(ctx, NO_TRANSACTION, request.key)
+    }
+
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
         let (user, now) = (User::of(ctx), ctx.now());
@@ -147,6 +160,7 @@ impl Command for Schedule {
         let value = view.value()?;
         check_payload(value.ring.payload(), request.payload)?;
         let p = value.continuum.route(request.key);
+        view.check_beside(p)?;
         let names = view.names.partition(p);
         user.check(&names.stream, Access::Insert)?;
         user.check(&names.later, Access::Insert)?;
@@ -160,7 +174,7 @@ impl Command for Schedule {
             return Ok(());
         }
         let begins = judge::check_room(ctx, &names, &parts, clock)?;
-        let ticket = tickets::next(now);
+        let ticket = tickets::next(now, view.beside());
         check_ticket(ticket)?;
         ring::settle(ctx, &user, &view)?;
         let event = Scheduled { place: Place { due_ms, ticket }, home: p, parts };

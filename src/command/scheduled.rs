@@ -17,9 +17,13 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Key;
 use crate::server::api::tree::Tree;
 use crate::server::api::{key, reply};
+use crate::server::cluster::outcome::Outcome;
+use crate::server::cluster::passing::{Passing, Piece};
+use crate::server::cluster::rights::{Of, Scope};
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{JSON, PARTITION, RING};
 use crate::server::entry::spec::{Arg, Routing, Spec};
+use crate::server::keyspace::copies;
 use crate::server::keyspace::ring;
 use crate::server::keyspace::ring::RingView;
 
@@ -69,7 +73,9 @@ fn list(ctx: &Ctx, user: &User, view: &RingView, only: Option<u32>, count: usize
         let names = view.names.partition(p);
         let key = key::open_read(ctx, &names.later);
         // Of partitions that have none nobody needs the key.
-        if !matches!(key.value::<Schedule>(), Ok(None)) {
+        if matches!(key.value::<Schedule>(), Ok(None)) {
+            copies::check_owned(ctx, &names)?;
+        } else {
             user.check(&names.later, Access::Read)?;
             key.value::<Schedule>()?;
             open.push((p, key));
@@ -109,6 +115,21 @@ impl Command for ListScheduled {
         routing: Routing::Word(1),
         args: &[PARTITION, Arg::number(c"count", c"COUNT"), RING, JSON],
     };
+
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let Request { ring, partition, count, format } = parse(args.words())?;
+        let most = count.to_string();
+        let words = ["EVQ.SCHEDULED", "*", "COUNT", &most, "RING", ring.as_str()];
+        let words = words.into_iter().map(Piece::from).collect();
+        let passing = Passing::of(ring, words, vec![(Of::Later, Access::Read)]).beside_data();
+        passing.repeatable(true).over(ctx, Scope::of(partition), move |_, gathered| {
+            let mut rows: Vec<Tree> = gathered.all()?.flat_map(Tree::into_items).collect();
+            let number = |row: &Tree, name| row.get(name).map_or(0, Tree::whole);
+            rows.sort_by_key(|row| (number(row, "due-ms"), number(row, "ticket")));
+            rows.truncate(count);
+            Ok(Outcome::Described(Tree::List(rows), format))
+        })
+    }
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;

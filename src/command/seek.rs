@@ -10,6 +10,9 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
+use crate::server::cluster::outcome::Outcome;
+use crate::server::cluster::passing::Passing;
+use crate::server::cluster::rights::{Of, Scope};
 use crate::server::delivery::{leases, state};
 use crate::server::dispatch::hand_over::hand_over;
 use crate::server::entry::command::Command;
@@ -19,6 +22,24 @@ use crate::server::keyspace::{place, ring};
 use crate::server::waiting::release::look_again;
 
 pub(super) struct Seek;
+
+struct Request {
+    group: Name,
+    ring: Name,
+    partition: Option<u32>,
+    start: Start,
+}
+
+fn parse(all: &[&[u8]]) -> Result<Request, Error> {
+    let mut words = Words::new("evq.seek", all);
+    let group = Name::group(words.positional()?)?;
+    let partition = words.positional()?;
+    let start = Start::parse(words.positional()?)?;
+    let given = words.left() > 0;
+    let ring = only_ring(&mut words)?;
+    let (ring, partition) = partition_or_all(partition, given.then_some(ring))?;
+    Ok(Request { group, ring, partition, start })
+}
 
 impl Command for Seek {
     const SPEC: Spec = Spec {
@@ -32,14 +53,18 @@ impl Command for Seek {
         args: &[Arg::string(c"group"), PARTITION, Arg::string(c"start"), RING],
     };
 
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let Request { ring, partition, .. } = parse(args.words())?;
+        let rights = vec![(Of::Groups, Access::ReadUpdate), (Of::Stream, Access::Read)];
+        let passing = Passing::verbatim(ring, args, rights).beside_data();
+        passing.over(ctx, Scope::of(partition), |_, gathered| {
+            gathered.all()?.for_each(drop);
+            Ok(Outcome::Ok)
+        })
+    }
+
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
-        let mut words = Words::new("evq.seek", args.words());
-        let group = Name::group(words.positional()?)?;
-        let partition = words.positional()?;
-        let start = Start::parse(words.positional()?)?;
-        let given = words.left() > 0;
-        let ring = only_ring(&mut words)?;
-        let (ring, partition) = partition_or_all(partition, given.then_some(ring))?;
+        let Request { group, ring, partition, start } = parse(args.words())?;
         let user = User::of(ctx);
         let view = ring::find(ctx, &user, &ring)?;
         let mut places = Vec::new();

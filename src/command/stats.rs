@@ -16,7 +16,11 @@ use crate::server::api::acl::{Access, User};
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Kind;
+use crate::server::api::tree::Tree;
 use crate::server::api::{key, reply};
+use crate::server::cluster::outcome::Outcome;
+use crate::server::cluster::passing::{Passing, Piece};
+use crate::server::cluster::rights::{Of, Scope};
 use crate::server::delivery::backlog::Budget;
 use crate::server::delivery::in_hand::InHand;
 use crate::server::delivery::lag::Reader;
@@ -183,6 +187,17 @@ fn describe(
     Ok(json!({ "name": view.names.name.as_str(), "partitions": partitions }))
 }
 
+/// The ring and the partition that are meant.
+fn whose(
+    ring: Option<Name>,
+    partition: Option<PartitionArg>,
+) -> Result<(Name, Option<u32>), Error> {
+    match partition {
+        Some(partition) => partition.resolve(ring).map(|(ring, p)| (ring, Some(p))),
+        None => Ok((ring.unwrap_or_else(Name::default_name), None)),
+    }
+}
+
 impl Command for Stats {
     const SPEC: Spec = Spec {
         name: c"EVQ.STATS",
@@ -200,15 +215,37 @@ impl Command for Stats {
         ],
     };
 
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let request = parse(args.words())?;
+        let (ring, partition) = whose(request.ring, request.partition)?;
+        let mut words = vec![Piece::from("EVQ.STATS"), Piece::from("PARTITION"), Piece::Stream];
+        if let Some(group) = &request.group {
+            words.extend([Piece::from("GROUP"), Piece::from(group.as_str())]);
+        }
+        let letters = request.group.map_or(Of::AllLetters, Of::Letters);
+        let keys = [Of::Stream, Of::Groups, Of::Later, letters];
+        let rights = keys.into_iter().map(|of| (of, Access::Read)).collect();
+        let (format, scope) = (request.format.unwrap_or_default(), Scope::of(partition));
+        let passing = Passing::of(ring, words, rights).beside_data().repeatable(true).fresh();
+        passing.over(ctx, scope, move |shape, gathered| {
+            let (replies, silent) = gathered.some()?;
+            let rows = replies.flat_map(|mut reply| {
+                let rows =
+                    reply.get_mut("partitions").map(|rows| std::mem::replace(rows, Tree::Null));
+                rows.map(Tree::into_items).unwrap_or_default()
+            });
+            let stats = Tree::map([
+                ("name", shape.ring.as_str().into()),
+                ("partitions", rows.collect()),
+                ("unreachable", silent),
+            ]);
+            Ok(Outcome::Described(stats, format))
+        })
+    }
+
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let request = parse(args.words())?;
-        let (ring, partition) = match request.partition {
-            Some(partition) => {
-                let (ring, p) = partition.resolve(request.ring)?;
-                (ring, Some(p))
-            }
-            None => (request.ring.unwrap_or_else(Name::default_name), None),
-        };
+        let (ring, partition) = whose(request.ring, request.partition)?;
         let user = User::of(ctx);
         let view = ring::find(ctx, &user, &ring)?;
         let tree = describe(ctx, &user, &view, partition, request.group.as_ref())?;

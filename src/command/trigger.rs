@@ -7,8 +7,11 @@
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::parse::{Words, is, once};
+use crate::server::api::acl::Access;
 use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
+use crate::server::cluster::passing::{Passing, Piece, USE_APPEND};
+use crate::server::cluster::rights::Of;
 use crate::server::entry::command::Command;
 use crate::server::entry::shared_args::{HEADER, RING, TYPE, UNIQUE};
 use crate::server::entry::spec::{Arg, Routing, Spec};
@@ -46,6 +49,19 @@ impl Command for Trigger {
         routing: Routing::Word(1),
         args: &[Arg::string(c"key"), Arg::string(c"payload"), RING, TYPE, HEADER, UNIQUE],
     };
+
+    fn pass_on(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
+        let Request { event, ring } = parse(args.words())?;
+        event.check_limits(args.words())?;
+        let mut words = vec![Piece::from("EVQ.APPEND"), Piece::Stream];
+        words.extend(event.words(args.words()).map(Piece::from));
+        let mut rights = vec![(Of::Stream, Access::Insert)];
+        if event.has_token() {
+            rights.push((Of::Unique, Access::Insert));
+        }
+        let passing = Passing::of(ring, words, rights).repeatable(event.has_token());
+        passing.by_key(ctx, USE_APPEND, event.key(args.words()))
+    }
 
     fn run(ctx: &Ctx, args: &Args<'_>) -> Result<(), Error> {
         let Request { event, ring } = parse(args.words())?;

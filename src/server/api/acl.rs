@@ -68,22 +68,55 @@ impl User {
         if ctx.is_replay() {
             return Self::Replay;
         }
-        // SAFETY: a client command always has a user; the name is freed, the user in Drop.
+        // SAFETY: a client command always has a user; the name is freed.
         unsafe {
             let name = api!(RedisModule_GetCurrentUserName)(ctx.raw());
             if name.is_null() {
                 return Self::Named(null_mut());
             }
-            let user = if bytes_of(name) == DEFAULT {
+            let user = Self::by_name(name);
+            api!(RedisModule_FreeString)(null_mut(), name);
+            user
+        }
+    }
+
+    /// The user of this name.
+    pub(crate) fn named(name: &[u8]) -> Self {
+        // SAFETY: the name lives through the call.
+        unsafe { Self::by_name(Text::new(name).raw()) }
+    }
+
+    /// # Safety
+    /// `name` must be valid.
+    #[inline(always)]
+    unsafe fn by_name(name: *mut raw::RedisModuleString) -> Self {
+        // SAFETY: the caller vouches for the name. The user is freed in Drop, if it is not kept.
+        unsafe {
+            if bytes_of(name) == DEFAULT {
                 if DEFAULT_USER.get().is_null() {
                     DEFAULT_USER.set(api!(RedisModule_GetModuleUserFromUserName)(name));
                 }
                 Self::Default(DEFAULT_USER.get())
             } else {
                 Self::Named(api!(RedisModule_GetModuleUserFromUserName)(name))
-            };
+            }
+        }
+    }
+
+    /// The name of the current client's user. None where it was deleted, or nothing has one.
+    pub(crate) fn name(ctx: &Ctx) -> Option<Vec<u8>> {
+        if ctx.is_replay() {
+            return None;
+        }
+        // SAFETY: a client command always has a user; the name is freed.
+        unsafe {
+            let name = api!(RedisModule_GetCurrentUserName)(ctx.raw());
+            if name.is_null() {
+                return None;
+            }
+            let bytes = bytes_of(name).to_vec();
             api!(RedisModule_FreeString)(null_mut(), name);
-            user
+            Some(bytes)
         }
     }
 

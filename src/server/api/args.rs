@@ -57,6 +57,14 @@ impl<'a> Args<'a> {
         self.strings.get(index + 1..).unwrap_or_default()
     }
 
+    /// The command that begins with `words()[index]`.
+    pub(crate) fn from(&self, index: usize) -> Self {
+        let strings = self.strings_from(index);
+        let count = i32::try_from(strings.len()).unwrap_or(i32::MAX);
+        // SAFETY: a part of these arguments, which are valid for `'a`; they are only read.
+        unsafe { Self::new(strings.as_ptr().cast_mut(), count) }
+    }
+
     /// The server's own string for `words()[index]`, to hand on without a copy.
     pub(crate) fn string(&self, index: usize) -> Option<*mut raw::RedisModuleString> {
         self.strings.get(index + 1).copied()

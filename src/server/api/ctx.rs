@@ -117,6 +117,11 @@ impl Ctx {
         unsafe { api!(RedisModule_AvoidReplicaTraffic)() == 0 }
     }
 
+    /// Whether the server is over its memory limit, so that it refuses what may use more.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        self.flags() & raw::REDISMODULE_CTX_FLAGS_OOM.cast_signed() != 0
+    }
+
     /// Whether the server is part of a Redis Cluster.
     pub(crate) fn is_cluster(&self) -> bool {
         self.flags() & raw::REDISMODULE_CTX_FLAGS_CLUSTER.cast_signed() != 0

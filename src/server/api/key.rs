@@ -12,6 +12,7 @@
 
 use std::ffi::c_int;
 
+use super::cluster;
 use super::ctx::Ctx;
 use super::ffi::{OK, raw};
 use super::kept_keys::{Opened, close_kept, keep, take_kept};
@@ -90,6 +91,7 @@ impl Drop for Key {
 }
 
 fn open(ctx: &Ctx, name: &Text, mode: u32) -> *mut raw::RedisModuleKey {
+    cluster::check(name);
     // SAFETY: the context and the name are valid; the key is closed by the guard.
     unsafe { api!(RedisModule_OpenKey)(ctx.raw(), name.raw(), mode as c_int) }.cast()
 }
@@ -118,6 +120,7 @@ pub(crate) fn signal_modified(ctx: &Ctx, name: &Text) {
 /// # Errors
 /// [`Error::Bug`] if the server refuses.
 pub(crate) fn unlink(ctx: &Ctx, names: &[&Text]) -> Result<(), Error> {
+    names.iter().for_each(|name| cluster::check(name));
     let mut raw_names: Vec<_> = names.iter().map(|name| name.raw()).collect();
     call_replicated(ctx, c"UNLINK", &mut raw_names).map(drop)
 }
@@ -127,6 +130,7 @@ pub(crate) fn unlink(ctx: &Ctx, names: &[&Text]) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Bug`] if the server refuses.
 pub(crate) fn delete_entries(ctx: &Ctx, stream: &Text, ids: &[Text]) -> Result<u64, Error> {
+    cluster::check(stream);
     let mut words: Vec<_> = [stream].into_iter().chain(ids).map(Text::raw).collect();
     call_replicated(ctx, c"XDEL", &mut words)
 }
@@ -136,9 +140,29 @@ pub(crate) fn delete_entries(ctx: &Ctx, stream: &Text, ids: &[Text]) -> Result<u
 /// # Errors
 /// [`Error::Bug`] if the server refuses.
 pub(crate) fn trim_stream(ctx: &Ctx, stream: &Text, below: &Text) -> Result<u64, Error> {
+    cluster::check(stream);
     let (minid, exactly) = (Text::new(b"MINID"), Text::new(b"="));
     let mut words = [stream.raw(), minid.raw(), exactly.raw(), below.raw()];
     call_replicated(ctx, c"XTRIM", &mut words)
+}
+
+/// Has a key expire after so many ms, as PEXPIRE does, replicated.
+///
+/// # Errors
+/// [`Error::Bug`] if the server refuses.
+pub(crate) fn expire_in(ctx: &Ctx, name: &Text, ms: u64) -> Result<(), Error> {
+    cluster::check(name);
+    let ms = Text::new(ms.to_string().as_bytes());
+    call_replicated(ctx, c"PEXPIRE", &mut [name.raw(), ms.raw()]).map(drop)
+}
+
+/// Has a key stay, as PERSIST does, replicated.
+///
+/// # Errors
+/// [`Error::Bug`] if the server refuses.
+pub(crate) fn persist(ctx: &Ctx, name: &Text) -> Result<(), Error> {
+    cluster::check(name);
+    call_replicated(ctx, c"PERSIST", &mut [name.raw()]).map(drop)
 }
 
 fn call_replicated(

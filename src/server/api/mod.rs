@@ -9,6 +9,7 @@ pub(crate) mod ffi;
 
 pub(crate) mod acl;
 pub(crate) mod args;
+pub(crate) mod cluster;
 pub(crate) mod ctx;
 pub(crate) mod kept_keys;
 pub(crate) mod key;

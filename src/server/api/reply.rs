@@ -20,6 +20,11 @@ pub(crate) fn error(ctx: &Ctx, error: &Error) {
     unsafe { api!(RedisModule_ReplyWithError)(ctx.raw(), text.as_ptr()) };
 }
 
+/// An error of another server, by its text. What is no error text becomes a bug's.
+pub(crate) fn error_text(ctx: &Ctx, text: &str) {
+    error(ctx, &Error::Passed(text.replace('\0', "?")));
+}
+
 /// The null of a blocking command that got nothing, as BLPOP's: `*-1` in RESP2.
 pub(crate) fn null_array(ctx: &Ctx) {
     // SAFETY: the context is valid for this call.

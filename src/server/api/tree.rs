@@ -34,6 +34,56 @@ impl Tree {
         Self::Text(bytes.to_vec())
     }
 
+    /// Of a list, its items; of anything else, none.
+    pub(crate) fn items(&self) -> &[Tree] {
+        match self {
+            Self::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// Of a list, its items, and of anything else, none.
+    pub(crate) fn into_items(self) -> Vec<Tree> {
+        match self {
+            Self::List(items) => items,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The value of this name in a map.
+    pub(crate) fn get(&self, name: &str) -> Option<&Tree> {
+        let Self::Map(pairs) = self else { return None };
+        pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// As [`Tree::get`], to be changed.
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Tree> {
+        let Self::Map(pairs) = self else { return None };
+        pairs.iter_mut().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// Adds a value to a map.
+    pub(crate) fn push(&mut self, name: &str, value: Tree) {
+        if let Self::Map(pairs) = self {
+            pairs.push((name.to_owned(), value));
+        }
+    }
+
+    /// Reads a text that is a JSON document.
+    pub(crate) fn read_json(&mut self) {
+        if let Self::Text(text) = self {
+            *self = serde_json::from_slice::<Value>(text).map_or(Self::Null, Self::from);
+        }
+    }
+
+    /// A whole number, 0 for anything else.
+    pub(crate) fn whole(&self) -> u64 {
+        match self {
+            Self::Integer(number) => *number,
+            _ => 0,
+        }
+    }
+
     /// Whether JSON can have it under its own name.
     fn is_text(&self) -> bool {
         match self {

@@ -18,9 +18,11 @@ use crate::model::rules::shell::Letter;
 use crate::model::rules::source::Entry;
 use crate::model::saved::effect::Change;
 use crate::server::api::ctx::Ctx;
+use crate::server::api::key::Kind;
 use crate::server::api::stream::{Entries, Event};
 use crate::server::api::text::Text;
 use crate::server::api::{key, stream};
+use crate::server::keyspace::copies;
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::replicate;
 use crate::server::waiting::release::look_again;
@@ -49,6 +51,9 @@ pub(crate) fn write(
 ) -> Result<(), Error> {
     let name = place.letters();
     let key = key::open_write(ctx, &name);
+    if key.kind() == Kind::Empty {
+        copies::check_owned_with(ctx, &place.names, &name)?;
+    }
     let failure = letter.failure;
     let before = pair("id", failure.id.to_string().as_bytes());
     let after = [
@@ -82,7 +87,9 @@ pub(crate) fn read(
     limit: usize,
     wanted: impl Fn(&Event) -> bool,
 ) -> Result<Vec<Event>, Error> {
-    let Some(stream) = key::open_read(ctx, &place.letters()).stream()? else {
+    let name = place.letters();
+    let Some(stream) = key::open_read(ctx, &name).stream()? else {
+        copies::check_owned_with(ctx, &place.names, &name)?;
         return Ok(Vec::new());
     };
     let mut entries = Entries::first(&stream);

@@ -12,9 +12,10 @@ use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::server::api::ctx::Ctx;
-use crate::server::api::{key, timer};
-use crate::server::keyspace::datatype::RingValue;
+use crate::server::api::timer;
+use crate::server::keyspace::copies;
 use crate::server::keyspace::key_names::RingNames;
+use crate::server::keyspace::ring_value::RingValue;
 
 /// How long to rest between two steps, of about a millisecond each.
 const REST_MS: u64 = 4;
@@ -88,9 +89,10 @@ pub(crate) fn step(ctx: &Ctx) {
 /// Counts the lags of a partition as far as may be; whether all are exact. What is gone has none.
 fn count(ctx: &Ctx, ring: &Name, partition: u32, budget: &mut Budget) -> Result<bool, Error> {
     let names = RingNames::of(ring);
-    let key = key::open_read(ctx, &names.ring);
+    let key = copies::open_at(ctx, &names, partition);
     let Some(value) = key.value::<RingValue>()? else { return Ok(true) };
-    if value.ring.check_partition(partition).is_err() {
+    let is_gone = value.ring.check_partition(partition).is_err() || !copies::is_live(value);
+    if is_gone || !copies::may_act_on(ctx, &names, partition) {
         return Ok(true);
     }
     let (mut opened, mut exact) = (Opened::of(ctx, &names, partition)?, true);

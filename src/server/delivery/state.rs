@@ -15,11 +15,11 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::key::Key;
 use crate::server::api::text::Text;
 use crate::server::api::{key, timer};
-use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::place::Place;
 use crate::server::keyspace::ring::RingView;
-use crate::server::keyspace::{datatype, known_rings, replicate, tickets};
+use crate::server::keyspace::ring_value::RingValue;
+use crate::server::keyspace::{datatype, replicate, ring_value, tickets};
 use crate::server::later::change as later;
 use crate::server::unique::remember;
 use crate::server::waiting::lines;
@@ -160,7 +160,8 @@ pub(crate) fn apply(ctx: &Ctx, key: &Text, effect: Effect, bytes: &[u8]) -> Resu
         | Effect::Retired(_)
         | Effect::Forgotten(_)
         | Effect::Tick(_)
-        | Effect::Ticketed(_) => apply_to_ring(ctx, key, effect)?,
+        | Effect::Ticketed(_)
+        | Effect::Defined(_) => apply_to_ring(ctx, key, effect)?,
     }
     replicate::effect(ctx, key, bytes);
     Ok(())
@@ -174,19 +175,32 @@ fn apply_to_ring(ctx: &Ctx, name: &Text, effect: Effect) -> Result<(), Error> {
         _ => {}
     }
     match (key.value_mut::<RingValue>()?, effect) {
-        (None, Effect::Ring(ring)) => {
+        (None, effect) => {
             drop(key);
-            if let Some(ring) = parse_ring_key(name.bytes()) {
-                known_rings::note(ctx.db(), &ring);
+            let value = whole(effect).ok_or(Error::NoRing)?;
+            let is_of_cluster = value.membership.is_some();
+            ring_value::note_ring(ctx.db(), name.bytes());
+            datatype::create_value(ctx, name, value)?;
+            // A copy comes from another node, by its PUT or with a slot that moves at once.
+            if is_of_cluster {
+                timer::arm(ctx, Reason::Recheck, ctx.now().ms() + 1);
             }
-            datatype::create_value(ctx, name, RingValue::new(ring))?;
         }
-        (None, _) => return Err(Error::NoRing),
         (Some(value), Effect::Ring(ring)) => *value = RingValue::new(ring),
+        (Some(value), Effect::Defined(definition)) => *value = RingValue::defined(*definition),
         (Some(value), effect) => value.apply(effect),
     }
     key::signal_modified(ctx, name);
     Ok(())
+}
+
+/// The value that an effect brings whole.
+fn whole(effect: Effect) -> Option<RingValue> {
+    match effect {
+        Effect::Ring(ring) => Some(RingValue::new(ring)),
+        Effect::Defined(definition) => Some(RingValue::defined(*definition)),
+        _ => None,
+    }
 }
 
 /// Asks the progress of `place` for a decision; nothing changes.

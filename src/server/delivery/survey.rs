@@ -51,13 +51,13 @@ pub(crate) fn of_ring(ctx: &Ctx, user: &User, view: &RingView) -> Result<Vec<Sta
         value.ring.groups().map(|(name, group)| Reader::of(name, group)).collect();
     let mut found: Vec<_> = readers.iter().map(|_| Standing::nothing()).collect();
     let (mut budget, now) = (Budget::of_a_step(), ctx.now());
-    for node in value.ring.nodes() {
-        let names = view.names.partition(node.partition);
+    for p in view.partitions(None)? {
+        let names = view.names.partition(p);
         user.check(&names.stream, Access::Read)?;
         user.check(&names.groups, Access::Read)?;
-        let mut opened = Opened::of(ctx, &view.names, node.partition)?;
+        let mut opened = Opened::of(ctx, &view.names, p)?;
         add_lags(ctx, &mut opened, &readers, &mut found, &mut budget)?;
-        let mut letters = letters::Names::of(&view.names.name, node.partition);
+        let mut letters = letters::Names::of(&view.names.name, p);
         for ((reader, progress), found) in side_by_side(&opened, &readers)?.zip(&mut found) {
             let name = letters.of_group(reader.name);
             user.check(&name, Access::Read)?;

@@ -3,6 +3,7 @@
 //! Knows `api` to `retention`, and the state machine of [`crate::model::waiting`], which decides.
 //! Kept out: the rules of delivery, and appending.
 
+pub(crate) mod arrivals;
 pub(crate) mod block;
 pub(crate) mod hand_over;
 pub(crate) mod partitions;

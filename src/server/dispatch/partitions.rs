@@ -7,16 +7,19 @@ use crate::model::progress::Progress;
 use crate::model::progress::lease::{Caller, Turn};
 use crate::model::rules::ready::{Ready, Taker};
 use crate::model::waiting::connections::Departure;
-use crate::model::waiting::line::Line;
+use crate::model::waiting::line::{ANY, Line};
 use crate::model::waiting::lines::Lines;
 use crate::model::waiting::partitions::{Found, Grant, Partitions, Tenure};
+use crate::server::api::cluster;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::{key, timer};
 use crate::server::delivery::{hand_out, leases, state};
-use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::copies;
 use crate::server::keyspace::key_names::RingNames;
+use crate::server::keyspace::known_rings;
 use crate::server::keyspace::place;
 use crate::server::keyspace::place::Place;
+use crate::server::keyspace::ring_value::RingValue;
 use crate::server::waiting::lines;
 use crate::server::waiting::waiter::Client;
 
@@ -42,7 +45,7 @@ impl Keys<'_> {
         if !self.0.select_db(line.db) {
             return Ok(false);
         }
-        let key = key::open_read(self.0, &RingNames::of(&line.ring).ring);
+        let key = copies::open_at(self.0, &RingNames::of(&line.ring), line.partition);
         let value = key.value::<RingValue>()?;
         Ok(value.is_some_and(|value| value.ring.check_partition(line.partition).is_err()))
     }
@@ -54,7 +57,7 @@ impl Keys<'_> {
             return Ok(false);
         }
         let names = RingNames::of(&line.ring);
-        let key = key::open_read(self.0, &names.ring);
+        let key = copies::open_at(self.0, &names, line.partition);
         let Some(value) = key.value::<RingValue>()? else { return Ok(false) };
         let in_ring = value.ring.check_partition(line.partition).is_ok();
         if !in_ring || value.ring.group(&line.group).is_some() {
@@ -85,6 +88,13 @@ impl Partitions for Keys<'_> {
     }
 
     fn find(&mut self, line: &Line) -> Result<Found<Place>, Error> {
+        if cluster::is_on() && self.0.select_db(line.db) {
+            let names = RingNames::of(&line.ring);
+            let is_whole = copies::is_whole(self.0, &names, line.partition);
+            if !is_whole && !copies::may_act_on(self.0, &names, line.partition) {
+                return Ok(Found::Missing);
+            }
+        }
         Ok(match place::of_line(self.0, line) {
             Some(place) => Found::Place(place),
             None if self.is_orphaned(line)? => Found::Orphaned,
@@ -93,13 +103,23 @@ impl Partitions for Keys<'_> {
         })
     }
 
+    fn is_away(&mut self, line: &Line) -> bool {
+        if line.partition == ANY {
+            return cluster::is_on() && known_rings::copies(line.db, &line.ring).is_empty();
+        }
+        cluster::is_on()
+            && self.0.select_db(line.db)
+            && !copies::may_act_on(self.0, &RingNames::of(&line.ring), line.partition)
+    }
+
     fn of_ring(&mut self, any: &Line) -> Option<Vec<u32>> {
         if !self.0.select_db(any.db) {
             return None;
         }
-        let key = key::open_read(self.0, &RingNames::of(&any.ring).ring);
+        let names = RingNames::of(&any.ring);
+        let key = copies::open_any(self.0, &names);
         let value = key.value::<RingValue>().ok()??;
-        Some(value.ring.nodes().map(|node| node.partition).collect())
+        Some(copies::stored(any.db, &names, value))
     }
 
     fn tenure(&mut self, place: &Place, now: Now) -> Result<Tenure, Error> {
@@ -131,6 +151,10 @@ impl Partitions for Keys<'_> {
     }
 
     fn grant(&mut self, place: &Place, grant: Grant<'_>, now: Now) -> Result<(), Error> {
+        // Found without a look at the slot, which a search of many partitions spares.
+        if cluster::is_on() {
+            copies::check_owned(self.0, &place.names)?;
+        }
         let Grant { caller, epoch, lease_ms } = grant;
         leases::grant(self.0, place, caller, epoch, now, lease_ms)
     }

@@ -7,6 +7,7 @@ use crate::model::error::Error;
 use crate::model::progress::lease::Caller;
 use crate::model::ring::group::Group;
 use crate::server::api::acl::{Access, User};
+use crate::server::api::cluster;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
 use crate::server::delivery::state;
@@ -88,7 +89,8 @@ pub(super) fn places(
     let ring = &view.value()?.ring;
     let group = match ring.group(&name) {
         Some(group) => Arc::clone(group),
-        None if request.goes_on() => return Err(Error::NoGroup),
+        // In a cluster a group is made by EVQ.GROUP, on all shards.
+        None if request.goes_on() || cluster::is_on() => return Err(Error::NoGroup),
         None => {
             ring.check_room_for_group()?;
             user.check(&view.names.ring, Access::Update)?;

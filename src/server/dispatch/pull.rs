@@ -6,9 +6,9 @@
 //! free one, and events are handed out straight into the reply. If there are none the client waits,
 //! if it may. When its turn comes the same code runs once more and always replies ([`resume`]).
 
-use super::block;
 use super::places::{Places, end_round, join, places};
 use super::request::{Acknowledged, Request};
+use super::{arrivals, block};
 use crate::model::error::Error;
 use crate::model::now::Now;
 use crate::model::progress::lease::{Caller, Pace, Turn};
@@ -16,6 +16,7 @@ use crate::model::rules::ready::{Ready, Taker};
 use crate::model::rules::tenure::{Pull, Target};
 use crate::model::waiting::waiter::Wait;
 use crate::server::api::acl::User;
+use crate::server::api::cluster;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::reply;
 use crate::server::api::stream_end::{Seen, Stand};
@@ -81,8 +82,19 @@ fn serve(ctx: &Ctx, request: &Request, visit: Visit, woken: Woken) -> Result<(),
         return replay(ctx, request);
     }
     let caller = Caller::of_consumer(&request.claim, ctx.connection())?;
+    if let (Visit::First(resume), Some(beside), true) = (visit, request.beside, cluster::is_on()) {
+        return arrivals::arrive(ctx, request, beside, caller, resume);
+    }
     let user = User::of(ctx);
-    let view = ring::find(ctx, &user, &request.ring)?;
+    let view = match request.partition.or(called.filter(|_| cluster::is_on())) {
+        Some(p) => ring::find_at(ctx, &user, &request.ring, p)?,
+        // Called to what was deleted at that very moment.
+        None if cluster::is_on() => {
+            reply::null_array(ctx);
+            return Ok(());
+        }
+        None => ring::find(ctx, &user, &request.ring)?,
+    };
     let places = places(ctx, &user, &view, request, called)?;
     join(ctx, &user, &view, request)?;
     let now = ctx.now();

@@ -21,11 +21,11 @@ use crate::server::api::{key, timer};
 use crate::server::delivery::opened::stamp_of;
 use crate::server::delivery::shell::PlaceShell;
 use crate::server::delivery::state;
-use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::known_rings::Spot;
 use crate::server::keyspace::line::Line;
-use crate::server::keyspace::{deleted, known_rings, place};
+use crate::server::keyspace::ring_value::RingValue;
+use crate::server::keyspace::{copies, deleted, known_rings, place};
 
 /// How long after a round the next one begins. Together with the steps of a round, a removed event
 /// is found within a second.
@@ -88,9 +88,9 @@ pub(crate) fn search(ctx: &Ctx, now: Now) {
 fn search_ring(ctx: &Ctx, db: i32, ring: &Name, step: &mut Step) -> Result<(), Error> {
     let names = RingNames::of(ring);
     let partitions: Vec<u32> = {
-        let key = key::open_read(ctx, &names.ring);
+        let key = copies::open_any(ctx, &names);
         let Some(value) = key.value::<RingValue>()? else { return Ok(()) };
-        value.ring.nodes().map(|node| node.partition).collect()
+        copies::stored(db, &names, value)
     };
     for p in partitions {
         step.partitions = step.partitions.saturating_sub(1);
@@ -98,6 +98,9 @@ fn search_ring(ctx: &Ctx, db: i32, ring: &Name, step: &mut Step) -> Result<(), E
         let groups = waiting(ctx, &partition);
         if !groups.is_empty() {
             step.waits = true;
+            if !copies::may_act_on(ctx, &names, p) {
+                continue;
+            }
             // A key of another type keeps what waits for its entries.
             let Ok(Some(stamp)) = stamp(ctx, &partition, &spot) else { continue };
             for group in groups {

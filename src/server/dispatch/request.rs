@@ -12,6 +12,8 @@ pub(crate) struct Request {
     pub(crate) ring: Name,
     /// The partition; null asks for any of the ring.
     pub(crate) partition: Option<u32>,
+    /// Any partition that is stored where this one is.
+    pub(crate) beside: Option<u32>,
     /// The worker, and the group that it works for.
     pub(crate) claim: Claim,
     /// The most events of one reply.

@@ -18,9 +18,9 @@ use crate::server::api::xinfo::Info;
 use crate::server::api::{key, timer};
 use crate::server::delivery::letters::letters_name;
 use crate::server::delivery::state;
-use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::ring_value::RingValue;
 use crate::server::keyspace::{known_rings, ring};
 use crate::server::later::{judge as later, moving};
 use crate::server::unique::forget::remembers;
@@ -32,6 +32,7 @@ const TIDY_MS: u64 = 1000;
 
 /// Cares for every ring that was resized, and again later if any may need it.
 pub(crate) fn tidy(ctx: &Ctx, now_ms: u64) {
+    // In a cluster no ring is resized.
     let mut any = false;
     for (db, ring) in known_rings::all() {
         // What could not be done now may be later: a key of another type may go.
@@ -89,7 +90,7 @@ fn tidy_ring(ctx: &Ctx, name: &Name) -> Result<bool, Error> {
         key::unlink(ctx, &keys)?;
         ring::change(ctx, &names, Effect::Retired(p))?;
         key::notify_module(ctx, c"evq.retire", &partition.stream);
-        dismiss_partition(ctx, name, p);
+        dismiss_partition(ctx, (name, p), None, &Error::NoPartition);
     }
     if forgotten > 0 {
         ring::change(ctx, &names, Effect::Forgotten(forgotten))?;

@@ -5,15 +5,15 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::model::deadlines::Reason;
 use crate::model::keys::{
-    is_of_a_ring, parse_groups_key, parse_later_key, parse_ring_key, parse_stream_key,
-    parse_unique_key,
+    is_of_a_ring, parse_copy_key, parse_groups_key, parse_later_key, parse_ring_key,
+    parse_stream_key, parse_unique_key,
 };
 use crate::model::waiting::lines::Lines;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 use crate::server::api::text::bytes_of;
 use crate::server::api::timer;
-use crate::server::keyspace::{deleted, known_rings};
+use crate::server::keyspace::{copies, deleted, known_rings};
 use crate::server::later::{moving, spots};
 use crate::server::retention::idle_groups;
 use crate::server::unique::hints;
@@ -78,6 +78,7 @@ unsafe extern "C" fn on_role_change(
 ) {
     let _ = std::panic::catch_unwind(|| {
         lines::change(Lines::begin_era);
+        copies::begin_era();
         begin_to_act(&Ctx::new(ctx));
     });
 }
@@ -91,6 +92,7 @@ unsafe extern "C" fn on_loading(
     if what == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
         let _ = std::panic::catch_unwind(|| {
             deleted::loaded();
+            copies::begin_era();
             begin_to_act(&Ctx::new(ctx));
         });
     }
@@ -173,6 +175,8 @@ unsafe extern "C" fn on_key_event(
         if is_deleted || [c"rename_from", c"move_from"].contains(&event) {
             if let Some((ring, p)) = parse_later_key(name) {
                 spots::forget(&(Ctx::new(ctx).db(), ring, p));
+            } else if let Some((ring, p)) = parse_copy_key(name) {
+                known_rings::forget_copy(Ctx::new(ctx).db(), &ring, p);
             } else if let Some((ring, p)) = parse_stream_key(name).filter(|_| is_deleted) {
                 deleted::note((Ctx::new(ctx).db(), ring, p));
             }
@@ -189,6 +193,10 @@ unsafe extern "C" fn on_key_event(
         if let Some(ring) = parse_ring_key(name) {
             let ctx = Ctx::new(ctx);
             known_rings::note(ctx.db(), &ring);
+            check_everything(&ctx);
+        } else if let Some((ring, p)) = parse_copy_key(name) {
+            let ctx = Ctx::new(ctx);
+            known_rings::note_copy(ctx.db(), &ring, p);
             check_everything(&ctx);
         } else if let Some((ring, p)) = parse_unique_key(name) {
             let ctx = Ctx::new(ctx);

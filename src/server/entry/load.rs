@@ -14,6 +14,10 @@ use crate::server::ops::panics::log_panics;
 /// The module's name, with its NUL.
 const NAME: [u8; 4] = *b"evq\0";
 
+/// Valkey's option of that name: without it a Valkey 9 moves no slots at once for anybody. Another
+/// server may mean something else by the bit.
+const ATOMIC_SLOT_MIGRATION: u32 = 1 << 5;
+
 /// CONFIG REWRITE, which Sentinel sends too, writes the modules that are loaded into the main file,
 /// whatever an included one has.
 const TWICE: &str = "EVQ does not load: it is loaded already. Keep one `loadmodule` line: CONFIG \
@@ -70,6 +74,7 @@ pub(crate) unsafe fn start(
         // with the second, a key opened for writing counts as changed only when we say so.
         let options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
             | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
+        let options = if is_valkey(ctx) { options | ATOMIC_SLOT_MIGRATION } else { options };
         // SAFETY: the context is valid for this call.
         unsafe { api!(RedisModule_SetModuleOptions)(ctx, options.cast_signed()) };
         // SAFETY: the server's arguments are valid for this call. They do not begin with a name.
@@ -83,6 +88,26 @@ pub(crate) unsafe fn start(
             ERR
         }
         Err(_) => ERR,
+    }
+}
+
+/// Whether the server is a Valkey.
+fn is_valkey(ctx: *mut raw::RedisModuleCtx) -> bool {
+    let functions = (
+        optional_api!(RedisModule_GetServerInfo),
+        optional_api!(RedisModule_ServerInfoGetFieldC),
+        optional_api!(RedisModule_FreeServerInfo),
+    );
+    let (Some(get), Some(field), Some(free)) = functions else { return false };
+    // SAFETY: the names end with NUL; what is got is freed once, after its last use.
+    unsafe {
+        let info = get(ctx, c"server".as_ptr());
+        if info.is_null() {
+            return false;
+        }
+        let is_valkey = !field(info, c"valkey_version".as_ptr()).is_null();
+        free(ctx, info);
+        is_valkey
     }
 }
 

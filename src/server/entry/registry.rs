@@ -1,13 +1,16 @@
 //! Registration of commands: name, flags, arity, key specs, documentation, ACL categories. One path
 //! for every server version: what a server does not have is left out.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::null;
 
 use lazy_static::lazy_static;
 
-use super::command::{Command, enter};
+use super::command::{Command, Reach, enter};
 use super::spec::{Arg, ArgKind, Routing, Spec};
+use crate::model::error::Error;
+use crate::server::api::args::Args;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::{OK, raw};
 
@@ -25,9 +28,23 @@ pub(crate) fn register_category(ctx: &Ctx) -> bool {
     }
 }
 
+/// What runs a command.
+pub(crate) type Run = fn(&Ctx, &Args<'_>) -> Result<(), Error>;
+
+thread_local! {
+    static RUNS: RefCell<Vec<(&'static Spec, Reach, Run)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The command of this name, with its reach and what runs it.
+pub(crate) fn find(name: &[u8]) -> Option<(&'static Spec, Reach, Run)> {
+    let is_it = |spec: &Spec| name.eq_ignore_ascii_case(spec.name.to_bytes());
+    RUNS.with_borrow(|all| all.iter().find(|(spec, ..)| is_it(spec)).copied())
+}
+
 /// Registers a command; false if the server refuses.
 pub(crate) fn register<C: Command>(ctx: &Ctx) -> bool {
     let spec = &C::SPEC;
+    RUNS.with_borrow_mut(|all| all.push((spec, C::REACH, C::run)));
     // SAFETY: name and flags are static; `enter` has the signature that the server wants.
     let command = unsafe {
         let created = api!(RedisModule_CreateCommand)(

@@ -24,6 +24,13 @@ pub(crate) struct Spec {
     pub(crate) args: &'static [Arg],
 }
 
+impl Spec {
+    /// Whether the server refuses the command over its memory limit.
+    pub(crate) fn may_use_memory(&self) -> bool {
+        self.flags.to_bytes().split(|byte| *byte == b' ').any(|flag| flag == b"deny-oom")
+    }
+}
+
 /// The word that routes a command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Routing {

@@ -14,9 +14,10 @@ use crate::model::now::Now;
 use crate::model::waiting::sweep as waiting;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::timer;
+use crate::server::cluster::confirm;
 use crate::server::delivery::recount;
 use crate::server::dispatch::partitions::Keys;
-use crate::server::dispatch::{removed, tidy};
+use crate::server::dispatch::{arrivals, removed, tidy};
 use crate::server::producing::due as later;
 use crate::server::retention::background;
 use crate::server::unique::forget;
@@ -52,7 +53,9 @@ fn act(ctx: &Ctx, due: Due, now: Now) {
     if due.any(&[Reason::Tidy]) {
         tidy::tidy(ctx, now.ms());
     }
+    let at_once = arrivals::serve(ctx, now);
     waiting::sweep(&mut Keys(ctx), due, now);
+    arrivals::send_away(at_once);
     if due.any(&[Reason::Removed]) {
         removed::search(ctx, now);
     }
@@ -63,6 +66,9 @@ fn act(ctx: &Ctx, due: Due, now: Now) {
         && let Some(next_ms) = background::sweep(ctx)
     {
         timer::arm(ctx, Reason::Retention, next_ms);
+    }
+    if due.any(&[Reason::Retention, Reason::Recheck]) {
+        confirm::sweep(ctx);
     }
     if due.any(&[Reason::Tokens, Reason::Recheck])
         && let Some(next_ms) = forget::sweep(ctx)

@@ -1,4 +1,4 @@
-//! EVQ's value types, and two of them: a ring's definition and a partition's delivery state.
+//! EVQ's value types, and one of them: a partition's delivery state.
 //!
 //! All lasting state is in such values, so DEL, RENAME, FLUSHALL, SWAPDB, DUMP, COPY, replication
 //! and RDB need no special cases. Every callback catches panics; `free` may run on a background
@@ -8,16 +8,10 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::model::error::Error;
-use crate::model::keys::parse_ring_key;
 use crate::model::progress::partition::Partition;
-use crate::model::ring::Ring;
-use crate::model::ring::continuum::Continuum;
-use crate::model::ring::history::History;
-use crate::model::ring::homes::Homes;
 use crate::model::saved::effect::Effect;
 use crate::model::saved::snapshot::{Corrupt, decode, encode};
 use crate::server::api::ctx::Ctx;
@@ -26,7 +20,6 @@ use crate::server::api::key;
 use crate::server::api::key::Kind;
 use crate::server::api::log::{Level, line};
 use crate::server::api::text::{Text, bytes_of};
-use crate::server::keyspace::tickets;
 
 /// The encoding version the server records beside a value. The value's own bytes carry their
 /// format version too, because effects need one as well.
@@ -89,94 +82,7 @@ impl Drop for Piece {
     }
 }
 
-/// A ring's definition with what follows from it.
-#[derive(Debug)]
-pub(crate) struct RingValue {
-    /// The definition.
-    pub(crate) ring: Ring,
-    /// Its continuum.
-    pub(crate) continuum: Continuum,
-    /// Where its keys lived before.
-    pub(crate) homes: Homes,
-    /// What its past means for the order of delivery, if it has one.
-    pub(crate) history: Option<Arc<History>>,
-    /// The newest millisecond that an event began whose id did not follow, see
-    /// [`crate::server::producing::travel`].
-    pub(crate) begun_ms: u64,
-}
-
-impl RingValue {
-    /// Lays out the continuum.
-    pub(crate) fn new(ring: Ring) -> Self {
-        let continuum = ring.continuum();
-        let history = ring.history(&continuum).map(Arc::new);
-        let homes = Homes::of(&ring);
-        Self { ring, continuum, homes, history, begun_ms: 0 }
-    }
-
-    /// Applies an effect to the definition, and to what follows from it no more than has changed.
-    pub(crate) fn apply(&mut self, effect: Effect) {
-        let forgotten = match effect {
-            Effect::Forgotten(generations) => generations,
-            _ => 0,
-        };
-        let resizes = matches!(effect, Effect::Resized(..));
-        let applied = self.ring.apply(effect);
-        let history = self.history.as_deref();
-        if let Some(past) = self.ring.past().last()
-            && resizes
-            && applied
-        {
-            let now = self.ring.continuum_after(&self.continuum);
-            let history = History::next(history, past, &self.continuum, &now);
-            self.history = Some(Arc::new(history));
-            self.homes.ended(std::mem::replace(&mut self.continuum, now));
-        } else if forgotten > 0 {
-            self.homes.forget(forgotten);
-            self.history = history.and_then(|history| history.without(forgotten)).map(Arc::new);
-        }
-    }
-}
-
-static RING_TYPE: AtomicPtr<raw::RedisModuleType> = AtomicPtr::new(null_mut());
 static PARTITION_TYPE: AtomicPtr<raw::RedisModuleType> = AtomicPtr::new(null_mut());
-
-impl Stored for RingValue {
-    const NAME: &'static CStr = c"evq-ring1";
-
-    fn handle() -> &'static AtomicPtr<raw::RedisModuleType> {
-        &RING_TYPE
-    }
-
-    fn save(&self, write: &mut dyn FnMut(&[u8])) {
-        write(&encode(&self.ring).unwrap_or_default());
-    }
-
-    fn load(first: &[u8], _next: &mut Pieces<'_>) -> Result<Self, Corrupt> {
-        decode(first).map(Self::new)
-    }
-
-    fn effects(&self, emit: &mut dyn FnMut(&Effect)) {
-        emit(&Effect::Ring(self.ring.clone()));
-    }
-
-    fn duplicate(&self) -> Option<Self> {
-        decode(&encode(&self.ring).ok()?).ok().map(Self::new)
-    }
-
-    fn bytes_held(&self) -> usize {
-        let history = self.history.as_ref().map_or(0, |history| history.heap_bytes());
-        let continuums = self.continuum.heap_bytes() + self.homes.heap_bytes();
-        size_of::<Self>() + self.ring.heap_bytes() + continuums + history
-    }
-
-    fn seen(&self, db: i32, key: &[u8]) {
-        tickets::saw(self.ring.last_ticket());
-        if let Some(ring) = parse_ring_key(key) {
-            crate::server::keyspace::known_rings::note(db, &ring);
-        }
-    }
-}
 
 impl Stored for Partition {
     const NAME: &'static CStr = c"evq-part1";
@@ -206,9 +112,9 @@ impl Stored for Partition {
     }
 }
 
-/// Registers the types of this file; false if the server refuses one.
+/// Registers the type of this file; false if the server refuses it.
 pub(crate) fn register(ctx: &Ctx) -> bool {
-    register_one::<RingValue>(ctx) && register_one::<Partition>(ctx)
+    register_one::<Partition>(ctx)
 }
 
 /// Registers a type; false if the server refuses it.

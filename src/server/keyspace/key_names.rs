@@ -8,9 +8,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::model::keys::{groups_key, later_key, ring_key, stream_key, unique_key};
+use crate::model::keys::{copy_key, groups_key, later_key, ring_key, stream_key, unique_key};
 use crate::model::limits::MAX_PARTITIONS;
 use crate::model::name::Name;
+use crate::server::api::cluster;
 use crate::server::api::text::Text;
 
 /// Rings whose names are kept; past it all are dropped and made again when needed.
@@ -27,6 +28,8 @@ pub(crate) struct PartitionNames {
     pub(crate) unique: Text,
     /// The events that wait for their time.
     pub(crate) later: Text,
+    /// The copy of the ring's definition, in a cluster.
+    pub(crate) copy: Option<Text>,
 }
 
 /// The keys of one ring.
@@ -97,11 +100,20 @@ impl RingNames {
                 groups: Text::new(groups_key(&self.name, p).as_bytes()),
                 unique: Text::new(unique_key(&self.name, p).as_bytes()),
                 later: Text::new(later_key(&self.name, p).as_bytes()),
+                copy: cluster::is_on().then(|| Text::new(copy_key(&self.name, p).as_bytes())),
             })
         };
         match partitions.get_mut(index) {
             Some(slot) => Rc::clone(slot.get_or_insert_with(made)),
             None => made(),
         }
+    }
+}
+
+impl PartitionNames {
+    /// The keys that move together with the partition's slot, whether or not they exist.
+    pub(crate) fn all(&self) -> Vec<&Text> {
+        let own = [&self.stream, &self.groups, &self.unique, &self.later];
+        own.into_iter().chain(&self.copy).collect()
     }
 }

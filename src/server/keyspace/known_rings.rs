@@ -6,7 +6,8 @@
 //! gone is forgotten.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::name::Name;
 
@@ -14,7 +15,8 @@ use crate::model::name::Name;
 pub(crate) type Spot = (i32, Name, u32);
 
 thread_local! {
-    static KNOWN: RefCell<BTreeSet<(i32, Name)>> = const { RefCell::new(BTreeSet::new()) };
+    static KNOWN: RefCell<BTreeMap<(i32, Name), BTreeSet<u32>>> =
+        const { RefCell::new(BTreeMap::new()) };
     static CHANGES: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -30,16 +32,43 @@ fn changed() {
 /// A ring of this name was seen in `db`.
 pub(crate) fn note(db: i32, ring: &Name) {
     KNOWN.with_borrow_mut(|known| {
-        if known.insert((db, ring.clone())) {
+        if let Entry::Vacant(place) = known.entry((db, ring.clone())) {
+            place.insert(BTreeSet::new());
             changed();
         }
     });
 }
 
+/// A copy of its definition was seen beside the partition `p`.
+pub(crate) fn note_copy(db: i32, ring: &Name, p: u32) {
+    KNOWN.with_borrow_mut(|known| {
+        if known.entry((db, ring.clone())).or_default().insert(p) {
+            changed();
+        }
+    });
+}
+
+/// It is not there. A ring without copies may still have its authority here.
+pub(crate) fn forget_copy(db: i32, ring: &Name, p: u32) {
+    KNOWN.with_borrow_mut(|known| {
+        let copies = known.get_mut(&(db, ring.clone()));
+        if copies.is_some_and(|copies| copies.remove(&p)) {
+            changed();
+        }
+    });
+}
+
+/// The partitions of a ring beside which copies were seen.
+pub(crate) fn copies(db: i32, ring: &Name) -> Vec<u32> {
+    KNOWN.with_borrow(|known| {
+        known.get(&(db, ring.clone())).into_iter().flatten().copied().collect()
+    })
+}
+
 /// It is not there.
 pub(crate) fn forget(db: i32, ring: &Name) {
     KNOWN.with_borrow_mut(|known| {
-        if known.remove(&(db, ring.clone())) {
+        if known.remove(&(db, ring.clone())).is_some() {
             changed();
         }
     });
@@ -48,7 +77,7 @@ pub(crate) fn forget(db: i32, ring: &Name) {
 /// A database was emptied; all of them for none.
 pub(crate) fn forget_all(db: Option<i32>) {
     changed();
-    KNOWN.with_borrow_mut(|known| known.retain(|(at, _)| db.is_some_and(|db| *at != db)));
+    KNOWN.with_borrow_mut(|known| known.retain(|(at, _), _| db.is_some_and(|db| *at != db)));
 }
 
 /// Where what was in `db` is after these two databases changed places.
@@ -65,13 +94,14 @@ pub(crate) fn swap(one: i32, other: i32) {
     changed();
     KNOWN.with_borrow_mut(|known| {
         let rings = std::mem::take(known).into_iter();
-        *known = rings.map(|(db, ring)| (swapped(db, one, other), ring)).collect();
+        *known =
+            rings.map(|((db, ring), copies)| ((swapped(db, one, other), ring), copies)).collect();
     });
 }
 
 /// Every ring that is known, with its database.
 pub(crate) fn all() -> Vec<(i32, Name)> {
-    KNOWN.with_borrow(|known| known.iter().cloned().collect())
+    KNOWN.with_borrow(|known| known.keys().cloned().collect())
 }
 
 /// How many rings are known, in all databases.
@@ -82,6 +112,6 @@ pub(crate) fn len() -> u64 {
 /// The rings seen in `db`, in the order of their names.
 pub(crate) fn in_db(db: i32) -> Vec<Name> {
     KNOWN.with_borrow(|known| {
-        known.iter().filter(|(at, _)| *at == db).map(|(_, ring)| ring.clone()).collect()
+        known.keys().filter(|(at, _)| *at == db).map(|(_, ring)| ring.clone()).collect()
     })
 }

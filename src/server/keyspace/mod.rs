@@ -3,6 +3,7 @@
 //! Knows `api` and `ops`.
 //! Kept out: progress of groups, clients, time. A ring is opened and changed here, nowhere else.
 
+pub(crate) mod copies;
 pub(crate) mod datatype;
 pub(crate) mod deleted;
 pub(crate) mod key_names;
@@ -11,5 +12,8 @@ pub(crate) mod line;
 pub(crate) mod place;
 pub(crate) mod replicate;
 pub(crate) mod ring;
+pub(crate) mod ring_value;
+pub(crate) mod scope;
+pub(crate) mod shared;
 pub(crate) mod tickets;
 pub(crate) mod values;

@@ -4,11 +4,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::datatype::RingValue;
+use super::copies;
 use super::key_names::{PartitionNames, RingNames};
 use super::line::Line;
 use super::ring;
 use super::ring::RingView;
+use super::ring_value::RingValue;
 use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
@@ -16,7 +17,6 @@ use crate::model::ring::group::Group;
 use crate::model::ring::history::History;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::ctx::Ctx;
-use crate::server::api::key;
 use crate::server::ops::alarm::Subject;
 
 /// A partition and a group of it: checked to exist, and that the user may do what the command does.
@@ -99,7 +99,7 @@ pub(crate) fn find(
     p: u32,
     group: &Name,
 ) -> Result<Place, Error> {
-    in_ring(ctx, user, Access::ReadUpdate, &ring::find(ctx, user, ring)?, p, group)
+    in_ring(ctx, user, Access::ReadUpdate, &ring::find_at(ctx, user, ring, p)?, p, group)
 }
 
 /// The place of a line that a worker waits in, if its ring, partition and group still exist.
@@ -108,8 +108,8 @@ pub(crate) fn of_line(ctx: &Ctx, line: &Line) -> Option<Place> {
         return None;
     }
     let names = RingNames::of(&line.ring);
-    let key = key::open_read(ctx, &names.ring);
-    let value = key.value::<RingValue>().ok()??;
+    let key = copies::open_at(ctx, &names, line.partition);
+    let value = key.value::<RingValue>().ok()?.filter(|value| copies::is_live(value))?;
     value.ring.check_partition(line.partition).ok()?;
     let group = Arc::clone(value.ring.group(&line.group)?);
     let (names, history) = (names.partition(line.partition), value.history.clone());

@@ -2,12 +2,14 @@
 
 use std::rc::Rc;
 
-use super::datatype::RingValue;
 use super::key_names::{PartitionNames, RingNames};
-use super::{datatype, known_rings, replicate};
+use super::ring_value::RingValue;
+use super::{copies, datatype, known_rings, replicate, scope};
 use crate::model::deadlines::Reason;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
+use crate::model::keys::stream_key;
+use crate::model::limits::MAX_PARTITIONS;
 use crate::model::name::{DEFAULT, Name};
 use crate::model::parse::Start;
 use crate::model::ring::group::Group;
@@ -15,9 +17,11 @@ use crate::model::ring::{Ring, Shape};
 use crate::model::saved::effect::Effect;
 use crate::model::saved::snapshot::encode;
 use crate::server::api::acl::{Access, User};
+use crate::server::api::cluster;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key::{Key, Kind};
 use crate::server::api::stream::Extent;
+use crate::server::api::text::Text;
 use crate::server::api::{key, timer};
 use crate::server::ops::config;
 
@@ -26,6 +30,8 @@ use crate::server::ops::config;
 #[derive(Debug)]
 pub(crate) struct RingView {
     found: Result<Key, Box<RingValue>>,
+    /// The partition whose copy of the definition this is, in a cluster.
+    at: Option<u32>,
     /// The names of its keys.
     pub(crate) names: Rc<RingNames>,
 }
@@ -48,18 +54,43 @@ impl RingView {
         self.found.as_mut().ok()?.value_mut().ok()?
     }
 
+    /// The key that holds this definition.
+    pub(crate) fn with_key<R>(&self, act: impl FnOnce(&Text) -> R) -> R {
+        match self.at {
+            None => act(&self.names.ring),
+            Some(p) => act(copies::name_at(&self.names, &self.names.partition(p))),
+        }
+    }
+
+    /// The partition beside which this definition lies, in a cluster.
+    pub(crate) fn beside(&self) -> Option<u32> {
+        self.at
+    }
+
+    /// Refuses a key of another partition than the one beside which this definition lies.
+    ///
+    /// # Errors
+    /// [`Error::Moved`].
+    pub(crate) fn check_beside(&self, p: u32) -> Result<(), Error> {
+        match self.at {
+            Some(at) if at != p => Err(Error::Moved(p, stream_key(&self.names.name, p))),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether it exists; if not, it is the default ring before its first use.
     pub(crate) fn is_made(&self) -> bool {
         self.found.is_ok()
     }
 
-    /// The partition `only`, or all of them.
+    /// The partition `only`, or all of them; beside one partition, that.
     ///
     /// # Errors
     /// [`Error::NoPartition`]; as [`RingView::value`].
     pub(crate) fn partitions(&self, only: Option<u32>) -> Result<Vec<u32>, Error> {
         let ring = &self.value()?.ring;
-        match only {
+        match only.or(self.at) {
+            Some(p) if self.at.is_some_and(|at| at != p) => Err(Error::NoPartition),
             None => Ok(ring.nodes().map(|node| node.partition).collect()),
             Some(p) => ring.check_partition(p).map(|()| vec![p]),
         }
@@ -76,31 +107,77 @@ impl RingView {
 // A result of this size that is handed over costs as much as what is done for it.
 #[inline(always)]
 pub(crate) fn find(ctx: &Ctx, user: &User, name: &Name) -> Result<RingView, Error> {
+    if cluster::is_on()
+        && let Some(p) = scope::partition()
+    {
+        return find_copy(ctx, user, name, p);
+    }
     let names = RingNames::of(name);
     user.check(&names.ring, Access::Read)?;
     let key = key::open_read(ctx, &names.ring);
-    if key.value::<RingValue>()?.is_some() {
+    if key.value::<RingValue>()?.is_some_and(copies::is_live) {
         if names.keep() {
             known_rings::note(ctx.db(), name);
             if key.value::<RingValue>()?.is_some_and(|value| value.ring.is_changing()) {
                 timer::soon(ctx, Reason::Tidy);
             }
         }
-        return Ok(RingView { found: Ok(key), names });
+        return Ok(RingView { found: Ok(key), names, at: None });
     }
     drop(key);
     would_be(ctx, names)
 }
 
+/// The ring `name` for a command of its partition `p`, if the user may read its definition: in a
+/// cluster the copy beside that partition, and otherwise as [`find`].
+///
+/// # Errors
+/// As [`find`]; [`Error::TryAgain`] while the partition's slot moves.
+#[inline(always)]
+pub(crate) fn find_at(ctx: &Ctx, user: &User, name: &Name, p: u32) -> Result<RingView, Error> {
+    if cluster::is_on() { find_copy(ctx, user, name, p) } else { find(ctx, user, name) }
+}
+
+/// The delivery state and the stream are looked up here too, since a missing one may be on its way:
+/// the command finds them open.
+fn find_copy(ctx: &Ctx, user: &User, name: &Name, p: u32) -> Result<RingView, Error> {
+    if ctx.db() != 0 {
+        return Err(Error::Usage("in a cluster rings are in database 0"));
+    }
+    let names = RingNames::of(name);
+    user.check(&names.ring, Access::Read)?;
+    // Whatever a client asks for, no names are kept of partitions that no ring can have.
+    if p >= MAX_PARTITIONS {
+        return Err(Error::NoPartition);
+    }
+    let partition = names.partition(p);
+    let name = copies::name_at(&names, &partition);
+    let key = key::open_read(ctx, name);
+    key.value::<RingValue>()?;
+    drop(key);
+    if !copies::is_whole(ctx, &names, p) {
+        copies::check_owned(ctx, &partition)?;
+    }
+    let key = key::open_read(ctx, name);
+    if !key.value::<RingValue>()?.is_some_and(copies::is_live) {
+        return Err(Error::NoRing);
+    }
+    names.keep();
+    Ok(RingView { found: Ok(key), names, at: Some(p) })
+}
+
 #[cold]
 fn would_be(ctx: &Ctx, names: Rc<RingNames>) -> Result<RingView, Error> {
+    if cluster::is_on() {
+        return Err(Error::NoRing);
+    }
     let first = names.partition(0);
     let taken = key::open_read(ctx, &first.stream).kind() != Kind::Empty;
     if names.name.as_str() != DEFAULT || taken {
         return Err(Error::NoRing);
     }
     let would_be = Box::new(RingValue::new(Ring::new(default_shape()?)));
-    Ok(RingView { found: Err(would_be), names })
+    Ok(RingView { found: Err(would_be), names, at: None })
 }
 
 /// Whether the ring `name` exists; the user may read its definition.

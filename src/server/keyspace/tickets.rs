@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 
+use crate::model::limits::MAX_PARTITIONS;
 use crate::model::now::Now;
 
 thread_local! {
@@ -20,6 +21,17 @@ pub(crate) fn saw(ticket: u64) {
 }
 
 /// The ticket that is issued next: the larger of the last one plus 1 and the clock in microseconds.
-pub(crate) fn next(now: Now) -> u64 {
-    LAST.get().saturating_add(1).max(now.unix_us)
+/// In a cluster several servers issue tickets of a ring. There those of partition `p` leave the
+/// remainder `p` when they are divided by the most partitions that a ring can have, so that none is
+/// issued twice, and a ticket tells its partition.
+pub(crate) fn next(now: Now, p: Option<u32>) -> u64 {
+    let next = LAST.get().saturating_add(1).max(now.unix_us);
+    let Some(p) = p.map(u64::from) else { return next };
+    let most = u64::from(MAX_PARTITIONS);
+    next.saturating_add((p + most - next % most) % most)
+}
+
+/// The partition that issued a ticket, in a cluster.
+pub(crate) fn partition(ticket: u64) -> u32 {
+    u32::try_from(ticket % u64::from(MAX_PARTITIONS)).unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use crate::model::unique::tokens::Clock;
 use crate::server::api::acl::{Access, User};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
+use crate::server::keyspace::copies;
 use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::ring::RingView;
 use crate::server::unique::judge::random;
@@ -56,6 +57,7 @@ pub(crate) fn check_room(
             schedule.has_no_tokens()
         }
         None => {
+            copies::check_owned(ctx, names)?;
             Schedule::default().check_room(parts, clock)?;
             true
         }

@@ -17,9 +17,9 @@ use crate::model::later::schedule::{Change, Place, Schedule};
 use crate::model::unique::tokens::Clock;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::{key, timer};
-use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::known_rings::Spot;
+use crate::server::keyspace::ring_value::RingValue;
 use crate::server::unique::judge as unique;
 
 /// Events that are looked at before the time is.

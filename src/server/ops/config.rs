@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char, c_int, c_longlong, c_void};
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::credentials;
 use crate::model::limits::{MAX_DURATION_MS, MAX_PARTITIONS, MAX_POINTS, MAX_VNODES};
 use crate::model::parse::number;
 use crate::server::api::ctx::Ctx;
@@ -73,6 +74,10 @@ pub(crate) fn register(ctx: &Ctx, arguments: &[&[u8]]) -> Result<(), String> {
         let [name, value] = pair else {
             return Err("loadmodule arguments come in pairs: name value".into());
         };
+        if let Some(text) = credentials::find(name) {
+            text.set(value);
+            continue;
+        }
         let setting = ALL
             .iter()
             .find(|setting| name.eq_ignore_ascii_case(setting.name.as_bytes()))
@@ -103,6 +108,7 @@ pub(crate) fn register(ctx: &Ctx, arguments: &[&[u8]]) -> Result<(), String> {
             return Err(format!("the server refused the setting evq.{}", setting.name));
         }
     }
+    credentials::register(ctx)?;
     // SAFETY: called once, after every setting was registered.
     if unsafe { api!(RedisModule_LoadConfigs)(ctx.raw()) } != OK {
         return Err("the server refused a value of an evq.* setting".into());

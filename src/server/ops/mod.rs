@@ -6,4 +6,5 @@
 pub(crate) mod alarm;
 pub(crate) mod config;
 pub(crate) mod counters;
+pub(crate) mod credentials;
 pub(crate) mod panics;

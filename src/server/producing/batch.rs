@@ -14,6 +14,7 @@ use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::server::api::acl::User;
 use crate::server::api::args::Args;
+use crate::server::api::cluster;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::ffi::raw;
 use crate::server::api::key;
@@ -171,7 +172,12 @@ fn append_batch(
             }
         };
         done.push(Appended { partition: target.p, id: added.id });
-        match ring.travels(added, clock_ms, spread) {
+        // In a cluster what travels names its stream as its first key.
+        let travels = match cluster::is_on() {
+            true => Travels::AsXadd,
+            false => ring.travels(added, clock_ms, spread),
+        };
+        match travels {
             Travels::AsSent => together.push(*event),
             Travels::AfterTick(effect) => {
                 replicate_together(ctx, batch, &mut together);

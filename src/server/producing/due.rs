@@ -18,11 +18,11 @@ use crate::model::unique::tokens::Clock;
 use crate::server::api::acl::User;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
-use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::known_rings::Spot;
 use crate::server::keyspace::ring::RingView;
-use crate::server::keyspace::{replicate, ring};
+use crate::server::keyspace::ring_value::RingValue;
+use crate::server::keyspace::{copies, replicate, ring};
 use crate::server::later::change::change;
 use crate::server::later::{moving, spots};
 use crate::server::ops::{config, counters};
@@ -115,6 +115,9 @@ fn look(ctx: &Ctx, spot: &Spot, at: Place, clock_ms: u64) {
     }
     let ring = RingNames::of(ring);
     let names = ring.partition(*p);
+    if !copies::may_act_on(ctx, &ring, *p) {
+        return spots::stand_still(spot, ctx.now().ms() + MISSING_MS);
+    }
     let found = {
         let key = key::open_read(ctx, &names.later);
         match key.value::<Schedule>() {
@@ -139,7 +142,7 @@ fn look(ctx: &Ctx, spot: &Spot, at: Place, clock_ms: u64) {
 /// Forgets some tokens that are too old, and decides when to look again.
 fn look_at_tokens(ctx: &Ctx, spot: &Spot, ring: &RingNames, names: &PartitionNames) {
     let window_ms = {
-        let key = key::open_read(ctx, &ring.ring);
+        let key = copies::open_at(ctx, ring, spot.2);
         let default_ms = config::UNIQUE_MS.get();
         let value = key.value::<RingValue>().ok().flatten();
         value.map_or(default_ms, |value| value.ring.unique_ms(default_ms))
@@ -172,7 +175,7 @@ fn look_at_tokens(ctx: &Ctx, spot: &Spot, ring: &RingNames, names: &PartitionNam
 fn come_due(ctx: &Ctx, spot: &Spot, names: &RingNames, home: &PartitionNames, place: Place) {
     let (db, name, p) = spot;
     let now_ms = ctx.now().ms();
-    let view = ring::find(ctx, &User::Replay, name);
+    let view = ring::find_at(ctx, &User::Replay, name, *p);
     let Some(view) = view.ok().filter(RingView::is_made) else {
         return spots::stand_still(spot, now_ms + MISSING_MS);
     };

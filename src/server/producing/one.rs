@@ -67,7 +67,35 @@ impl<'a> Event<'a> {
         Ok(true)
     }
 
-    fn check_limits(&self, all: &[&[u8]]) -> Result<(), Error> {
+    /// The key.
+    pub(crate) fn key<'w>(&self, all: &[&'w [u8]]) -> &'w [u8] {
+        all.get(self.key).copied().unwrap_or_default()
+    }
+
+    /// Whether it has a token.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The words that say the same of it: the key, the payload, and the options.
+    pub(crate) fn words<'w>(&self, all: &[&'w [u8]]) -> impl Iterator<Item = &'w [u8]>
+    where
+        'a: 'w,
+    {
+        let word = |at: usize| all.get(at).copied().unwrap_or_default();
+        let mut words = vec![word(self.key), word(self.payload)];
+        words.extend(self.kind.iter().flat_map(|kind| [&b"TYPE"[..], word(*kind)]));
+        let headers = self.headers.iter();
+        words.extend(headers.flat_map(|header| [&b"HEADER"[..], header.name, word(header.value)]));
+        words.extend(self.token.iter().flat_map(|token| [&b"UNIQUE"[..], *token]));
+        words.into_iter()
+    }
+
+    /// Refuses one that is too large, by all words of its command.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub(crate) fn check_limits(&self, all: &[&[u8]]) -> Result<(), Error> {
         if self.headers.len() > MAX_HEADERS {
             return Err(Error::Limit("headers of an event", MAX_HEADERS as u64));
         }
@@ -102,7 +130,10 @@ pub(crate) fn produce(
     let word = |index: &usize| *all.get(*index).unwrap_or(&&[][..]);
     let (key, payload) = (word(key), word(payload));
     let user = User::of(ctx);
-    let mut ring = ring::find(ctx, &user, ring)?;
+    let mut ring = match at {
+        Some(p) => ring::find_at(ctx, &user, ring, p)?,
+        None => ring::find(ctx, &user, ring)?,
+    };
     if user.is_replay() {
         return repeat(ctx, &ring, (key, event.token), &mut draft);
     }

@@ -77,5 +77,5 @@ pub(crate) fn put_clock_back(ctx: &Ctx, ring: &mut RingView, clock_ms: u64) {
 /// Replicates what [`Travels::AfterTick`] has: nobody watches a ring for its clock, so nothing
 /// else is told.
 pub(crate) fn replicate_tick(ctx: &Ctx, ring: &RingView, effect: &[u8]) {
-    replicate::effect(ctx, &ring.names.ring, effect);
+    ring.with_key(|key| replicate::effect(ctx, key, effect));
 }

@@ -23,14 +23,15 @@ use crate::model::ring::Ring;
 use crate::model::ring::group::Group;
 use crate::model::ring::retention::{Retention, Trim};
 use crate::model::rules::trim::{Cut, HeldUp, IDLE_MS, Scan, Stop};
+use crate::server::api::cluster;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
 use crate::server::api::log::{Level, line};
 use crate::server::api::stream::Entries;
 use crate::server::delivery::state;
-use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
-use crate::server::keyspace::known_rings;
+use crate::server::keyspace::ring_value::RingValue;
+use crate::server::keyspace::{copies, known_rings};
 use crate::server::ops::{config, counters};
 
 /// How long it then rests.
@@ -68,12 +69,13 @@ struct Background {
 }
 
 impl Plan {
-    fn of(ring: &Ring) -> Self {
+    /// That of a ring of which these partitions are stored here.
+    fn of(ring: &Ring, partitions: Vec<u32>) -> Self {
         let dead_ages = ring.groups().filter(|(_, group)| group.dead_age_ms > 0);
         Self {
             retention: *ring.retention(),
             default_age_ms: config::MAX_AGE_MS.get(),
-            partitions: ring.nodes().map(|node| node.partition).collect(),
+            partitions,
             dead_ages_ms: dead_ages
                 .map(|(name, group)| (name.clone(), group.dead_age_ms))
                 .collect(),
@@ -206,9 +208,9 @@ fn visit_ring(ctx: &Ctx, spot: &Spot) -> Option<u64> {
     let now = ctx.now();
     let names = RingNames::of(&spot.ring);
     let plan = ctx.select_db(spot.db).then(|| {
-        let key = key::open_read(ctx, &names.ring);
+        let key = copies::open_any(ctx, &names);
         let value = key.value::<RingValue>().ok().flatten();
-        value.map(|value| Plan::of(&value.ring))
+        value.map(|value| Plan::of(&value.ring, copies::stored(spot.db, &names, value)))
     });
     let Some(plan) = plan.flatten() else {
         BACKGROUND.with_borrow_mut(|all| all.forget(spot.db, &spot.ring));
@@ -222,7 +224,9 @@ fn visit_ring(ctx: &Ctx, spot: &Spot) -> Option<u64> {
             all.rings.insert(at, plan);
         }
     });
-    let idle_ms = idle_groups::expire(ctx, &names, now);
+    // In a cluster no node sees all workers of a group.
+    let is_cluster = cluster::is_on();
+    let idle_ms = if is_cluster { u64::MAX } else { idle_groups::expire(ctx, &names, now) };
     Some(idle_ms.clamp(now.ms() + 1, now.ms() + RING_MS))
 }
 
@@ -234,12 +238,15 @@ fn retain(ctx: &Ctx, spot: &Spot, p: u32) -> Result<Option<u64>, Error> {
     let ring = RingNames::of(&spot.ring);
     let names = ring.partition(p);
     let (retention, cut, holder) = {
-        let key = key::open_read(ctx, &ring.ring);
-        let value = key.value::<RingValue>()?;
+        let key = copies::open_at(ctx, &ring, p);
+        let value = key.value::<RingValue>()?.filter(|value| copies::is_live(value));
         let Some(value) = value.filter(|value| value.ring.check_partition(p).is_ok()) else {
             BACKGROUND.with_borrow_mut(|all| all.lose_sight_of(spot));
             return Ok(None);
         };
+        if !copies::may_act_on(ctx, &ring, p) || !copies::may_trim(value) {
+            return Ok(Some(now.ms() + IDLE_MS));
+        }
         let retention = value.ring.retention_of(p, default_age_ms);
         let step = step_in(ctx, retention.trim, &names)?;
         let Found { cut, held_up } = scan(ctx, value, &names, p, now, step)?;

@@ -24,8 +24,9 @@ use crate::server::api::stream::Entries;
 use crate::server::api::text::Text;
 use crate::server::delivery::letters::letters_name;
 use crate::server::delivery::state;
-use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::copies;
 use crate::server::keyspace::key_names::RingNames;
+use crate::server::keyspace::ring_value::RingValue;
 use crate::server::ops::counters;
 
 /// How soon letters that were passed over are looked at again.
@@ -58,11 +59,14 @@ thread_local! {
 pub(super) fn visit(ctx: &Ctx, ring: &Name, p: u32) -> Result<Option<u64>, Error> {
     let names = RingNames::of(ring);
     let groups: Vec<(Name, u64)> = {
-        let key = key::open_read(ctx, &names.ring);
-        let value = key.value::<RingValue>()?;
+        let key = copies::open_at(ctx, &names, p);
+        let value = key.value::<RingValue>()?.filter(|value| copies::is_live(value));
         let Some(value) = value.filter(|value| value.ring.check_partition(p).is_ok()) else {
             return Ok(None);
         };
+        if !copies::may_act_on(ctx, &names, p) || !copies::may_trim(value) {
+            return Ok(Some(ctx.now().ms() + IDLE_MS));
+        }
         let aged = value.ring.groups().filter(|(_, group)| group.dead_age_ms > 0);
         aged.map(|(name, group)| (name.clone(), group.dead_age_ms)).collect()
     };

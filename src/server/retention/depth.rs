@@ -9,8 +9,9 @@ use crate::model::rules::trim::Cut;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
 use crate::server::delivery::state;
-use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::copies;
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::ring_value::RingValue;
 use crate::server::later::spots;
 use crate::server::ops::counters;
 
@@ -74,6 +75,9 @@ fn room_in(ctx: &Ctx, ring: &RingView, value: &RingValue, p: u32, more: u64) -> 
     let length = stream.as_ref().map_or(0, key::Key::length);
     let excess = retention.excess(length, more)?;
     let Some(stream) = stream.filter(|_| excess > 0) else { return Ok(Cut::nothing()) };
+    if !copies::may_trim(value) {
+        return Err(Error::Full);
+    }
     let state = state::open(ctx, &names);
     let needs = front::needs(value, p, &state, &stream)?;
     retention.room(&mut FromFront::of(&stream), excess, &needs)

@@ -9,7 +9,7 @@ use crate::model::rules::needs::{Front, Needs};
 use crate::server::api::key::Key;
 use crate::server::api::stream::{Entries, Field};
 use crate::server::delivery::state::DeliveryState;
-use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::ring_value::RingValue;
 
 /// Entries of failed events that one look searches for; beyond it they are taken to be there.
 const MAX_SEARCHES: usize = 100;

@@ -16,8 +16,8 @@ use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
 use crate::server::api::log::{Level, line};
 use crate::server::delivery::{remove_group, state};
-use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::RingNames;
+use crate::server::keyspace::ring_value::RingValue;
 use crate::server::ops::{config, counters};
 use crate::server::waiting::lines;
 

@@ -12,10 +12,10 @@ use crate::model::saved::snapshot::encode;
 use crate::model::unique::tokens::{Change, Clock, Tokens};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
-use crate::server::keyspace::datatype::RingValue;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::known_rings::Spot;
-use crate::server::keyspace::replicate;
+use crate::server::keyspace::ring_value::RingValue;
+use crate::server::keyspace::{copies, replicate};
 use crate::server::ops::config;
 
 /// How long one sweep forgets, but for its last step.
@@ -54,7 +54,10 @@ fn look(ctx: &Ctx, (db, ring, p): &Spot) -> Result<Option<u64>, Error> {
     }
     let ring = RingNames::of(ring);
     let names = ring.partition(*p);
-    let window_ms = window_ms(ctx, &ring);
+    if !copies::may_act_on(ctx, &ring, *p) {
+        return Ok(Some(ctx.now().ms() + LOOK_MS));
+    }
+    let window_ms = window_ms(ctx, &ring, *p);
     let clock = Clock::new(ctx.now().ms(), window_ms);
     let (old, left, oldest_ms) = {
         let key = key::open_read(ctx, &names.unique);
@@ -78,9 +81,9 @@ fn look(ctx: &Ctx, (db, ring, p): &Spot) -> Result<Option<u64>, Error> {
 }
 
 /// How long tokens count in a ring; in one that is not there, as the server's setting says.
-fn window_ms(ctx: &Ctx, ring: &RingNames) -> u64 {
+fn window_ms(ctx: &Ctx, ring: &RingNames, p: u32) -> u64 {
     let default_ms = config::UNIQUE_MS.get();
-    let key = key::open_read(ctx, &ring.ring);
+    let key = copies::open_at(ctx, ring, p);
     let value = key.value::<RingValue>().ok().flatten();
     value.map_or(default_ms, |value| value.ring.unique_ms(default_ms))
 }

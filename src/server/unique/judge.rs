@@ -9,9 +9,10 @@ use crate::model::unique::tokens::{Clock, Tokens};
 use crate::server::api::acl::{Access, User};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
-use crate::server::keyspace::datatype::RingValue;
+use crate::server::keyspace::copies;
 use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::ring::RingView;
+use crate::server::keyspace::ring_value::RingValue;
 use crate::server::ops::config;
 
 /// An event with a token.
@@ -116,7 +117,10 @@ fn look(
     clock: Clock,
 ) -> Result<Option<Known>, Error> {
     let key = key::open_read(ctx, &names.unique);
-    let Some(known) = key.value::<Tokens>()? else { return Ok(None) };
+    let Some(known) = key.value::<Tokens>()? else {
+        copies::check_owned(ctx, names)?;
+        return Ok(None);
+    };
     let hash = known.hash(request.key, request.token);
     let is_tight = known.len() + MAX_BATCH as usize > MAX_TOKENS;
     Ok(Some(Known { hash, id: known.find(hash, clock), is_tight }))

@@ -4,6 +4,7 @@ use std::ptr::null_mut;
 
 use super::lines;
 use crate::model::deadlines::Reason;
+use crate::model::error::Error;
 use crate::model::name::Name;
 use crate::model::waiting::line::Line;
 use crate::server::api::ctx::Ctx;
@@ -62,10 +63,15 @@ pub(crate) fn dismiss(ctx: &Ctx, ring: &Name, group: Option<&Name>) {
     }
 }
 
-/// A partition of a ring is gone: everybody who waits in front of it is refused.
-pub(crate) fn dismiss_partition(ctx: &Ctx, ring: &Name, partition: u32) {
-    let db = ctx.db();
-    if lines::change(|lines| lines.dismiss_partition(db, ring, partition)) {
+/// A partition of a ring, or a group of it, is gone: everybody who waits in front of it is refused.
+pub(crate) fn dismiss_partition(
+    ctx: &Ctx,
+    (ring, partition): (&Name, u32),
+    group: Option<&Name>,
+    error: &Error,
+) {
+    let at = (ctx.db(), ring, partition);
+    if lines::change(|lines| lines.dismiss_partition(at, group, error)) {
         timer::tell_soon(ctx);
     }
 }
