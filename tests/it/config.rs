@@ -19,14 +19,17 @@ const SETTINGS: [(&str, i64, i64, i64); 7] = [
     ("evq.unique-ms", 300_000, 1, MAX_MS),
 ];
 
+/// The settings that are texts; empty by default.
+const TEXTS: [&str; 2] = ["evq.cluster-user", "evq.cluster-password"];
+
 fn setting(conn: &mut Conn, name: &str) -> i64 {
     must!(conn, "CONFIG", "GET", name).get(name).str().parse().unwrap()
 }
 
 fn all_settings(conn: &mut Conn) -> BTreeMap<String, i64> {
     let settings = must!(conn, "CONFIG", "GET", "evq.*");
-    let parsed = |value: &str| value.parse().unwrap();
-    settings.map().iter().map(|(name, v)| (name.str().to_owned(), parsed(v.str()))).collect()
+    let numbers = settings.map().into_iter().filter(|(name, _)| !TEXTS.contains(&name.str()));
+    numbers.map(|(name, v)| (name.str().to_owned(), v.str().parse().unwrap())).collect()
 }
 
 /// The one line in which the module says why it does not load.
@@ -151,11 +154,25 @@ fn a_bad_line_in_redis_conf_stops_the_start() {
 }
 
 #[test]
-fn a_cluster_is_refused_in_one_line() {
+fn the_user_of_a_clusters_nodes_is_set_like_any_setting() {
     each_binary(|binary| {
-        let options = Server::with(binary).tcp().config(&["cluster-enabled yes"]);
-        let why = refusal(options);
-        assert!(why.starts_with("cluster-enabled is yes"), "{why}");
+        let arguments = "cluster-user one CLUSTER-PASSWORD secret-1";
+        let mut server = Server::with(binary).args(arguments).start();
+        let mut conn = server.connect();
+        let texts = |conn: &mut Conn| {
+            TEXTS.map(|name| must!(conn, "CONFIG", "GET", name).get(name).str().to_owned())
+        };
+        assert_eq!(texts(&mut conn), ["one", "secret-1"]);
+        assert!(!server.log().contains("secret-1"), "the log has the password");
+        for (name, value) in TEXTS.into_iter().zip(["two", "secret 2"]) {
+            must!(conn, "CONFIG", "SET", name, value).ok();
+        }
+        must!(conn, "CONFIG", "REWRITE").ok();
+        server.restart();
+        assert_eq!(texts(&mut server.connect()), ["two", "secret 2"]);
+        let mut conn = server.connect();
+        TEXTS.iter().for_each(|name| must!(conn, "CONFIG", "SET", *name, "").ok());
+        assert_eq!(texts(&mut conn), ["", ""]);
     });
 }
 
@@ -199,7 +216,8 @@ fn example(mark: &str) -> Vec<(String, String)> {
     let is_setting = |line: &&str| line.starts_with(|c: char| c.is_ascii_lowercase());
     let lines = text.lines().filter_map(|line| line.strip_prefix(mark)).filter(is_setting);
     let pairs = lines.map(|line| line.split_once(' ').unwrap_or_else(|| panic!("{line:?}")));
-    pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
+    let plain = |value: &str| value.trim().trim_matches('"').to_owned();
+    pairs.map(|(name, value)| (name.to_owned(), plain(value))).collect()
 }
 
 fn value(conn: &mut Conn, name: &str) -> String {

@@ -79,6 +79,22 @@ fn the_demo_plays_to_its_end_and_leaves_nothing() {
 }
 
 #[test]
+fn the_demo_over_a_cluster_plays_to_its_end_and_leaves_nothing() {
+    each_binary(|binary| {
+        let (demo, dir) = start(binary, 20, &["--cluster"]);
+        let output = demo.wait_with_output().unwrap();
+        let text = text(&output);
+        assert!(output.status.success(), "{text}");
+        let verdict = "Order held in all 20 threads and nothing is missing: 160 posts";
+        assert!(text.contains(verdict), "{text}");
+        assert!(text.contains("slots have moved from node"), "{text}");
+        assert!(text.contains(", its replica, is the master of"), "{text}");
+        assert!(!text.contains("WRONG"), "{text}");
+        assert_nothing_left(&dir);
+    });
+}
+
+#[test]
 fn the_demo_fails_if_something_was_handled_that_nobody_triggered() {
     each_binary(|binary| {
         let (demo, dir) = start(binary, 20, &[]);

@@ -10,8 +10,8 @@ use crate::File;
 use crate::source::{Mention, crate_of, home, mentions};
 use crate::tokens::{Token, shipped, tokens};
 
-/// Folders that only tests use, as `#[cfg(test)] mod simulator;` says.
-const TEST_FOLDERS: [&str; 1] = ["src/model/simulator/"];
+/// Folders that only tests use, as their `#[cfg(test)]` says.
+const TEST_FOLDERS: [&str; 2] = ["src/model/simulator/", "src/peers/tests/"];
 
 /// The most `use` declarations that a name is followed through.
 const MAX_STEPS: usize = 4;

@@ -11,6 +11,7 @@
 mod arrows;
 mod circles;
 mod measures;
+mod peers_test;
 mod rooms;
 mod rules;
 mod rules_test;

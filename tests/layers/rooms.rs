@@ -15,6 +15,7 @@ const SERVER: &[&str] = &[
     "retention",
     "dispatch",
     "producing",
+    "cluster",
     "entry",
 ];
 

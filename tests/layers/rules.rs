@@ -6,8 +6,9 @@ use crate::source::{Mention, mentions};
 use crate::tokens::tokens;
 
 /// The model is pure: no module API, no layer above it, no clock, no environment, no I/O.
-const MODEL_MUST_NOT: [&str; 10] = [
+const MODEL_MUST_NOT: [&str; 11] = [
     "redis_module",
+    "crate::peers",
     "crate::server",
     "crate::command",
     "crate::module",
@@ -21,7 +22,11 @@ const MODEL_MUST_NOT: [&str; 10] = [
 
 const SERVER_MUST_NOT: [&str; 2] = ["crate::command", "crate::module"];
 
-const COMMAND_MUST_NOT: [&str; 2] = ["redis_module", "crate::module"];
+/// The client of the cluster runs in a thread of its own, where no module API may be called.
+const PEERS_MUST_NOT: [&str; 4] =
+    ["redis_module", "crate::server", "crate::command", "crate::module"];
+
+const COMMAND_MUST_NOT: [&str; 3] = ["redis_module", "crate::module", "crate::peers"];
 
 /// Names that say where things were put, not what they are.
 const EMPTY_NAMES: [&str; 6] = ["utils", "util", "helpers", "helper", "manager", "common"];
@@ -66,6 +71,8 @@ fn layer(path: &str, found: &[Mention], commands: &[String]) -> Vec<String> {
     let in_server = path.starts_with("src/server/");
     let forbidden: &[&str] = if path.starts_with("src/model/") {
         &MODEL_MUST_NOT
+    } else if path.starts_with("src/peers/") {
+        &PEERS_MUST_NOT
     } else if in_server {
         &SERVER_MUST_NOT
     } else if path.starts_with("src/command/") {

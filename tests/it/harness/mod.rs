@@ -21,6 +21,7 @@
 
 mod args;
 mod build;
+mod cluster;
 mod conn;
 mod data;
 mod left_out;
@@ -39,6 +40,7 @@ mod wait;
 
 pub(crate) use args::{Arg, args, cmd, must};
 pub(crate) use build::module_path;
+pub(crate) use cluster::{Cluster, ClusterClient, Move, Setup, Users};
 pub(crate) use conn::Conn;
 pub(crate) use data::{FileEvent, file_history, file_history_repeated};
 pub(crate) use left_out::left_out;

@@ -14,6 +14,8 @@ use super::servers::Binary;
 pub(crate) struct Options {
     pub(crate) binary: Binary,
     pub(crate) tcp: bool,
+    /// A node of a cluster.
+    cluster: bool,
     /// Loadmodule's arguments; none starts the server without the module.
     module_args: Option<String>,
     /// Events are kept for ever, as long as the test says nothing else.
@@ -24,7 +26,8 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn new(binary: &Binary) -> Self {
         let module_args = Some(String::new());
-        Self { binary: binary.clone(), tcp: false, module_args, keeps: true, config: Vec::new() }
+        let (binary, config) = (binary.clone(), Vec::new());
+        Self { binary, tcp: false, cluster: false, module_args, keeps: true, config }
     }
 
     /// Further lines of redis.conf; they come last and win over the harness's own.
@@ -58,6 +61,13 @@ impl Options {
         self
     }
 
+    /// A node of a cluster, of which it knows nobody yet: [`Cluster`](super::Cluster) has those
+    /// that do.
+    pub(crate) fn cluster(mut self) -> Self {
+        self.cluster = true;
+        self.tcp()
+    }
+
     /// Starts it and waits until it answers.
     #[track_caller]
     pub(crate) fn start(self) -> Server {
@@ -77,6 +87,10 @@ impl Options {
             socket.display(),
             dir.display(),
         );
+        if self.cluster {
+            // Without a word the bus takes the port 10000 above, which may not be free.
+            let _ = writeln!(text, "cluster-enabled yes\ncluster-port {}", free_port());
+        }
         if let Some(args) = &self.module_args {
             let _ = writeln!(text, "loadmodule \"{}\" {args}", module_path().display());
             if self.keeps {

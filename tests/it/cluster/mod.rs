@@ -1,0 +1,16 @@
+//! Rings over a Redis or Valkey Cluster: keys in many slots, nodes that come and go, slots that
+//! move.
+//!
+//! `nodes` tests what the others stand on: the harness's cluster and its client. `traps` has a test
+//! for each thing that was found to break modules in a cluster; `control`, `moving` and `passing`
+//! have the histories that a design has to survive: of a ring as a whole, of slots, of events that
+//! one node takes for another. `examples` runs examples/cluster. `chaos` puts all of it together.
+
+mod chaos;
+mod control;
+mod examples;
+mod moving;
+mod nodes;
+mod passing;
+mod scene;
+mod traps;
