@@ -48,20 +48,20 @@ impl About {
         let copy = || parse_copy_key(key).map(|(ring, p)| Self::Copy(ring, p));
         let partition = || parse_stream_key(key).map(|(ring, p)| Self::Partition(ring, p));
         let about = parse_ring_key(key).map(Self::Authority).or_else(copy).or_else(partition);
-        about.ok_or(Error::Usage("EVQ.SHARD is about a key of a ring"))
+        about.ok_or(Error::Usage("EVQ.SHARD takes a key of a ring"))
     }
 
     fn copy(self) -> Result<(Name, u32), Error> {
         match self {
             Self::Copy(ring, p) if p < MAX_PARTITIONS => Ok((ring, p)),
-            _ => Err(Error::Usage("this is about a copy of a definition")),
+            _ => Err(Error::Usage("the key must be that of a copy of a definition")),
         }
     }
 
     fn authority(self) -> Result<Name, Error> {
         match self {
             Self::Authority(ring) => Ok(ring),
-            _ => Err(Error::Usage("this is about the definition of a ring")),
+            _ => Err(Error::Usage("the key must be that of a ring")),
         }
     }
 }
@@ -71,7 +71,7 @@ fn whole(words: &mut Words<'_>, what: &'static str) -> Result<u64, Error> {
 }
 
 fn definition(words: &mut Words<'_>) -> Result<Definition, Error> {
-    decode(words.positional()?).map_err(|_| Error::Usage("a definition this version cannot read"))
+    decode(words.positional()?).map_err(|_| Error::Usage("this version cannot read the definition"))
 }
 
 fn check_deadline(ctx: &Ctx, deadline_ms: u64) -> Result<(), Error> {
@@ -131,14 +131,14 @@ fn starts(ctx: &Ctx, key: &Text, words: &mut Words<'_>) -> Result<(), Error> {
 /// Runs a command beside a partition. What it replies is the reply.
 fn run(ctx: &Ctx, about: &About, args: &Args<'_>, words: &mut Words<'_>) -> Result<(), Error> {
     let About::Partition(ring, p) = about else {
-        return Err(Error::Usage("a command runs beside a partition"));
+        return Err(Error::Usage("the key must be that of a partition"));
     };
     let id = whole(words, "an id")?;
     check_deadline(ctx, whole(words, "a deadline")?)?;
     let name = words.positional()?;
     let (spec, _, run) = registry::find(name)
         .filter(|(_, reach, _)| *reach != Reach::Internal)
-        .ok_or(Error::Usage("this command is not passed on"))?;
+        .ok_or(Error::Usage("this command cannot be passed on"))?;
     if spec.may_use_memory() && ctx.is_out_of_memory() {
         return Err(Error::OutOfMemory);
     }
@@ -168,8 +168,8 @@ impl Command for Shard {
         flags: c"write",
         acl: c"write slow dangerous",
         arity: -3,
-        summary: c"Internal: what the nodes of a cluster tell each other. Refused from clients.",
-        complexity: c"O(N), where N is the size of the definition, or that of the command run.",
+        summary: c"Internal: definitions and commands between the nodes of a cluster. Clients are refused.",
+        complexity: c"O(N), where N is the size of the definition; for a command, the complexity of that command.",
         routing: Routing::Key(1),
         args: &[Arg::string(c"key"), Arg::string(c"message"), Arg::string(c"word").repeated()],
     };

@@ -155,7 +155,7 @@ impl Held {
             // The same call again, which did not reach everybody.
             Some(made) if from.is_some() && made.from != from => {
                 return Err(Error::Usage(
-                    "FROM is for a new group; EVQ.SEEK moves one that exists",
+                    "FROM is for a new group; EVQ.SEEK moves an existing one",
                 ));
             }
             Some(_) => {}

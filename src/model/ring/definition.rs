@@ -124,7 +124,7 @@ impl Definition {
             return Err(Error::Usage("a ring's id and version are signed numbers"));
         }
         if !made.keys().eq(self.ring.groups().map(|(name, _)| name)) {
-            return Err(Error::Usage("each group has the version that made it"));
+            return Err(Error::Usage("each group must have the version that created it"));
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ pub(super) fn client(ctx: &Ctx) -> Result<Client, Error> {
 
 /// The error of a node that cannot ask others.
 fn out(why: &dyn std::fmt::Display) -> Error {
-    Error::Unreachable("this node".to_owned(), format!("cannot ask others: {why}"))
+    Error::Unreachable("this node".to_owned(), format!("cannot reach other nodes: {why}"))
 }
 
 impl Settings {

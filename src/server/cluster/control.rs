@@ -27,14 +27,14 @@ use crate::peers::{Answer, Ask, Client, Lane, To, Word};
 
 /// The refusal of a change where nothing may wait.
 pub(crate) const NO_TRANSACTION: &str =
-    "in a cluster this command asks other nodes, which neither MULTI nor a script can wait for";
+    "in a cluster this command needs other nodes, and neither MULTI nor a script can wait for them";
 /// How long a change may take.
 const TIME: Duration = Duration::from_secs(10);
 /// Partitions that are asked at a time.
 const AT_A_TIME: usize = 64;
 
 /// The answer to what no node of this version replies.
-const STRANGE: Error = Error::Bug("a node replied what it should not");
+const STRANGE: Error = Error::Bug("a node sent an unexpected reply");
 
 /// One change of one ring on its way.
 #[derive(Clone, Debug)]

@@ -178,7 +178,7 @@ async fn settle(
         let Ok((part, answer)) = settled else { continue };
         let mut answers = match answer {
             Ok(Answer::Array(answers)) if answers.len() == part.len() => Ok(answers.into_iter()),
-            Ok(_) => Err(Error::Bug("a node replied what it should not")),
+            Ok(_) => Err(Error::Bug("a node sent an unexpected reply")),
             Err(error) => Err(error),
         };
         for at in part {

@@ -27,7 +27,7 @@ pub(crate) async fn on_main<R: Send + 'static>(
         let _ = told.send(act(ctx));
     });
     if !put(Box::new(errand)) {
-        return Err(Error::Bug("the event loop takes nothing"));
+        return Err(Error::Bug("the event loop does not accept a job"));
     }
     result.await.map_err(|_| Error::Bug("a panic was caught; see the server log"))
 }

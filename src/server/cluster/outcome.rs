@@ -110,7 +110,7 @@ pub(super) fn answered(answer: Result<Answer, Fault>) -> Result<Answer, Error> {
 pub(crate) fn error_of(fault: Fault) -> Error {
     match fault {
         Fault::Unreachable(node) => {
-            Error::Unreachable(node, "does not answer, or too much waits for it".to_owned())
+            Error::Unreachable(node, "does not reply, or too many commands wait for it".to_owned())
         }
         Fault::Unknown(node) => Error::Unknown(node),
         Fault::Refused(why) => {

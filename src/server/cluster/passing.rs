@@ -246,7 +246,7 @@ impl Passing {
             }
             match running.join_next().await {
                 Some(Ok((p, answer))) => gathered.take(p, answer),
-                Some(Err(_)) => gathered.failure = Some(Error::Bug("a question was lost")),
+                Some(Err(_)) => gathered.failure = Some(Error::Bug("a request was lost")),
                 None => return gathered,
             }
         }

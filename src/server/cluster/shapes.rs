@@ -136,6 +136,6 @@ fn ask(
     async move {
         let Answer::Array(parts) = answered(asked.await)? else { return Ok(None) };
         let Some(Answer::Bulk(bytes)) = parts.get(1) else { return Ok(None) };
-        decode(bytes).map(Some).map_err(|_| Error::Bug("a definition this version cannot read"))
+        decode(bytes).map(Some).map_err(|_| Error::Bug("this version cannot read the definition"))
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn arrive(
     resume: Resume,
 ) -> Result<(), Error> {
     if !ctx.may_block() {
-        return Err(Error::Usage("in a cluster ANY is for neither MULTI nor scripts"));
+        return Err(Error::Usage("in a cluster ANY is not available in MULTI and scripts"));
     }
     let user = User::of(ctx);
     let view = ring::find_at(ctx, &user, &request.ring, beside)?;
