@@ -191,6 +191,7 @@ fn a_word_in_passing_is_no_arrow() {
         "#[cfg(test)] use crate::model::ids;\n#[cfg(test)] fn f(a: [u8; 2]) { crate::model::ids::g() }",
         "#[cfg(test)]\n#[path = \"name_tests.rs\"]\nmod tests;",
         "use crate::model::name::Own;",
+        "fn f<'a>(ids: &'a S) -> impl T + use<'a> { ids.a(); ids.b() }",
     ] {
         assert_eq!(named("src/model/name.rs", code, &names), Vec::<String>::new(), "{code}");
     }

@@ -67,6 +67,12 @@ impl Reader<'_> {
                     self.at += 1;
                 }
             }
+            // `+ use<'a>` says what a type captures and names nothing.
+            "use" if self.word(1) == "<" => {
+                while !matches!(self.word(0), ">" | "") {
+                    self.at += 1;
+                }
+            }
             "use" => {
                 self.at += 1;
                 self.tree(&[], found);
@@ -107,7 +113,7 @@ impl Reader<'_> {
                 "" | ";" | "," | "}" => break,
                 "{" => {
                     self.at += 1;
-                    while !matches!(self.word(0), "}" | "") {
+                    while !matches!(self.word(0), "}" | ";" | "") {
                         self.tree(&path, found);
                         if self.word(0) == "," {
                             self.at += 1;
