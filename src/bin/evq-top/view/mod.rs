@@ -35,9 +35,9 @@ const HELP: &[&str] = &[
     "+, -        refresh more often, less often",
     "q           quit",
     "",
-    "A bar is the length of a partition, relative to the longest of the ring. Its solid",
-    "part is unfinished. Notes: 2r retrying, 3h held, 1d dead and holding its key;",
-    "waits: until a resize is complete; leaving: receives no new events.",
+    "A bar is the length of a partition, relative to the longest of the ring. Its",
+    "solid part is unfinished. Notes: 2r retrying, 3h held, 1d dead and holding its",
+    "key; waits: until a resize is complete; leaving: receives no new events.",
     "~ marks a lag that is being counted again, - an unknown value.",
 ];
 

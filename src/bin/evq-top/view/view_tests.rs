@@ -162,7 +162,7 @@ fn trouble_is_in_the_last_line_and_the_figures_stay() {
     assert_eq!(screen(&app, 80, 24)[23], " EVQ.STATS: NOPERM no");
     app.hear(News::Lost("connection refused".into()), None);
     let lines = screen(&app, 80, 24);
-    assert_eq!(lines[23], " no answer, trying again: connection refused");
+    assert_eq!(lines[23], " no reply, retrying: connection refused");
     assert!(lines[8].contains("worker-0"));
     app.press(Key::Char('p'));
     assert!(screen(&app, 80, 24)[0].ends_with("paused"));
