@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::resp::{Walk, encode};
+use crate::resp::{Element, Walk, encode};
 
 /// What stops a benchmark: a text for whoever ran it.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -14,8 +14,8 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 const READ_BYTES: usize = 256 * 1024;
 
 /// A connection to the server.
-pub(crate) struct Conn {
-    stream: UnixStream,
+pub(crate) struct Conn<S = UnixStream> {
+    stream: S,
     buffer: Vec<u8>,
     /// The unread part of the buffer.
     from: usize,
@@ -27,7 +27,20 @@ impl Conn {
     pub(crate) fn open(socket: &Path) -> Outcome<Self> {
         let stream = UnixStream::connect(socket)
             .map_err(|error| format!("cannot connect to {}: {error}", socket.display()))?;
-        Ok(Self { stream, buffer: vec![0; READ_BYTES], from: 0, to: 0 })
+        Ok(Self::over(stream))
+    }
+
+    /// From now on waiting for a reply keeps the processor: for latencies, where being woken up
+    /// would be measured too.
+    pub(crate) fn spin(&mut self) -> Outcome<()> {
+        Ok(self.stream.set_nonblocking(true)?)
+    }
+}
+
+impl<S: Read + Write> Conn<S> {
+    /// A connection over a stream.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, buffer: vec![0; READ_BYTES], from: 0, to: 0 }
     }
 
     /// Sends bytes as they are.
@@ -45,22 +58,27 @@ impl Conn {
     /// Sends one command and takes its reply, as it came.
     pub(crate) fn call<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Outcome<Vec<u8>> {
         self.ask(words)?;
-        self.reply(|_, _| {})
-    }
-
-    /// Takes one reply; `first` is told about it as by [`Walk::on`].
-    pub(crate) fn reply(&mut self, mut first: impl FnMut(usize, &[u8])) -> Outcome<Vec<u8>> {
-        self.take(&mut first).map(<[u8]>::to_vec)
+        self.take(&mut |_| {}).map(<[u8]>::to_vec)
     }
 
     /// Takes one reply and forgets it.
     pub(crate) fn skip(&mut self, replies: usize) -> Outcome<()> {
-        (0..replies).try_for_each(|_| self.take(&mut |_, _| {}).map(drop))
+        (0..replies).try_for_each(|_| self.each(|_| {}))
     }
 
-    /// As [`Conn::skip`] of one reply, but told where ids stand.
+    /// Takes one reply; `each` is called as by [`Walk::on`].
+    pub(crate) fn each(&mut self, mut each: impl FnMut(Element<'_>)) -> Outcome<()> {
+        self.take(&mut each).map(drop)
+    }
+
+    /// Takes one reply; `first` gets each string that begins an array, and how many arrays it is
+    /// in.
     pub(crate) fn visit(&mut self, mut first: impl FnMut(usize, &[u8])) -> Outcome<()> {
-        self.take(&mut first).map(drop)
+        self.each(|element| {
+            if element.is_first() {
+                first(element.depth, element.text);
+            }
+        })
     }
 
     /// Takes one reply; how many ids stand in so many arrays, and in `last` the last of them. That
@@ -77,17 +95,11 @@ impl Conn {
         Ok(taken)
     }
 
-    /// From now on waiting for a reply keeps the processor: for latencies, where being woken up
-    /// would be measured too.
-    pub(crate) fn spin(&mut self) -> Outcome<()> {
-        Ok(self.stream.set_nonblocking(true)?)
-    }
-
-    fn take(&mut self, first: &mut impl FnMut(usize, &[u8])) -> Outcome<&[u8]> {
+    fn take(&mut self, each: &mut impl FnMut(Element<'_>)) -> Outcome<&[u8]> {
         let mut walk = Walk::default();
         loop {
             let unread = self.buffer.get(self.from..self.to).unwrap_or_default();
-            if walk.on(unread, &mut *first) {
+            if walk.on(unread, &mut *each) {
                 break;
             }
             self.fill()?;

@@ -41,6 +41,25 @@ pub(crate) fn encode<W: AsRef<[u8]>>(out: &mut Vec<u8>, words: &[W]) {
     }
 }
 
+/// A string or a number within a reply.
+pub(crate) struct Element<'a> {
+    /// How many arrays it is in.
+    pub(crate) depth: usize,
+    /// Its place in the innermost of them.
+    pub(crate) nth: usize,
+    /// Its bytes; of a number its digits.
+    pub(crate) text: &'a [u8],
+    /// Whether it is a number.
+    pub(crate) is_number: bool,
+}
+
+impl Element<'_> {
+    /// Whether it is a string that begins an array: there ids stand.
+    pub(crate) fn is_first(&self) -> bool {
+        self.nth == 0 && self.depth > 0 && !self.is_number
+    }
+}
+
 /// A walk over one reply. It goes on where it stopped when more bytes have come, so that a large
 /// reply is not read again from its start with every piece.
 #[derive(Default)]
@@ -53,9 +72,8 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// Walks on through `bytes`, which begin with the reply. True once the reply is complete. Calls
-    /// `first` with each string that begins an array, and how many arrays it is in: there ids
-    /// stand.
-    pub(crate) fn on(&mut self, bytes: &[u8], mut first: impl FnMut(usize, &[u8])) -> bool {
+    /// `each` with each string and number.
+    pub(crate) fn on(&mut self, bytes: &[u8], mut each: impl FnMut(Element<'_>)) -> bool {
         loop {
             let rest = bytes.get(self.at..).unwrap_or_default();
             let Some(newline) = rest.iter().position(|byte| *byte == b'\n') else { return false };
@@ -69,11 +87,10 @@ impl Walk {
                             return false;
                         }
                         next += length + 2;
-                        if self.open.last().is_some_and(|(_, done)| *done == 0) {
-                            first(self.open.len(), text);
-                        }
+                        each(self.element(text, false));
                     }
                 }
+                Some(b':') => each(self.element(header, true)),
                 Some(b'*') => {
                     if let Some(length @ 1..) = number(header) {
                         self.at += next;
@@ -88,6 +105,11 @@ impl Walk {
                 return true;
             }
         }
+    }
+
+    fn element<'a>(&self, text: &'a [u8], is_number: bool) -> Element<'a> {
+        let nth = self.open.last().map_or(0, |(_, done)| *done);
+        Element { depth: self.open.len(), nth, text, is_number }
     }
 
     /// One element is done, and every array that ends with it. True at the end of the reply.
