@@ -10,6 +10,7 @@ from procs import Failed, run
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 PATIENCE = 1200
+NATS = "v2.15.2"
 
 
 class Places:
@@ -82,3 +83,21 @@ def java(places, folder, program):
     sources = [HERE / "java" / "Job.java", *HERE.glob(f"*/{program}.java")]
     run(["javac", "-cp", f"{folder}/*", "-d", classes, *sources], 120, places.log)
     return ["java", "-Xmx1g", "-XX:+UseSerialGC", "-cp", f"{classes}:{folder}/*", program]
+
+
+def nats_server(places):
+    """A module of Go's proxy, built here."""
+    need("go")
+
+    def build(folder):
+        run(["nice", "go", "install", f"github.com/nats-io/nats-server/v2@{NATS}"], PATIENCE,
+            places.log, env={"GOBIN": str(folder)})
+
+    return once(places.cache / f"nats-{NATS}", build) / "nats-server"
+
+
+def go_program(places, name):
+    """A program of ours in Go, built now."""
+    program = places.cache / f"{name}-driver"
+    run(["go", "build", "-o", program, "."], PATIENCE, places.log, cwd=HERE / name)
+    return program

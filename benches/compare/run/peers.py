@@ -163,4 +163,38 @@ num.io.threads=8
         return Server(process, f"127.0.0.1:{port}", folder)
 
 
-ALL = [Evq, EvqPipelined, Streams, Kafka]
+class Nats(Peer):
+    name, title, warm, told = "nats", "NATS JetStream", 50000, True
+    # A stream in memory, or in files with a sync every second.
+    config = """
+listen: 127.0.0.1:{port}
+jetstream {{ store_dir: "{data}", sync_interval: "1s", max_memory_store: 8GB, max_file_store: 64GB }}
+"""
+
+    def prepare(self):
+        self.server = get.nats_server(self.places)
+        self.driver = [get.go_program(self.places, "nats")]
+
+    def version(self):
+        return get.output(self.server, "--version").split()[-1].lstrip("v")
+
+    def start(self, folder, level):
+        folder, port = self.folder(folder), free_port()
+        config = folder / "nats.conf"
+        config.write_text(self.config.format(port=port, data=folder / "data"))
+        process = Process([self.server, "-c", config], folder / "server.log")
+        until(lambda: listens(port), 20, "NATS", process)
+        values = {"storage": "memory" if level == "none" else "file"}
+        return Server(process, f"127.0.0.1:{port}", folder, values)
+
+
+class NatsStrict(Nats):
+    name, title, warm = "nats-strict", "NATS JetStream, order kept through redelivery", 8000
+
+    def start(self, folder, level):
+        server = super().start(folder, level)
+        server.values["strict"] = 1
+        return server
+
+
+ALL = [Evq, EvqPipelined, Streams, Kafka, Nats, NatsStrict]
