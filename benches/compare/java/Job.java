@@ -57,6 +57,9 @@ final class Job {
 
         /** Waits until all events are confirmed. */
         void finish() throws Exception;
+
+        /** From now on there are so many partitions. */
+        default void partitions(int count) throws Exception {}
     }
 
     /** Makes the producer or the worker of a number. */
@@ -76,6 +79,12 @@ final class Job {
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
         for (String line = input.readLine(); line != null; line = input.readLine()) {
             String[] words = line.split(" ");
+            if (words[0].equals("partitions")) {
+                for (Producer producer : producers) {
+                    producer.partitions(Integer.parseInt(words[1]));
+                }
+                continue;
+            }
             int events = Integer.parseInt(words[0]) / PRODUCERS;
             long rate = Long.parseLong(words[1]);
             long gap = rate == 0 ? 0 : PRODUCERS * 1_000_000L / rate;
@@ -149,6 +158,12 @@ final class Job {
         return thread;
     }
 
+    /** A worker, once it works. */
+    interface Worker {
+        /** Handles no more, and writes its journal out. */
+        void close() throws Exception;
+    }
+
     /** What all workers of a process share. */
     static final class Work {
         final int delayMs;
@@ -177,17 +192,29 @@ final class Job {
             return new Journal(this, nth);
         }
 
-        /** Obeys standard input until it ends: a line of it is the next milestone. */
-        void run(List<Thread> workers, Body close) throws Exception {
+        /**
+         * Makes workers, and ends them when standard input ends. A line of it is the next
+         * milestone, or partitions N: then there are as many workers.
+         */
+        void run(int count, Make<Worker> make) throws Exception {
+            List<Worker> workers = new ArrayList<>();
+            for (int n = 0; n < count; n++) {
+                workers.add(make.make(n));
+            }
             System.out.println("ready");
             BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
             for (String line = input.readLine(); line != null; line = input.readLine()) {
-                milestone = Long.parseLong(line);
+                if (line.startsWith("partitions ")) {
+                    for (int n = workers.size(); n < Integer.parseInt(line.split(" ")[1]); n++) {
+                        workers.add(make.make(n));
+                    }
+                } else {
+                    milestone = Long.parseLong(line);
+                }
             }
             ending = true;
-            close.run();
-            for (Thread worker : workers) {
-                worker.join();
+            for (Worker worker : workers) {
+                worker.close();
             }
             System.exit(0);
         }
@@ -206,7 +233,7 @@ final class Job {
         }
 
         /** Handles an event; false if that failed, and has to be tried again after the delay. */
-        boolean handle(byte[] payload, int partition) throws Exception {
+        synchronized boolean handle(byte[] payload, int partition) throws Exception {
             if (work.failing.length > 0
                     && begins(payload, work.failing)
                     && work.failures.getAndIncrement() < 2) {
@@ -241,7 +268,7 @@ final class Job {
             }
         }
 
-        void writeOut() throws Exception {
+        synchronized void writeOut() throws Exception {
             file.write(lines, 0, used);
             used = 0;
         }

@@ -1,8 +1,8 @@
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewPartitions;
@@ -18,6 +18,8 @@ import org.apache.kafka.common.serialization.StringSerializer;
 
 /** The job with Kafka: a topic, an idempotent producer each, a consumer each in one group. */
 final class Kafka {
+    private static final Duration POLL = Duration.ofMillis(100);
+
     private Kafka() {}
 
     public static void main(String[] words) throws Exception {
@@ -64,7 +66,8 @@ final class Kafka {
 
         Sender(Job.Given given) {
             Properties properties = properties(given);
-            properties.put("linger.ms", given.text("linger_ms").isEmpty() ? "5" : given.text("linger_ms"));
+            // Batches for throughput, no wait for them for latency.
+            properties.put("linger.ms", given.number("batching", 0) > 0 ? "10" : "0");
             properties.put("batch.size", "131072");
             properties.put("buffer.memory", "67108864");
             producer =
@@ -91,32 +94,43 @@ final class Kafka {
 
     private static void work(Job.Given given) throws Exception {
         Job.Work work = new Job.Work(given);
-        List<Thread> workers = new ArrayList<>();
-        for (int n = 0; n < given.number("workers", 8); n++) {
-            int nth = n;
-            workers.add(Job.thread(() -> {
-                Job.Journal journal = work.journal(nth);
-                Properties properties = properties(given);
-                properties.put("group.id", given.text("name"));
-                properties.put("group.protocol", "consumer");
-                properties.put("auto.offset.reset", "earliest");
-                properties.put("auto.commit.interval.ms", "1000");
-                try (KafkaConsumer<String, byte[]> consumer =
-                        new KafkaConsumer<>(
-                                properties, new StringDeserializer(), new ByteArrayDeserializer())) {
-                    consumer.subscribe(List.of(given.text("name")));
-                    while (!work.isEnding()) {
-                        for (ConsumerRecord<String, byte[]> record :
-                                consumer.poll(Duration.ofMillis(100))) {
-                            journal.insist(record.value(), record.partition());
-                        }
-                    }
-                }
+        CountDownLatch assigned = new CountDownLatch(given.number("assigned", 0));
+        work.run(8, nth -> {
+            Job.Journal journal = work.journal(nth);
+            Thread thread = Job.thread(() -> consume(given, work, journal, assigned));
+            if (nth == 7) {
+                assigned.await();
+            }
+            return () -> {
+                thread.join();
                 journal.writeOut();
-            }));
+            };
+        });
+    }
+
+    private static void consume(
+            Job.Given given, Job.Work work, Job.Journal journal, CountDownLatch assigned)
+            throws Exception {
+        Properties properties = properties(given);
+        properties.put("group.id", given.text("name"));
+        properties.put("group.protocol", "consumer");
+        properties.put("auto.offset.reset", "earliest");
+        properties.put("auto.commit.interval.ms", "1000");
+        try (KafkaConsumer<String, byte[]> consumer =
+                new KafkaConsumer<>(
+                        properties, new StringDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(List.of(given.text("name")));
+            boolean isAssigned = false;
+            while (!work.isEnding()) {
+                for (ConsumerRecord<String, byte[]> record : consumer.poll(POLL)) {
+                    // In place: an event that is read again later would be overtaken.
+                    journal.insist(record.value(), record.partition());
+                }
+                if (!isAssigned && consumer.assignment().size() == 1) {
+                    isAssigned = true;
+                    assigned.countDown();
+                }
+            }
         }
-        // The group is complete when each has its partition.
-        Thread.sleep(2500);
-        work.run(workers, () -> {});
     }
 }

@@ -89,7 +89,7 @@ def warm_up(peer, producer, worker):
 def throughput(peer, server, seconds):
     """End to end, as fast as can be."""
     with Drivers(peer, server) as drivers:
-        worker, producer = drivers.work(), drivers.produce()
+        worker, producer = drivers.work(assigned=8), drivers.produce(batching=1)
         rate = warm_up(peer, producer, worker)
         events = max(4000, int(rate * seconds) // 400 * 400)
         before = cpu_seconds(server.pid)
@@ -103,7 +103,7 @@ def throughput(peer, server, seconds):
 def latency(peer, server, seconds, rates=(1000, 20000)):
     """From the producer's hand to the worker's, at fixed rates."""
     with Drivers(peer, server) as drivers:
-        worker, producer = drivers.work(), drivers.produce()
+        worker, producer = drivers.work(assigned=8), drivers.produce()
         warm_up(peer, producer, worker)
         total, starts, found = peer.warm, [], {}
         for rate in rates:
@@ -131,7 +131,7 @@ def retained(peer, server, events):
     """Memory and disk of so many events that nobody has handled."""
     before = memory_bytes(server.pid)
     with Drivers(peer, server) as drivers:
-        producer = drivers.produce()
+        producer = drivers.produce(batching=1)
         producer.tell(f"{events} 0")
         producer.expect("sent", 240)
         producer.finish()
@@ -159,7 +159,7 @@ def takeover(peer, server, vanish, lease_ms=3000, rate=1000, after=8):
     second one takes its partitions over."""
     with Drivers(peer, server, lease_ms=lease_ms) as drivers:
         values = {"lease_ms": lease_ms, "at_once": 1}
-        first, producer = drivers.work("a", **values), drivers.produce(keys=80)
+        first, producer = drivers.work("a", assigned=8, **values), drivers.produce(keys=80)
         events = rate * (2 + after)
         producer.tell(f"{events} {rate}")
         time.sleep(0.5)
@@ -188,7 +188,7 @@ def failing(peer, server, rate=1000, seconds=4, delay_ms=500):
         keys = 80
         number = rate // keys
         name = f"{4:06}-{number:010}"
-        worker = drivers.work("a", failing=name, delay_ms=delay_ms, at_once=1)
+        worker = drivers.work("a", assigned=8, failing=name, delay_ms=delay_ms, at_once=1)
         producer = drivers.produce(keys=keys, delay_ms=delay_ms)
         events = rate * seconds
         producer.tell(f"{events} {rate}")
@@ -210,7 +210,7 @@ def resize(peer, server, rate=4000, seconds=3, busy_us=1500):
     overtaken by later ones."""
     with Drivers(peer, server, resizes=1) as drivers:
         values = {"busy_us": busy_us, "at_once": 1, "any": 1, "resizes": 1}
-        worker = drivers.work("a", **values)
+        worker = drivers.work("a", assigned=8, **values)
         producer = drivers.produce(keys=400, resizes=1)
         backlog = 4000
         producer.tell(f"{backlog} 0")

@@ -1,6 +1,7 @@
 """Gets the peers, once, into a folder outside the repository: packages of Debian's coming release, jars
 of Maven Central, Go modules, packages of npm. Nothing is installed on the system."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -11,6 +12,8 @@ from procs import Failed, run
 HERE = pathlib.Path(__file__).resolve().parent.parent
 PATIENCE = 1200
 NATS = "v2.15.2"
+# Of Debian's coming release.
+PACKAGES = ("valkey-server", "rabbitmq-server")
 
 
 class Places:
@@ -42,21 +45,79 @@ def output(*words):
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def debian(places):
+    """A folder with packages of Debian's coming release, and all that they need, unpacked. Programs run
+    on the C library that lies beside them: this machine's may be older."""
+    need("apt-get", "dpkg")
+
+    def unpack(folder):
+        mirror = output("apt-get", "indextargets", "--format", "$(REPO_URI)",
+                        "Identifier: Packages", "Origin: Debian", "Label: Debian").splitlines()
+        if not mirror:
+            raise Failed("apt here has no Debian mirror")
+        (folder / "apt" / "lists" / "partial").mkdir(parents=True)
+        (folder / "apt" / "archives" / "partial").mkdir(parents=True)
+        (folder / "apt" / "status").touch()
+        (folder / "apt" / "sources.list").write_text(
+            "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "
+            f"{mirror[0]} sid main\n")
+        options = ["sourcelist=sources.list", "sourceparts=/dev/null"]
+        options = [f"-oDir::Etc::{option}" for option in options] + [
+            f"-oDir::Etc={folder / 'apt'}", f"-oDir::State={folder / 'apt'}",
+            f"-oDir::State::status={folder / 'apt' / 'status'}", f"-oDir::Cache={folder / 'apt'}",
+            f"-oAPT::Sandbox::User={output('id', '-un')}"]
+        run(["apt-get", "-qq", *options, "update"], PATIENCE, places.log)
+        run(["apt-get", "-qq", "-y", *options, "--no-install-recommends", "--download-only",
+             "install", *PACKAGES], PATIENCE, places.log)
+        for package in (folder / "apt" / "archives").glob("*.deb"):
+            run(["dpkg", "-x", package, folder], PATIENCE, places.log)
+        shutil.rmtree(folder / "apt")
+
+    folder = once(places.cache / "debian", unpack)
+    for program in ("usr/bin/valkey-server", "usr/lib/erlang/erts-*/bin/*"):
+        for path in sorted(folder.glob(program)):
+            wrap(folder, path)
+    for script in folder.glob("usr/lib/erlang/bin/erl"):
+        text = script.read_text()
+        script.write_text(text.replace("ROOTDIR=/usr/", f"ROOTDIR={folder}/usr/"))
+    return folder
+
+
+def wrap(folder, path):
+    """Puts a script in a program's place that runs it on the C library of its own folder."""
+    real = path.with_name(path.name + ".real")
+    if path.suffix == ".real" or real.exists() or not path.is_file() or path.read_bytes()[:4] != b"\x7fELF":
+        return
+    loader = next(folder.glob("usr/lib*/ld-linux*.so.*"))
+    libraries = next(folder.glob("usr/lib/*/libc.so.6")).parent
+    target = path.resolve()
+    if target == path:
+        target = path.rename(real)
+    else:
+        path.unlink()
+    path.write_text(f'#!/bin/sh\nexec {loader} --argv0 "$0" --library-path {libraries} '
+                    f'{target} "$@"\n')
+    path.chmod(0o755)
+
+
 def redis_server(places):
     """The server of EVQ, of streams by hand and of BullMQ."""
     asked = os.environ.get("EVQ_COMPARE_SERVER")
     if asked:
         return asked
-    for program in ("valkey-server", "redis-server"):
-        if shutil.which(program):
-            return program
-    raise Failed("no valkey-server or redis-server")
+    try:
+        return debian(places) / "usr" / "bin" / "valkey-server"
+    except Failed:
+        for program in ("valkey-server", "redis-server"):
+            if shutil.which(program):
+                return program
+        raise
 
 
 def redis_version(server):
     words = output(server, "--version").split()
     number = next(word[2:] for word in words if word.startswith("v="))
-    return f"{words[0]} {number}"
+    return f"{words[0]} {number}" if words[0] != "Server" else f"Redis {number}"
 
 
 def jars(places):
@@ -101,3 +162,24 @@ def go_program(places, name):
     program = places.cache / f"{name}-driver"
     run(["go", "build", "-o", program, "."], PATIENCE, places.log, cwd=HERE / name)
     return program
+
+
+def node_program(places, name):
+    """The words that run a program of ours on Node, with its packages of npm; their version."""
+    need("node", "npm")
+    wanted = (HERE / name / "package-lock.json").read_bytes()
+
+    def install(folder):
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(HERE / name / file, folder)
+        run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], PATIENCE, places.log,
+            cwd=folder)
+
+    folder = places.cache / name
+    if folder.exists() and (folder / "package-lock.json").read_bytes() != wanted:
+        shutil.rmtree(folder)
+    once(folder, install)
+    for file in (HERE / name).glob("*.mjs"):
+        shutil.copy(file, folder)
+    installed = json.loads((folder / "node_modules" / name / "package.json").read_text())
+    return ["node", folder / "main.mjs"], installed["version"]

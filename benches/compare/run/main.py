@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -128,6 +129,8 @@ def arguments():
 
 def main():
     given = arguments()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     folder = tempfile.mkdtemp(prefix="evq-compare.")
     begun = time.monotonic()
     try:

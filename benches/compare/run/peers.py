@@ -111,6 +111,17 @@ class Streams(OnRedis):
         self.driver = [self.places.driver, "streams"]
 
 
+class BullMq(OnRedis):
+    name, title, warm, told = "bullmq", "BullMQ", 8000, True
+
+    def prepare(self):
+        super().prepare()
+        self.driver, self.number = get.node_program(self.places, "bullmq")
+
+    def version(self):
+        return f"{self.number} on {super().version()}"
+
+
 class Kafka(Peer):
     name, title, warm = "kafka", "Kafka", 200000
     # The log of a topic is synced by the kernel, or every so many milliseconds.
@@ -127,7 +138,6 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 offsets.topic.num.partitions=1
-group.initial.rebalance.delay.ms=0
 group.consumer.min.session.timeout.ms=1000
 group.consumer.session.timeout.ms={lease}
 group.consumer.min.heartbeat.interval.ms=500
@@ -197,4 +207,59 @@ class NatsStrict(Nats):
         return server
 
 
-ALL = [Evq, EvqPipelined, Streams, Kafka, Nats, NatsStrict]
+class Rabbit(Peer):
+    """RabbitMQ, with both ways to use it."""
+
+    # Schedulers that do not spin while they wait: the documentation's advice where CPU is shared.
+    flags = "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+    program = ""
+
+    def prepare(self):
+        self.root = get.debian(self.places)
+        self.jars = get.jars(self.places)
+        self.driver = get.java(self.places, self.jars, self.program)
+        self.home = next(self.root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*"))
+        self.epmd = next(self.root.glob("usr/lib/erlang/erts-*/bin/epmd"))
+
+    def version(self):
+        return self.home.name.removeprefix("rabbitmq_server-")
+
+    def start(self, folder, level):
+        folder = self.folder(folder)
+        amqp, stream, names, own = free_ports(4)
+        (folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{amqp}\nstream.listeners.tcp.1 = 127.0.0.1:{stream}\n")
+        (folder / "plugins").write_text("[rabbitmq_stream,rabbitmq_consistent_hash_exchange].\n")
+        env = {
+            "HOME": str(folder), "PATH": f"{self.root}/usr/lib/erlang/bin:{os.environ['PATH']}",
+            "ERL_EPMD_PORT": str(names), "RABBITMQ_NODENAME": f"{self.name}@localhost",
+            "RABBITMQ_DIST_PORT": str(own), "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"), "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self.flags,
+        }
+        log = folder / "server.log"
+        epmd = Process([self.epmd, "-port", names, "-address", "127.0.0.1"], log)
+        process = Process([self.home / "sbin" / "rabbitmq-server"], log, env=env)
+        until(lambda: listens(amqp) and listens(stream), 90, "RabbitMQ", process)
+        time.sleep(1)
+        port = stream if self.program == "Streams" else amqp
+        server = Server(process, f"127.0.0.1:{port}", folder, {"amqp": amqp})
+        server.others.append(epmd)
+        return server
+
+
+class RabbitStreams(Rabbit):
+    name, title, program = "rabbitmq-streams", "RabbitMQ, super stream", "Streams"
+    # A confirmed event is in the kernel's cache. There is no setting for a sync.
+    levels, warm, told = ("none",), 100000, True
+
+
+class RabbitQueues(Rabbit):
+    name, title, program = "rabbitmq-queues", "RabbitMQ, quorum queues", "Queues"
+    # Synced before each confirm, in batches. There is no setting for less.
+    levels, warm, told = ("second",), 20000, True
+
+
+ALL = [Evq, EvqPipelined, Streams, Kafka, Nats, NatsStrict, RabbitStreams, RabbitQueues, BullMq]
