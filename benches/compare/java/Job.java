@@ -45,6 +45,22 @@ final class Job {
         }
     }
 
+    /** Runs a task. Other threads must not keep a program that has failed. */
+    static void main(String[] words, Task task) {
+        try {
+            task.run(new Given(words));
+            System.exit(0);
+        } catch (Throwable error) {
+            error.printStackTrace();
+            Runtime.getRuntime().halt(1);
+        }
+    }
+
+    /** What a program does. */
+    interface Task {
+        void run(Given given) throws Exception;
+    }
+
     static long nowUs() {
         Instant now = Instant.now();
         return now.getEpochSecond() * 1_000_000 + now.getNano() / 1000;
@@ -102,7 +118,6 @@ final class Job {
             }
             System.out.println("sent " + start + " " + nowUs());
         }
-        System.exit(0);
     }
 
     private static void share(
@@ -216,7 +231,6 @@ final class Job {
             for (Worker worker : workers) {
                 worker.close();
             }
-            System.exit(0);
         }
     }
 

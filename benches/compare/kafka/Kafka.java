@@ -22,8 +22,11 @@ final class Kafka {
 
     private Kafka() {}
 
-    public static void main(String[] words) throws Exception {
-        Job.Given given = new Job.Given(words);
+    public static void main(String[] words) {
+        Job.main(words, Kafka::run);
+    }
+
+    private static void run(Job.Given given) throws Exception {
         switch (given.task) {
             case "setup" -> setUp(given);
             case "resize" -> resize(given);

@@ -24,8 +24,11 @@ final class Queues {
 
     private Queues() {}
 
-    public static void main(String[] words) throws Exception {
-        Job.Given given = new Job.Given(words);
+    public static void main(String[] words) {
+        Job.main(words, Queues::run);
+    }
+
+    private static void run(Job.Given given) throws Exception {
         switch (given.task) {
             case "setup" -> setUp(given);
             case "resize" -> add(connect(given), given, given.number("partitions", 9) - 1);
@@ -36,7 +39,6 @@ final class Queues {
             }
             default -> throw new IllegalArgumentException(given.task);
         }
-        System.exit(0);
     }
 
     private static Connection connect(Job.Given given) throws Exception {

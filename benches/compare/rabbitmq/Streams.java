@@ -18,8 +18,11 @@ import java.util.concurrent.Phaser;
 final class Streams {
     private Streams() {}
 
-    public static void main(String[] words) throws Exception {
-        Job.Given given = new Job.Given(words);
+    public static void main(String[] words) {
+        Job.main(words, Streams::run);
+    }
+
+    private static void run(Job.Given given) throws Exception {
         String name = given.text("name");
         switch (given.task) {
             case "setup" -> {
@@ -37,7 +40,6 @@ final class Streams {
             }
             default -> throw new IllegalArgumentException(given.task);
         }
-        System.exit(0);
     }
 
     private static Environment connect(Job.Given given) {
@@ -133,7 +135,7 @@ final class Streams {
                 .offset(OffsetSpecification.first())
                 .autoTrackingStrategy()
                 .messageCountBeforeStorage(10_000)
-                .flushInterval(Duration.ofSeconds(1))
+                .flushInterval(Duration.ofSeconds(2))
                 .builder()
                 .messageHandler((context, message) -> {
                     try {

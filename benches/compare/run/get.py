@@ -24,13 +24,16 @@ class Places:
         self.log = self.cache / "get.log"
 
 
-def once(folder, make):
-    """Makes a folder whole or not at all."""
-    if not folder.exists():
+def once(folder, wanted, make):
+    """Makes a folder, whole or not at all, and again when another content is wanted."""
+    stamp = folder / "wanted"
+    if not stamp.exists() or stamp.read_text() != wanted:
         new = folder.with_name(folder.name + ".new")
-        shutil.rmtree(new, ignore_errors=True)
+        for old in (new, folder):
+            shutil.rmtree(old, ignore_errors=True)
         new.mkdir(parents=True)
         make(new)
+        (new / "wanted").write_text(wanted)
         new.rename(folder)
     return folder
 
@@ -73,28 +76,30 @@ def debian(places):
             run(["dpkg", "-x", package, folder], PATIENCE, places.log)
         shutil.rmtree(folder / "apt")
 
-    folder = once(places.cache / "debian", unpack)
-    for program in ("usr/bin/valkey-server", "usr/lib/erlang/erts-*/bin/*"):
-        for path in sorted(folder.glob(program)):
-            wrap(folder, path)
-    for script in folder.glob("usr/lib/erlang/bin/erl"):
-        text = script.read_text()
-        script.write_text(text.replace("ROOTDIR=/usr/", f"ROOTDIR={folder}/usr/"))
-    return folder
+        for program in ("usr/bin/valkey-server", "usr/lib/erlang/erts-*/bin/*"):
+            for path in sorted(folder.glob(program)):
+                wrap(folder, place, path)
+        for script in folder.glob("usr/lib/erlang/bin/erl"):
+            text = script.read_text()
+            script.write_text(text.replace("ROOTDIR=/usr/", f"ROOTDIR={place}/usr/"))
+
+    place = places.cache / "debian"
+    return once(place, " ".join(PACKAGES), unpack)
 
 
-def wrap(folder, path):
-    """Puts a script in a program's place that runs it on the C library of its own folder."""
-    real = path.with_name(path.name + ".real")
-    if path.suffix == ".real" or real.exists() or not path.is_file() or path.read_bytes()[:4] != b"\x7fELF":
+def wrap(folder, place, path):
+    """Puts a script in a program's place that runs it on the C library of its own folder, which will be
+    `place`."""
+    target = path.resolve()
+    if not path.is_file() or target.read_bytes()[:4] != b"\x7fELF":
         return
     loader = next(folder.glob("usr/lib*/ld-linux*.so.*"))
     libraries = next(folder.glob("usr/lib/*/libc.so.6")).parent
-    target = path.resolve()
     if target == path:
-        target = path.rename(real)
-    else:
-        path.unlink()
+        target = path.rename(path.with_name(path.name + ".real"))
+    path.unlink(missing_ok=True)
+    loader, libraries, target = (
+        place / one.relative_to(folder) for one in (loader, libraries, target))
     path.write_text(f'#!/bin/sh\nexec {loader} --argv0 "$0" --library-path {libraries} '
                     f'{target} "$@"\n')
     path.chmod(0o755)
@@ -129,7 +134,7 @@ def jars(places):
         run(["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies",
              f"-DoutputDirectory={folder}"], PATIENCE, places.log)
 
-    return once(places.cache / "jars", copy)
+    return once(places.cache / "jars", pom.read_text(), copy)
 
 
 def jar_version(folder, name):
@@ -154,7 +159,7 @@ def nats_server(places):
         run(["nice", "go", "install", f"github.com/nats-io/nats-server/v2@{NATS}"], PATIENCE,
             places.log, env={"GOBIN": str(folder)})
 
-    return once(places.cache / f"nats-{NATS}", build) / "nats-server"
+    return once(places.cache / "nats-server", NATS, build) / "nats-server"
 
 
 def go_program(places, name):
@@ -167,7 +172,7 @@ def go_program(places, name):
 def node_program(places, name):
     """The words that run a program of ours on Node, with its packages of npm; their version."""
     need("node", "npm")
-    wanted = (HERE / name / "package-lock.json").read_bytes()
+    wanted = (HERE / name / "package-lock.json").read_text()
 
     def install(folder):
         for file in ("package.json", "package-lock.json"):
@@ -175,10 +180,7 @@ def node_program(places, name):
         run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], PATIENCE, places.log,
             cwd=folder)
 
-    folder = places.cache / name
-    if folder.exists() and (folder / "package-lock.json").read_bytes() != wanted:
-        shutil.rmtree(folder)
-    once(folder, install)
+    folder = once(places.cache / name, wanted, install)
     for file in (HERE / name).glob("*.mjs"):
         shutil.copy(file, folder)
     installed = json.loads((folder / "node_modules" / name / "package.json").read_text())

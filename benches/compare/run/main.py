@@ -1,13 +1,14 @@
 """Runs the comparison: see scripts/compare."""
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
+import platform
 import random
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ import traceback
 
 import cases
 import get
+import page
 import peers
 from procs import Failed, stop_all
 
@@ -107,6 +109,15 @@ class Run:
         return (not asked or case in asked) and case in getattr(peer, "only", (case,))
 
 
+def machine():
+    """What runs this, in a line."""
+    info = pathlib.Path("/proc/cpuinfo").read_text()
+    model = next((line.split(":")[1].strip() for line in info.splitlines()
+                  if line.startswith("model name")), platform.machine())
+    load = " ".join(f"{one:.2f}" for one in os.getloadavg())
+    return f"{os.cpu_count()} x {model}, Linux {platform.release()}, load before {load}"
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/compare")
     parser.add_argument("peers", nargs="*")
@@ -132,7 +143,7 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     folder = tempfile.mkdtemp(prefix="evq-compare.")
-    begun = time.monotonic()
+    begun, where = time.monotonic(), machine()
     try:
         run = Run(given, folder)
         ready = run.prepare(get.Places(given.cache, given.driver, given.module))
@@ -142,10 +153,21 @@ def main():
             say(f"level {level}")
             run.rounds(ready, level)
         run.accidents(ready)
-        results = {"peers": run.results, "left_out": run.left_out, "failures": run.failures,
-                   "seconds": round(time.monotonic() - begun)}
+        results = {
+            "date": datetime.date.today().isoformat(), "machine": where,
+            "seconds": round(time.monotonic() - begun), "rounds": given.rounds,
+            "peers": run.results, "left_out": run.left_out, "failures": run.failures,
+        }
+        text = json.dumps(results, indent=1) + "\n"
         if given.json:
-            pathlib.Path(given.json).write_text(json.dumps(results, indent=1) + "\n")
+            (pathlib.Path(given.origin) / given.json).write_text(text)
+        if given.page:
+            docs = pathlib.Path("docs")
+            (docs / "compare.json").write_text(text)
+            (docs / "compare.svg").write_text(page.picture(results))
+            page.write(docs / "compare.md", results)
+        for name, block in page.BLOCKS.items():
+            print(f"\n{block(results)}")
     finally:
         stop_all()
         shutil.rmtree(folder, ignore_errors=True)
