@@ -3,12 +3,11 @@ they are ready; what they did is in the workers' journals."""
 
 import contextlib
 import itertools
-import os
 import signal
 import time
 
 import judge
-from procs import Failed, cpu_seconds, disk_bytes, memory_bytes, run
+from procs import Failed, Process, cpu_seconds, disk_bytes, memory_bytes, run
 
 LIMIT = 60
 NUMBERS = itertools.count(1)
@@ -34,7 +33,6 @@ class Drivers:
         return [*self.peer.driver, task, self.server.address, *given]
 
     def start(self, task, **values):
-        from procs import Process
         process = Process(self.words(task, values), self.log, env=self.peer.env, reads=True)
         self.started.append(process)
         process.expect("ready", LIMIT)
@@ -116,13 +114,14 @@ def latency(peer, server, seconds, rates=(1000, 20000)):
         finish(drivers, producer, worker, total)
         taken = list(judge.since(drivers.journals(), starts[0][1]))
         for rate, start, end, events, cpu in starts:
-            waits = sorted(h - s for s, h in taken if start <= s <= end)
+            these = [(sent, handled) for sent, handled in taken if start <= sent <= end]
+            waits = sorted(handled - sent for sent, handled in these)
+            took = max(handled for _, handled in these) - start
             found[str(rate)] = {
                 "p50_us": judge.quantile(waits, 0.5), "p99_us": judge.quantile(waits, 0.99),
                 "p999_us": judge.quantile(waits, 0.999), "cpu_us": cpu / events * 1e6,
                 # A peer that cannot keep up is late more and more.
-                "reached": round(events / max(h for s, h in taken if start <= s <= end)
-                                 .__sub__(start) * 1e6),
+                "reached": round(events / took * 1e6),
             }
         return found
 
@@ -154,7 +153,7 @@ def wait_for(drivers, expected, seconds):
         time.sleep(0.1)
 
 
-def takeover(peer, server, vanish, lease_ms=3000, rate=1000, after=8):
+def takeover(peer, server, vanish, lease_ms=3000, rate=1000, after=6):
     """A worker process ends, or stands still with its connections open as on a lost machine, and a
     second one takes its partitions over."""
     with Drivers(peer, server, lease_ms=lease_ms) as drivers:

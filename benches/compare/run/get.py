@@ -125,6 +125,12 @@ def redis_version(server):
     return f"{words[0]} {number}" if words[0] != "Server" else f"Redis {number}"
 
 
+def evq_version():
+    """That of Cargo.toml."""
+    text = (HERE.parent.parent / "Cargo.toml").read_text()
+    return next(line for line in text.splitlines() if line.startswith("version")).split('"')[1]
+
+
 def jars(places):
     """Kafka and the clients of Java, by pom.xml."""
     need("mvn", "java", "javac")

@@ -90,6 +90,9 @@ class Evq(OnRedis):
         self.driver = [self.places.driver, "evq"]
         self.modules = [self.places.module]
 
+    def version(self):
+        return f"{get.evq_version()} on {super().version()}"
+
 
 class EvqPipelined(Evq):
     """Producers that do not batch. Only throughput differs."""
