@@ -204,30 +204,26 @@ def failing(peer, server, rate=1000, seconds=4, delay_ms=500):
                 **judge.disorder(found, events)}
 
 
-def resize(peer, server, rate=4000, seconds=3, busy_us=1500):
-    """A ninth partition, while there is a backlog: how long that takes, and which keys' events are
-    overtaken by later ones."""
+def resize(peer, server, backlog=16000, more=8000, rate=4000, busy_us=1500):
+    """A ninth partition, while there is a backlog: how long that takes, and which events are overtaken
+    by later ones of their key."""
     with Drivers(peer, server, resizes=1) as drivers:
-        values = {"busy_us": busy_us, "at_once": 1, "any": 1, "resizes": 1}
-        worker = drivers.work("a", assigned=8, **values)
+        worker = drivers.work("a", assigned=8, busy_us=busy_us, at_once=1, any=1, resizes=1)
         producer = drivers.produce(keys=400, resizes=1)
-        backlog = 4000
         producer.tell(f"{backlog} 0")
         producer.expect("sent", LIMIT)
-        producer.tell(f"{rate * seconds} {rate}")
-        time.sleep(0.5)
         moment = time.time() * 1e6
         drivers.call("resize", partitions=9)
         called = time.time() * 1e6
         if peer.told:
             worker.tell("partitions 9")
             producer.tell("partitions 9")
+        producer.tell(f"{more} {rate}")
         producer.expect("sent", LIMIT)
-        events = backlog + rate * seconds
-        found = wait_for(drivers, events, 20)
+        found = wait_for(drivers, backlog + more, 20)
         worker.finish()
         producer.finish()
         first = min((e.handled for e in found if e.partition == 8), default=None)
         return {"call_ms": (called - moment) / 1000,
                 "used_ms": (first - moment) / 1000 if first else None,
-                **judge.disorder(found, events)}
+                **judge.disorder(found, backlog + more)}

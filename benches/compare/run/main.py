@@ -54,8 +54,8 @@ class Run:
         begun = time.monotonic()
         try:
             result = make()
-        except (Failed, StopIteration, ValueError, OSError) as error:
-            self.failures.append(f"{peer.title}, {case}, {level}: {error!r}")
+        except Exception as error:  # The other peers go on.
+            self.failures.append(f"{peer.title}, {case}, {level}: {error}")
             say(f"  FAILED {peer.name} {case} {level}: {error}")
             if self.given.debug:
                 traceback.print_exc()
@@ -98,7 +98,11 @@ class Run:
             )
             if not any(self.wants(peer, case) for case, _ in plan):
                 continue
-            server = peer.start(self.folder / f"{peer.name}-accidents", level)
+            try:
+                server = peer.start(self.folder / f"{peer.name}-accidents", level)
+            except Failed as error:
+                self.failures.append(f"{peer.title} does not start: {error}")
+                continue
             for case, make in plan:
                 # Half a minute that a quick run has not.
                 if case == "vanished" and self.given.quick and not self.given.case:
