@@ -96,17 +96,23 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)
 
-    def kill(self):
+    def kill(self, helpers=()):
+        # RabbitMQ has helpers in sessions of their own, which end with it, but not at once.
+        helpers = set(helpers) | set(family(self.popen.pid))
         self.send_signal(signal.SIGKILL)
         self.popen.wait()
+        for pid in helpers - {self.popen.pid}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if self in STARTED:
             STARTED.remove(self)
 
     def stop(self, seconds=15):
+        helpers = family(self.popen.pid)
         self.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(seconds)
-        self.kill()
+        self.kill(helpers)
 
 
 def stop_all():
