@@ -96,19 +96,24 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, number)
 
-    def kill(self, helpers=()):
+    def helpers(self):
+        """What the program has started, and when: a number may be another process's later."""
+        return {pid: born(pid) for pid in family(self.popen.pid)[1:]}
+
+    def kill(self, helpers=None):
         # RabbitMQ has helpers in sessions of their own, which end with it, but not at once.
-        helpers = set(helpers) | set(family(self.popen.pid))
+        helpers = self.helpers() if helpers is None else helpers
         self.send_signal(signal.SIGKILL)
         self.popen.wait()
-        for pid in helpers - {self.popen.pid}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for pid, when in helpers.items():
+            if when and born(pid) == when:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if self in STARTED:
             STARTED.remove(self)
 
     def stop(self, seconds=15):
-        helpers = family(self.popen.pid)
+        helpers = self.helpers()
         self.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(seconds)
@@ -149,15 +154,23 @@ def listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def born(pid):
+    """When a process was started, in the kernel's ticks; none if it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def family(pid):
     """A process and all that it has started."""
     try:
         children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         threads = os.listdir(f"/proc/{pid}/task")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
     for thread in threads:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             children += pathlib.Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
     found = [pid]
     for child in set(children):
@@ -169,7 +182,7 @@ def cpu_seconds(pid):
     """Processor time of a process and its children: user and system, of /proc/<pid>/stat."""
     total = 0
     for one in family(pid):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             fields = pathlib.Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
             total += int(fields[11]) + int(fields[12])
     return total / TICK
@@ -179,7 +192,7 @@ def memory_bytes(pid):
     """Resident memory of a process and its children."""
     total = 0
     for one in family(pid):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             pages = pathlib.Path(f"/proc/{one}/statm").read_text().split()[1]
             total += int(pages) * os.sysconf("SC_PAGE_SIZE")
     return total
@@ -190,6 +203,6 @@ def disk_bytes(folder):
     total = 0
     for path, _, files in os.walk(folder):
         for name in files:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 total += os.lstat(os.path.join(path, name)).st_blocks * 512
     return total
