@@ -157,8 +157,8 @@ impl Work {
         })
     }
 
-    /// Runs `workers` until standard input ends, each with its number and a journal. A line of it is
-    /// the next milestone, or `partitions N`: then there are as many workers.
+    /// Runs `workers` until standard input ends, each with its number and a journal. A line of it
+    /// is the next milestone, or `partitions N`: then there are as many workers.
     pub(crate) fn run(
         &self,
         workers: usize,

@@ -33,7 +33,8 @@ function lines() {
 // A producer has send(key, payload, paced), finish() and partitions(count).
 export async function produce(values, connect) {
   const keys = values.number("keys", 10_000) / PRODUCERS;
-  const shares = Array.from({ length: PRODUCERS }, (_, nth) => ({ to: connect(), nth, next: 0, keys }));
+  const share = (_, nth) => ({ to: connect(), nth, next: 0, keys });
+  const shares = Array.from({ length: PRODUCERS }, share);
   console.log("ready");
   for await (const line of lines()) {
     const [first, second] = line.split(" ");
@@ -125,7 +126,8 @@ class Journal {
     if (work.busyMs > 0) {
       await sleep(work.busyMs);
     }
-    this.lines += `${payload.slice(0, HEAD_BYTES)} ${padded(nowUs(), 16)} ${padded(partition, 2)}\n`;
+    const head = payload.slice(0, HEAD_BYTES);
+    this.lines += `${head} ${padded(nowUs(), 16)} ${padded(partition, 2)}\n`;
     if (work.atOnce || this.lines.length >= JOURNAL_BYTES) {
       this.writeOut();
     }

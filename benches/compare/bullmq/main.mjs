@@ -1,5 +1,5 @@
-// The job with BullMQ: a queue for each partition, chosen by the producer from the key's hash. Each has
-// a global concurrency of 1: that is what keeps the order.
+// The job with BullMQ: a queue for each partition, chosen by the producer from the key's hash. Each
+// has a global concurrency of 1: that is what keeps the order.
 
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";

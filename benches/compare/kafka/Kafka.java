@@ -73,8 +73,8 @@ final class Kafka {
             properties.put("linger.ms", given.number("batching", 0) > 0 ? "10" : "0");
             properties.put("batch.size", "131072");
             properties.put("buffer.memory", "67108864");
-            producer =
-                    new KafkaProducer<>(properties, new StringSerializer(), new ByteArraySerializer());
+            producer = new KafkaProducer<>(
+                    properties, new StringSerializer(), new ByteArraySerializer());
             topic = given.text("name");
             producer.partitionsFor(topic);
         }

@@ -1,6 +1,6 @@
-// The job with NATS JetStream: the stream puts a partition's number before the key, and each partition
-// has a consumer that is pinned to one client. With strict=1 a partition has one event under way at a
-// time: then the order holds through redelivery too.
+// The job with NATS JetStream: the stream puts a partition's number before the key, and each
+// partition has a consumer that is pinned to one client. With strict=1 a partition has one event under
+// way at a time: then the order holds through redelivery too.
 package main
 
 import (
