@@ -9,6 +9,8 @@ use crate::{Conn, connect};
 
 /// Batches that are under way while the next one is made.
 const AHEAD: usize = 2;
+/// Paced events that may be unconfirmed.
+const UNCONFIRMED: usize = 1000;
 
 pub(crate) fn set_up(given: &Given) -> Outcome<()> {
     let partitions = given.number("partitions", 8)?.to_string();
@@ -20,7 +22,9 @@ pub(crate) fn set_up(given: &Given) -> Outcome<()> {
 
 pub(crate) fn resize(given: &Given) -> Outcome<()> {
     let partitions = given.number("partitions", 9)?.to_string();
-    connect(given)?.call(&["EVQ.RESIZE", "default", &partitions]).map(drop)
+    let mut conn = connect(given)?;
+    job::wait_for_the_word()?;
+    conn.call(&["EVQ.RESIZE", "default", &partitions]).map(drop)
 }
 
 /// Events in EVQ.MTRIGGERs of `batch` events, or in as many pipelined EVQ.TRIGGERs.
@@ -64,7 +68,13 @@ impl Triggers {
 impl Producer for Triggers {
     fn send(&mut self, key: &str, payload: &[u8], paced: bool) -> Outcome<()> {
         self.words.extend([key.as_bytes().to_vec(), payload.to_vec()]);
-        if paced || self.words.len() / 2 == self.batch { self.leave(AHEAD) } else { Ok(()) }
+        if paced {
+            self.leave(UNCONFIRMED)
+        } else if self.words.len() / 2 == self.batch {
+            self.leave(AHEAD)
+        } else {
+            Ok(())
+        }
     }
 
     fn finish(&mut self) -> Outcome<()> {

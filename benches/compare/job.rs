@@ -126,6 +126,13 @@ pub(crate) fn produce<P: Producer>(given: &Given, make: impl Fn() -> Outcome<P>)
     Ok(())
 }
 
+/// Says that all is prepared, and waits until standard input ends.
+pub(crate) fn wait_for_the_word() -> Outcome<()> {
+    println!("ready");
+    stdin().lock().lines().try_for_each(|line| line.map(drop))?;
+    Ok(())
+}
+
 /// What all workers of a process share.
 pub(crate) struct Work {
     journals: String,

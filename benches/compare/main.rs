@@ -52,7 +52,7 @@ fn run(words: &[String]) -> Outcome<()> {
         ("evq", "produce") => evq::produce(&given),
         ("evq", "work") => evq::work(&given),
         ("streams", "setup") => streams::set_up(&given),
-        ("streams", "resize") => Ok(()),
+        ("streams", "resize") => job::wait_for_the_word(),
         ("streams", "produce") => streams::produce(&given),
         ("streams", "work") => streams::work(&given),
         _ => Err(USAGE.into()),

@@ -12,6 +12,8 @@ use crate::{Conn, connect};
 
 /// Pipelines that are under way while the next one is made.
 const AHEAD: usize = 2;
+/// Paced events that may be unconfirmed.
+const UNCONFIRMED: usize = 1000;
 const PIPELINE: usize = 100;
 /// How long a worker without the lock waits before it tries again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -57,7 +59,13 @@ impl Producer for Xadds {
             [b"XADD", stream.as_bytes(), b"*", b"key", key.as_bytes(), b"payload", payload];
         encode(&mut self.bytes, &words);
         self.events += 1;
-        if paced || self.events == PIPELINE { self.leave(AHEAD) } else { Ok(()) }
+        if paced {
+            self.leave(UNCONFIRMED)
+        } else if self.events == PIPELINE {
+            self.leave(AHEAD)
+        } else {
+            Ok(())
+        }
     }
 
     fn finish(&mut self) -> Outcome<()> {

@@ -29,6 +29,12 @@ function lines() {
   return createInterface({ input: process.stdin });
 }
 
+// Says that all is prepared, and waits until standard input ends.
+export async function waitForTheWord() {
+  console.log("ready");
+  for await (const _ of lines());
+}
+
 // Obeys lines of standard input: EVENTS RATE sends so many at so many a second, or at once.
 // A producer has send(key, payload, paced), finish() and partitions(count).
 export async function produce(values, connect) {

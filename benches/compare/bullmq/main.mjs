@@ -3,7 +3,7 @@
 
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
-import { Work, given, produce } from "./job.mjs";
+import { Work, given, produce, waitForTheWord } from "./job.mjs";
 
 // Events of a bulk.
 const BULK = 100;
@@ -114,6 +114,8 @@ switch (task) {
     await add(0, 8);
     break;
   case "resize":
+    await connect().ping();
+    await waitForTheWord();
     await add(8, values.number("partitions", 9));
     break;
   case "produce":

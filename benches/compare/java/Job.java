@@ -66,6 +66,12 @@ final class Job {
         return now.getEpochSecond() * 1_000_000 + now.getNano() / 1000;
     }
 
+    /** Says that all is prepared, and waits until standard input ends. */
+    static void waitForTheWord() throws Exception {
+        System.out.println("ready");
+        System.in.readAllBytes();
+    }
+
     /** One producer's connection. */
     interface Producer {
         /** Hands an event over, without a wait for its confirmation. */

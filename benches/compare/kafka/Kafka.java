@@ -56,6 +56,8 @@ final class Kafka {
 
     private static void resize(Job.Given given) throws Exception {
         try (Admin admin = Admin.create(properties(given))) {
+            admin.describeCluster().nodes().get();
+            Job.waitForTheWord();
             NewPartitions to = NewPartitions.increaseTo(given.number("partitions", 9));
             admin.createPartitions(Map.of(given.text("name"), to)).all().get();
         }
@@ -97,11 +99,13 @@ final class Kafka {
 
     private static void work(Job.Given given) throws Exception {
         Job.Work work = new Job.Work(given);
+        CountDownLatch joined = new CountDownLatch(8);
         CountDownLatch assigned = new CountDownLatch(given.number("assigned", 0));
         work.run(8, nth -> {
             Job.Journal journal = work.journal(nth);
-            Thread thread = Job.thread(() -> consume(given, work, journal, assigned));
+            Thread thread = Job.thread(() -> consume(given, work, journal, joined, assigned));
             if (nth == 7) {
+                joined.await();
                 assigned.await();
             }
             return () -> {
@@ -112,7 +116,11 @@ final class Kafka {
     }
 
     private static void consume(
-            Job.Given given, Job.Work work, Job.Journal journal, CountDownLatch assigned)
+            Job.Given given,
+            Job.Work work,
+            Job.Journal journal,
+            CountDownLatch joined,
+            CountDownLatch assigned)
             throws Exception {
         Properties properties = properties(given);
         properties.put("group.id", given.text("name"));
@@ -123,11 +131,16 @@ final class Kafka {
                 new KafkaConsumer<>(
                         properties, new StringDeserializer(), new ByteArrayDeserializer())) {
             consumer.subscribe(List.of(given.text("name")));
+            boolean isMember = false;
             boolean isAssigned = false;
             while (!work.isEnding()) {
                 for (ConsumerRecord<String, byte[]> record : consumer.poll(POLL)) {
                     // In place: an event that is read again later would be overtaken.
                     journal.insist(record.value(), record.partition());
+                }
+                if (!isMember && consumer.groupMetadata().generationId() > 0) {
+                    isMember = true;
+                    joined.countDown();
                 }
                 if (!isAssigned && consumer.assignment().size() == 1) {
                     isAssigned = true;

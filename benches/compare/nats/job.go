@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -104,6 +105,13 @@ func share(to producer, nth, first, keys, events int, gap int64) {
 }
 
 func now() int64 { return time.Now().UnixMicro() }
+
+// waitForTheWord says that all is prepared, and waits until standard input ends.
+func waitForTheWord() {
+	fmt.Println("ready")
+	_, err := io.Copy(io.Discard, os.Stdin)
+	must(err)
+}
 
 // work is what all workers of a process share.
 type work struct {

@@ -36,7 +36,9 @@ func main() {
 		_ = js.DeleteStream(context.Background(), "events")
 		makeStream(js, g, 8)
 	case "resize":
-		makeStream(connect(address), g, g.number("partitions", 9))
+		js := connect(address)
+		waitForTheWord()
+		makeStream(js, g, g.number("partitions", 9))
 	case "produce":
 		produce(g, func() producer { return &sender{connect(address)} })
 	case "work":
@@ -72,8 +74,10 @@ func makeStream(js jetstream.JetStream, g given, partitions int) {
 	must(err)
 	for p := range partitions {
 		config := jetstream.ConsumerConfig{
-			Durable:        fmt.Sprintf("p%d", p),
-			FilterSubject:  fmt.Sprintf("p.%d.*", p),
+			Durable:       fmt.Sprintf("p%d", p),
+			FilterSubject: fmt.Sprintf("p.%d.*", p),
+			// AckAll is faster, but the first acknowledgement after a takeover would be for the
+			// events too that the lost client had not handled.
 			AckPolicy:      jetstream.AckExplicitPolicy,
 			AckWait:        lease(g),
 			MaxAckPending:  10_000,

@@ -31,7 +31,11 @@ final class Queues {
     private static void run(Job.Given given) throws Exception {
         switch (given.task) {
             case "setup" -> setUp(given);
-            case "resize" -> add(connect(given), given, given.number("partitions", 9) - 1);
+            case "resize" -> {
+                Connection connection = connect(given);
+                Job.waitForTheWord();
+                add(connection, given, given.number("partitions", 9) - 1);
+            }
             case "produce" -> Job.produce(given, nth -> new Sender(given));
             case "work" -> {
                 Job.Work work = new Job.Work(given);

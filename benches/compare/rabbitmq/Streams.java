@@ -61,6 +61,7 @@ final class Streams {
         factory.setPort(given.number("amqp", 5672));
         try (Connection connection = factory.newConnection()) {
             Channel channel = connection.createChannel();
+            Job.waitForTheWord();
             String name = given.text("name");
             String stream = name + "-" + partition;
             Map<String, Object> kind = Map.of("x-queue-type", "stream");

@@ -10,6 +10,8 @@ import judge
 from procs import Failed, Process, cpu_seconds, disk_bytes, memory_bytes, run
 
 LIMIT = 60
+# After so long without a sign of life a worker of the accidents is dead.
+LEASE_MS = 3000
 NUMBERS = itertools.count(1)
 
 
@@ -32,9 +34,13 @@ class Drivers:
         given = [f"{name}={value}" for name, value in values.items()]
         return [*self.peer.driver, task, self.server.address, *given]
 
-    def start(self, task, **values):
+    def begin(self, task, **values):
         process = Process(self.words(task, values), self.log, env=self.peer.env, reads=True)
         self.started.append(process)
+        return process
+
+    def start(self, task, **values):
+        process = self.begin(task, **values)
         process.expect("ready", LIMIT)
         return process
 
@@ -132,42 +138,57 @@ def retained(peer, server, events):
     with Drivers(peer, server) as drivers:
         producer = drivers.produce(batching=1)
         producer.tell(f"{events} 0")
-        producer.expect("sent", 240)
+        producer.expect("sent", 400)
         producer.finish()
         time.sleep(1.5)
         return {"events": events, "before": before, "memory": memory_bytes(server.pid),
                 "disk": disk_bytes(server.data)}
 
 
-def wait_for(drivers, expected, seconds):
+def wait_for(drivers, expected, patience=10):
     """Until the journals have so many events, or no more come; events, in order."""
-    end = time.monotonic() + seconds
-    while True:
-        size = sum(path.stat().st_size for path in drivers.folder.glob(f"{drivers.name}.[ab].*"))
+    last, size = time.monotonic(), 0
+    while time.monotonic() < last + patience:
+        before, size = size, sum(
+            path.stat().st_size for path in drivers.folder.glob(f"{drivers.name}.[ab].*"))
+        if size > before:
+            last = time.monotonic()
         if size >= expected * judge.LINE:
             found = judge.events(drivers.journals())
             if len({(event.key, event.number) for event in found}) >= expected:
                 return found
-        if time.monotonic() > end:
-            return judge.events(drivers.journals())
         time.sleep(0.1)
+    return judge.events(drivers.journals())
 
 
-def takeover(peer, server, vanish, lease_ms=3000, rate=1000, after=6):
+def trickle(producer, rate):
+    """Sends events for half a second; how many."""
+    events = rate // 8 * 4
+    producer.tell(f"{events} {rate}")
+    producer.expect("sent", LIMIT)
+    return events
+
+
+def takeover(peer, server, vanish, lease_ms=LEASE_MS, rate=1000, after=6):
     """A worker process ends, or stands still with its connections open as on a lost machine, and a
     second one takes its partitions over."""
     with Drivers(peer, server, lease_ms=lease_ms) as drivers:
         values = {"lease_ms": lease_ms, "at_once": 1}
         first, producer = drivers.work("a", assigned=8, **values), drivers.produce(keys=80)
-        events = rate * (2 + after)
-        producer.tell(f"{events} {rate}")
-        time.sleep(0.5)
-        second = drivers.work("b", **values)
+        events = trickle(producer, rate)
+        second = drivers.begin("work", journals=drivers.journals("b"), **values)
+        while second.is_silent():
+            # The first one's partitions are its own as long as it has something to do.
+            events += trickle(producer, rate)
+        second.expect("ready", LIMIT)
+        last = rate * (1 + after)
+        events += last
+        producer.tell(f"{last} {rate}")
         time.sleep(1)
         first.send_signal(signal.SIGSTOP if vanish else signal.SIGKILL)
         moment = time.time() * 1e6
         producer.expect("sent", LIMIT)
-        found = wait_for(drivers, events, 10)
+        found = wait_for(drivers, events)
         first.kill()
         second.finish()
         producer.finish()
@@ -185,42 +206,46 @@ def failing(peer, server, rate=1000, seconds=4, delay_ms=500):
     """One event fails twice and succeeds the third time: what the others wait for it."""
     with Drivers(peer, server, delay_ms=delay_ms) as drivers:
         keys = 80
-        number = rate // keys
+        number = (peer.warm + rate) // keys
         name = f"{4:06}-{number:010}"
         worker = drivers.work("a", assigned=8, failing=name, delay_ms=delay_ms, at_once=1)
         producer = drivers.produce(keys=keys, delay_ms=delay_ms)
+        warm_up(peer, producer, worker)
         events = rate * seconds
         producer.tell(f"{events} {rate}")
         producer.expect("sent", LIMIT)
-        found = wait_for(drivers, events, 10)
+        events += peer.warm
+        found = wait_for(drivers, events)
         worker.finish()
         producer.finish()
         bad = next(e for e in found if int(e.key) == 4 and e.number == number)
         others = [e for e in found if e.partition == bad.partition and e.key != bad.key]
-        usual = judge.quantile([e.handled - e.sent for e in others if e.sent < bad.sent], 0.5)
+        first = bad.sent - 500_000
+        usual = [e.handled - e.sent for e in others if first < e.sent < bad.sent]
         late = [e.handled - e.sent for e in others if bad.sent <= e.sent <= bad.handled]
         return {"longest_ms": max(late) / 1000, "median_ms": judge.quantile(late, 0.5) / 1000,
-                "usual_ms": usual / 1000, "itself_ms": (bad.handled - bad.sent) / 1000,
-                **judge.disorder(found, events)}
+                "usual_ms": judge.quantile(usual, 0.5) / 1000,
+                "itself_ms": (bad.handled - bad.sent) / 1000, **judge.disorder(found, events)}
 
 
 def resize(peer, server, backlog=16000, more=8000, rate=4000, busy_us=1500):
-    """A ninth partition, while there is a backlog: how long that takes, and which events are overtaken
-    by later ones of their key."""
+    """A ninth partition, while there is a backlog: how long that takes, and which events are
+    overtaken by later ones of their key."""
     with Drivers(peer, server, resizes=1) as drivers:
-        worker = drivers.work("a", assigned=8, busy_us=busy_us, at_once=1, any=1, resizes=1)
         producer = drivers.produce(keys=400, resizes=1)
         producer.tell(f"{backlog} 0")
         producer.expect("sent", LIMIT)
+        resizer = drivers.start("resize", partitions=9)
+        worker = drivers.work("a", assigned=8, busy_us=busy_us, at_once=1, any=1, resizes=1)
         moment = time.time() * 1e6
-        drivers.call("resize", partitions=9)
+        resizer.finish()
         called = time.time() * 1e6
         if peer.told:
             worker.tell("partitions 9")
             producer.tell("partitions 9")
         producer.tell(f"{more} {rate}")
         producer.expect("sent", LIMIT)
-        found = wait_for(drivers, backlog + more, 20)
+        found = wait_for(drivers, backlog + more)
         worker.finish()
         producer.finish()
         first = min((e.handled for e in found if e.partition == 8), default=None)

@@ -1,5 +1,5 @@
-"""Gets the peers, once, into a folder outside the repository: packages of Debian's coming release, jars
-of Maven Central, Go modules, packages of npm. Nothing is installed on the system."""
+"""Gets the peers, once, into a folder outside the repository: packages of Debian's coming release,
+jars of Maven Central, Go modules, packages of npm. Nothing is installed on the system."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from procs import Failed, run
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 PATIENCE = 1200
-NATS = "v2.15.2"
+NATS = "v2.15.3"
 # Of Debian's coming release.
 PACKAGES = ("valkey-server", "rabbitmq-server")
 
@@ -49,8 +49,8 @@ def output(*words):
 
 
 def debian(places):
-    """A folder with packages of Debian's coming release, and all that they need, unpacked. Programs run
-    on the C library that lies beside them: this machine's may be older."""
+    """A folder with packages of Debian's coming release, and all that they need, unpacked. Programs
+    run on the C library that lies beside them: this machine's may be older."""
     need("apt-get", "dpkg")
 
     def unpack(folder):
@@ -88,8 +88,8 @@ def debian(places):
 
 
 def wrap(folder, place, path):
-    """Puts a script in a program's place that runs it on the C library of its own folder, which will be
-    `place`."""
+    """Puts a script in a program's place that runs it on the C library of its own folder, which
+    will be `place`."""
     target = path.resolve()
     if not path.is_file() or target.read_bytes()[:4] != b"\x7fELF":
         return

@@ -1,11 +1,13 @@
 """What a run has measured, as tables of docs/compare.md and as a picture."""
 
+import itertools
 import pathlib
 import re
 import statistics
 from xml.sax.saxutils import escape
 
 LEVELS = {"none": "nothing synced", "second": "a sync every second"}
+RATES = ("1000", "20000")
 COLOURS = {"none": "#2c5f8a", "second": "#c0392b"}
 LEFT, WIDTH, BAR, GAP, TOP = 290, 460, 13, 9, 66
 
@@ -35,6 +37,10 @@ def micros(us):
 
 def seconds(ms):
     return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
+
+
+def megabytes(size):
+    return f"{size / 1e6:.0f} MB"
 
 
 def table(head, rows):
@@ -67,21 +73,26 @@ def throughput(results):
     return table(["events/s (server CPU µs for each event)", *LEVELS.values()], rows)
 
 
+def waits(rounds, rate):
+    """The quantiles at a rate; none where the peer does not keep up with it."""
+    if not rounds or median(rounds, rate, "reached") < 0.95 * int(rate):
+        return None
+    return [median(rounds, rate, f"{name}_us") for name in ("p50", "p99", "p999")]
+
+
 def latency(results):
     def cell(peer, level, rate):
         rounds = peer["latency"].get(level)
         if not rounds:
             return "-"
-        reached = median(rounds, rate, "reached")
-        if reached < 0.95 * int(rate):
-            return f"not reached: {thousands(reached)}/s"
-        return " / ".join(micros(median(rounds, rate, f"{name}_us")) for name in
-                          ("p50", "p99", "p999"))
+        found = waits(rounds, rate)
+        if not found:
+            return f"not reached: {thousands(median(rounds, rate, 'reached'))}/s"
+        return " / ".join(map(micros, found))
 
     head = ["µs: p50 / p99 / p99.9"]
-    head += [f"{int(rate):,}/s, {text}" for rate in ("1000", "20000") for text in LEVELS.values()]
-    rows = [[peer["title"], *(cell(peer, level, rate) for rate in ("1000", "20000")
-                              for level in LEVELS)]
+    head += [f"{int(rate):,}/s, {text}" for rate in RATES for text in LEVELS.values()]
+    rows = [[peer["name"], *(cell(peer, level, rate) for rate in RATES for level in LEVELS)]
             for peer in named(results["peers"], "latency")]
     return table(head, rows)
 
@@ -95,7 +106,7 @@ def retained(results):
     rows = []
     for peer in named(results["peers"], "retained"):
         found = only(peer, "retained")[0]
-        rows.append([peer["title"], f"{found['events']:,}", f"{found['before'] / 1e6:.0f}",
+        rows.append([peer["name"], f"{found['events']:,}", f"{found['before'] / 1e6:.0f}",
                      f"{found['memory'] / 1e6:.0f}", f"{found['disk'] / 1e6:.0f}"])
     return table(["peer", "events", "server's memory before, MB", "with them, MB", "on disk, MB"],
                  rows)
@@ -111,7 +122,7 @@ def order(found):
 def accidents(results):
     rows = []
     for peer in results["peers"].values():
-        row = [peer["title"]]
+        row = [peer["name"]]
         for case in ("killed", "vanished"):
             found = only(peer, case)
             row += [seconds(found[0]["ms"]), order(found[0])] if found else ["-", "-"]
@@ -127,18 +138,112 @@ def accidents(results):
 
 
 def machine(results):
-    return f"{results['date']}, {results['machine']}. The run took {results['seconds'] // 60} minutes."
+    took = results["seconds"] // 60
+    return f"{results['date']}, {results['machine']}. The run took {took} minutes."
 
 
-BLOCKS = {"machine": machine, "versions": versions, "throughput": throughput, "latency": latency,
-          "retained": retained, "accidents": accidents}
+# By how much another has to be better to be named: rounds differ by as much.
+MARGIN = 1.05
 
 
-def write(path, results):
+def measures():
+    """Each measure: its name, a peer's figure, the figure's text, whether more is better, and of an
+    accident the case."""
+    for level, text in LEVELS.items():
+        yield (f"events/s, {text}", lambda peer, level=level: median(
+            peer.get("throughput", {}).get(level), "rate"), thousands, True, None)
+        yield (f"server CPU for an event, {text}", lambda peer, level=level: median(
+            peer.get("throughput", {}).get(level), "cpu_us"), lambda us: f"{us:.1f} µs", False,
+               None)
+    for rate, (level, text) in itertools.product(RATES, LEVELS.items()):
+        for place, name in enumerate(("p50", "p99", "p99.9")):
+            def wait(peer, level=level, rate=rate, place=place):
+                found = waits(peer.get("latency", {}).get(level), rate)
+                return found and found[place]
+            yield (f"{name} at {int(rate):,}/s, {text}", wait,
+                   lambda us: f"{micros(us)}{'' if us >= 100_000 else ' µs'}", False, None)
+    for name, case, figure, text in (
+            ("memory of waiting events", "retained",
+             lambda found: max(0, found["memory"] - found["before"]), megabytes),
+            ("disk of waiting events", "retained", lambda found: found["disk"], megabytes),
+            ("takeover from a killed worker", "killed", lambda found: found["ms"], seconds),
+            ("takeover from a vanished one", "vanished", lambda found: found["ms"], seconds),
+            ("what others wait for a failing event", "failing",
+             lambda found: found["longest_ms"], seconds),
+            ("ninth partition in use", "resize", lambda found: found["used_ms"], seconds)):
+        yield (name, lambda peer, case=case, figure=figure: (
+            figure(only(peer, case)[0]) if only(peer, case) else None), text, False, case)
+
+
+def better(results):
+    """Where another is better than EVQ, the best first."""
+    if "evq" not in results["peers"]:
+        return "EVQ was not in this run."
+
+    def entry(peer, figure, case):
+        found = only(peer, case) if case else None
+        what = order(found[0]) if found and "lost" in found[0] else "kept"
+        return f"{peer['name']} {figure}" + ("" if what == "kept" else f" ({what})")
+
+    lines = []
+    for name, figure, text, more, case in measures():
+        found = {key: figure(peer) for key, peer in results["peers"].items()}
+        found = {key: value for key, value in found.items() if value is not None}
+        ours = [value for key, value in found.items() if key.startswith("evq")]
+        best = (max if more else min)(ours, default=None)
+        ahead = [(value, key) for key, value in found.items() if not key.startswith("evq")
+                 and (best is None or (value > best * MARGIN if more else value * MARGIN < best))]
+        if ahead:
+            others = "; ".join(entry(results["peers"][key], text(value), case)
+                               for value, key in sorted(ahead, reverse=more))
+            ours = "EVQ does not keep up" if best is None else f"EVQ {text(best)}"
+            lines.append(f"- {name}: {others}; {ours}")
+    return "\n".join(lines) or "In no figure of this run."
+
+
+# The README's words: order through a retry, through a resize, parallelism, where it runs.
+WORDS = {
+    ("evq",): ("**EVQ**", "kept: its key waits, others go on", "kept",
+               "a worker for each partition, or any", "in Redis or Valkey, in memory"),
+    ("kafka",): ("Kafka", "kept: the partition waits", "not kept", "a consumer for each partition",
+                 "brokers on the JVM, on disk"),
+    ("nats", "nats-strict"): (
+        "NATS JetStream; with order through redelivery",
+        "in place; kept, one event at a time: the partition waits", "not kept",
+        "a client for each partition", "servers in Go, in memory or on disk"),
+    ("rabbitmq-queues",): ("RabbitMQ, quorum queues", "in place: the queue waits", "not kept",
+                           "a consumer for each queue", "Erlang, on disk"),
+    ("rabbitmq-streams",): ("RabbitMQ, super stream", "in place: the partition waits", "not kept",
+                            "a consumer for each partition", "Erlang, on disk"),
+    ("streams",): ("Redis Streams by hand", "by own code", "by own code", "by own locks",
+                   "in Redis or Valkey, in memory"),
+    ("bullmq",): ("BullMQ", "not kept", "by own code", "a worker for each queue",
+                  "Node with Redis, Valkey or PostgreSQL"),
+}
+
+
+def compared(results):
+    """The table of the README. Each figure is at the strictest level that the peer has."""
+    def rate(name):
+        levels = results["peers"].get(name, {}).get("throughput", {})
+        rounds = levels.get("second") or levels.get("none")
+        return thousands(median(rounds, "rate")) if rounds else "-"
+
+    rows = [[*words, "; ".join(map(rate, names))] for names, words in WORDS.items()]
+    return table(["", "order of a key through a retry", "through a resize", "keys in parallel",
+                  "runs", "events/s"], rows)
+
+
+BLOCKS = {"machine": machine, "better": better, "versions": versions, "throughput": throughput,
+          "latency": latency, "retained": retained, "accidents": accidents}
+README = {"compared": compared}
+
+
+def write(path, blocks, results):
     """Renews what is between the markers of a page."""
     page = pathlib.Path(path)
     text = page.read_text()
-    for name, block in BLOCKS.items():
+    for name, block in blocks.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         text, found = re.subn(pattern, lambda m: f"{m[1]}{block(results)}\n{m[2]}", text,
                               flags=re.DOTALL)
@@ -152,7 +257,7 @@ def picture(results):
     peers = named(results["peers"], "throughput")
     bars = [(peer, level, median(peer["throughput"].get(level), "rate"),
              median(peer["throughput"].get(level), "cpu_us")) for peer in peers for level in LEVELS]
-    scale = WIDTH / max(rate for _, _, rate, _ in bars if rate)
+    scale = WIDTH / max((rate for _, _, rate, _ in bars if rate), default=1)
     step = BAR * 2 + GAP
     height = TOP + step * len(peers) + 10
     out = [

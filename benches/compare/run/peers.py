@@ -1,7 +1,7 @@
 """The peers: how each is started, with which settings, and which programs do its job.
 
-Settings are those that the peer's own documentation recommends for speed; docs/compare.md lists them.
-Levels are `none`, where nothing is synced to the disk, and `second`, a sync every second.
+Settings are those that the peer's own documentation recommends for speed; docs/compare.md lists
+them. Levels are `none`, where nothing is synced to the disk, and `second`, a sync every second.
 """
 
 import os
@@ -37,6 +37,10 @@ class Peer:
     # Producers and workers have to be told of a new partition.
     told = False
     levels = ("none", "second")
+    # After so long without a sign of life a worker is dead, where the server has to know.
+    lease_ms = 45_000
+    # Its name where the title says too much.
+    short = ""
     env = {}
     driver = []
 
@@ -84,6 +88,8 @@ class OnRedis(Peer):
 
 class Evq(OnRedis):
     name, title, warm = "evq", "EVQ, EVQ.MTRIGGER of 100", 100000
+    # Only producers that are not paced have batches.
+    short = "EVQ"
 
     def prepare(self):
         super().prepare()
@@ -164,7 +170,7 @@ num.io.threads=8
         flush = "log.flush.interval.ms=1000" if level == "second" else ""
         config = folder / "server.properties"
         config.write_text(self.properties.format(
-            port=port, controller=controller, data=folder / "data", flush=flush, lease=3000))
+            port=port, controller=controller, data=folder / "data", flush=flush, lease=self.lease_ms))
         log, classes = folder / "server.log", ["-cp", f"{self.jars}/*"]
         run(["java", *classes, "kafka.tools.StorageTool", "format", "--standalone",
              "-t", "Y29tcGFyZS1ldnEtMTIzNA", "-c", config], 60, log)
@@ -181,7 +187,9 @@ class Nats(Peer):
     # A stream in memory, or in files with a sync every second.
     config = """
 listen: 127.0.0.1:{port}
-jetstream {{ store_dir: "{data}", sync_interval: "1s", max_memory_store: 8GB, max_file_store: 64GB }}
+jetstream {{
+    store_dir: "{data}", sync_interval: "1s", max_memory_store: 8GB, max_file_store: 64GB
+}}
 """
 
     def prepare(self):

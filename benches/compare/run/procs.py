@@ -58,6 +58,10 @@ class Process:
         except BrokenPipeError:
             raise Failed(self.why("has ended")) from None
 
+    def is_silent(self):
+        """Whether it has neither said anything more nor ended."""
+        return self.lines.empty()
+
     def expect(self, word, seconds):
         """The words of the next line that begins with `word`."""
         end = time.monotonic() + seconds
