@@ -1,6 +1,6 @@
 //! The server under load: a socket, a process whose main thread's CPU time is read, a description.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::conn::{Conn, Outcome};
@@ -68,12 +68,10 @@ impl Server {
             (Some(version), _) => format!("Valkey {version}"),
             (None, version) => format!("Redis {}", version.unwrap_or("of an unknown version")),
         };
-        let start = Instant::now();
-        while setting == Setting::Replica && !server.info("replication")?.contains("state=online") {
-            if start.elapsed() > PATIENCE {
-                return Err("the replica does not come".into());
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        if setting == Setting::Replica {
+            wait(PATIENCE, "a replica that is online", || {
+                Ok(server.info("replication")?.contains("state=online"))
+            })?;
         }
         Ok(server)
     }
@@ -112,14 +110,7 @@ impl Server {
     /// Waits until a field of `INFO evq` has this value.
     pub(crate) fn until(&self, field: &str, value: usize) -> Outcome<()> {
         let wanted = format!("evq_{field}:{value}");
-        let start = Instant::now();
-        while !self.info("evq")?.lines().any(|line| line.trim() == wanted) {
-            if start.elapsed() > PATIENCE {
-                return Err(format!("{wanted} does not come true").into());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        wait(PATIENCE, &wanted, || Ok(self.info("evq")?.lines().any(|line| line.trim() == wanted)))
     }
 
     /// Runs a slice of `events` against the clock.
@@ -128,22 +119,59 @@ impl Server {
         events: usize,
         work: impl FnOnce() -> Outcome<()>,
     ) -> Outcome<Sample> {
-        let (cpu, start) = (self.cpu_ns()?, Instant::now());
-        work()?;
-        let wall_ns = start.elapsed().as_nanos() as f64;
-        let cpu_ns = (self.cpu_ns()? - cpu) as f64;
-        let events = events as f64;
-        Ok(Sample { wall_ns: wall_ns / events, cpu_ns: cpu_ns / events, p99_ns: None })
+        against_the_clock(events, || self.cpu_ns(), work)
     }
 
     /// What the main thread has spent on a processor. Exact once the thread sleeps, as it does
     /// between slices.
     fn cpu_ns(&self) -> Outcome<u64> {
-        let path = format!("/proc/{0}/task/{0}/schedstat", self.pid);
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-        let first = text.split_whitespace().next().ok_or("schedstat is empty")?;
-        Ok(first.parse()?)
+        on_processor(&PathBuf::from(format!("/proc/{0}/task/{0}", self.pid)))
     }
+
+    /// What all threads have spent on a processor.
+    pub(crate) fn cpu_ns_of_all(&self) -> Outcome<u64> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid))?;
+        threads.map(|thread| on_processor(&thread?.path())).sum()
+    }
+}
+
+/// Runs a slice of `events`; `cpu_ns` reads the processor's time before and after it.
+pub(crate) fn against_the_clock(
+    events: usize,
+    cpu_ns: impl Fn() -> Outcome<u64>,
+    work: impl FnOnce() -> Outcome<()>,
+) -> Outcome<Sample> {
+    let (before, start) = (cpu_ns()?, Instant::now());
+    work()?;
+    let wall_ns = start.elapsed().as_nanos() as f64;
+    let spent = (cpu_ns()? - before) as f64;
+    let events = events as f64;
+    Ok(Sample { wall_ns: wall_ns / events, cpu_ns: spent / events, p99_ns: None })
+}
+
+/// The nanoseconds that a thread has spent on a processor.
+fn on_processor(thread: &Path) -> Outcome<u64> {
+    let path = thread.join("schedstat");
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let first = text.split_whitespace().next().ok_or("schedstat is empty")?;
+    Ok(first.parse()?)
+}
+
+/// Waits until something is so.
+pub(crate) fn wait(
+    patience: Duration,
+    what: &str,
+    mut is_so: impl FnMut() -> Outcome<bool>,
+) -> Outcome<()> {
+    let start = Instant::now();
+    while !is_so()? {
+        if start.elapsed() > patience {
+            return Err(format!("{what} does not come true").into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// The machine in a line: what runs, and how busy it was.

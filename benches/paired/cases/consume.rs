@@ -133,7 +133,7 @@ fn stream(p: usize) -> String {
 }
 
 /// How many arrays an id is in.
-const EVQ_DEPTH: usize = 3;
+pub(super) const EVQ_DEPTH: usize = 3;
 const NATIVE_DEPTH: usize = 4;
 
 /// Encodes what one worker sends for its partition, given the ids of its last batch and how many
@@ -142,7 +142,7 @@ type Ask = fn(&mut Vec<u8>, usize, &[Vec<u8>], &str) -> usize;
 
 /// Which ids of a batch its worker needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     All,
     Last,
 }
@@ -197,7 +197,7 @@ fn read_by_cursor(out: &mut Vec<u8>, p: usize, last: &[Vec<u8>], count: &str) ->
 }
 
 /// Every worker asks, then every worker takes its reply, until nobody is given anything.
-fn drain(
+pub(super) fn drain(
     conns: &mut [Conn],
     (depth, keep): (usize, Keep),
     count: usize,

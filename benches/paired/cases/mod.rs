@@ -1,6 +1,7 @@
 //! The cases by name, and the events that all of them use.
 
 mod ack;
+pub(crate) mod cluster;
 mod consume;
 mod end;
 mod idle;
@@ -55,19 +56,23 @@ const ALL: [(&str, Make); 25] = [
 
 /// The cases of these names, or that begin with them and a dash; all without any.
 pub(crate) fn choose(names: &[String]) -> Outcome<Vec<Make>> {
+    choose_of(&ALL, names)
+}
+
+fn choose_of<M: Copy>(all: &[(&str, M)], names: &[String]) -> Outcome<Vec<M>> {
     let is_asked = |case: &str, name: &String| {
         case == name || case.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('-'))
     };
-    if let Some(name) = names.iter().find(|name| !ALL.iter().any(|(c, _)| is_asked(c, name))) {
-        let known: Vec<&str> = ALL.iter().map(|(case, _)| *case).collect();
+    if let Some(name) = names.iter().find(|name| !all.iter().any(|(c, _)| is_asked(c, name))) {
+        let known: Vec<&str> = all.iter().map(|(case, _)| *case).collect();
         return Err(format!("no case {name}; there are: {}", known.join(" ")).into());
     }
     let wanted = |case: &str| names.is_empty() || names.iter().any(|name| is_asked(case, name));
-    Ok(ALL.iter().filter(|(case, _)| wanted(case)).map(|(_, make)| *make).collect())
+    Ok(all.iter().filter(|(case, _)| wanted(case)).map(|(_, make)| *make).collect())
 }
 
 /// The key of event number `n`: 12 bytes.
-fn key(n: usize) -> String {
+pub(crate) fn key(n: usize) -> String {
     format!("order:{n:06}")
 }
 
