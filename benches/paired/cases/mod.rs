@@ -7,6 +7,7 @@ mod end;
 mod idle;
 mod later;
 mod memory;
+mod nack;
 mod produce;
 mod resize;
 mod scale;
@@ -26,7 +27,7 @@ const DISTINCT: usize = 4000;
 /// Makes a case for slices of so many events.
 pub(crate) type Make = fn(&Server, usize) -> Outcome<Case<'_>>;
 
-const ALL: [(&str, Make); 25] = [
+const ALL: [(&str, Make); 26] = [
     ("idle-standbys", idle::standbys),
     ("idle-workers", idle::workers),
     ("trigger-1", produce::trigger_1),
@@ -41,6 +42,7 @@ const ALL: [(&str, Make); 25] = [
     ("consume-100", consume::count_100),
     ("consume-1000", consume::count_1000),
     ("ack", ack::ack),
+    ("nack", nack::nack),
     ("wake", wake::wake),
     ("resize", resize::trigger),
     ("resize-call", resize::call),
