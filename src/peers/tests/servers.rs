@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use redis::{Client, Cmd, Connection, ConnectionLike, Value};
 
@@ -242,8 +243,16 @@ fn spawn(program: &str, words: &[String]) -> Child {
         .unwrap_or_else(|error| panic!("{program} does not start: {error}"))
 }
 
-/// Ports that nobody listens on, all different.
+/// Ports that nobody listens on, all different. Below those that the kernel hands out for outgoing
+/// connections: one of these may take such a port before the server does.
 fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 18_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(101);
+    let mut ports = (0..COUNT)
+        .map(|_| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT + FIRST)
+        .filter_map(|port| u16::try_from(port).ok())
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    [(); 3].map(|()| ports.next().expect("a free TCP port"))
 }
