@@ -1,5 +1,5 @@
 //! Events that the server reports: a connection closed, the role changed, databases were loaded,
-//! emptied or swapped, a key came to be, or got another name or database.
+//! emptied or swapped, a key came to be, or got another name or database, a setting was changed.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
@@ -15,6 +15,7 @@ use crate::server::api::text::bytes_of;
 use crate::server::api::timer;
 use crate::server::keyspace::{copies, deleted, known_rings};
 use crate::server::later::{moving, spots};
+use crate::server::ops::credentials;
 use crate::server::retention::idle_groups;
 use crate::server::unique::hints;
 use crate::server::waiting::{connections, lines};
@@ -26,6 +27,7 @@ pub(crate) fn subscribe(ctx: &Ctx) -> bool {
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_LOADING, on_loading)
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_FLUSHDB, on_flush)
         && subscribe_one(ctx, raw::REDISMODULE_EVENT_SWAPDB, on_swap)
+        && subscribe_one(ctx, raw::REDISMODULE_EVENT_CONFIG, on_setting)
         && subscribe_to_keys(ctx)
 }
 
@@ -153,6 +155,15 @@ unsafe extern "C" fn on_swap(
             check_everything(&Ctx::new(ctx));
         });
     }
+}
+
+unsafe extern "C" fn on_setting(
+    _ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    _what: u64,
+    _data: *mut c_void,
+) {
+    let _ = std::panic::catch_unwind(credentials::forget_server);
 }
 
 /// RENAME and MOVE bring a ring under a name without any call to its type, RESTORE and COPY without

@@ -4,7 +4,7 @@
 //! A user that is everybody's would open internal commands to every client, so `default` is none.
 
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::server::api::acl::User;
 use crate::server::api::ctx::Ctx;
@@ -19,26 +19,48 @@ pub(crate) struct TextSetting {
     instead: &'static std::ffi::CStr,
     is_secret: bool,
     value: Mutex<Vec<u8>>,
+    /// The value of the server's setting, if it was read since the server's settings changed last.
+    of_server: Mutex<Option<Vec<u8>>>,
 }
 
 impl TextSetting {
     const fn new(name: &'static str, instead: &'static std::ffi::CStr, is_secret: bool) -> Self {
-        Self { name, instead, is_secret, value: Mutex::new(Vec::new()) }
+        let value = Mutex::new(Vec::new());
+        Self { name, instead, is_secret, value, of_server: Mutex::new(None) }
     }
 
     fn own(&self) -> Vec<u8> {
-        self.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.value).clone()
     }
 
     /// Sets the value.
     pub(crate) fn set(&self, value: &[u8]) {
-        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = value.to_vec();
+        *lock(&self.value) = value.to_vec();
     }
 
     /// The value that counts.
     fn get(&self, ctx: &Ctx) -> Vec<u8> {
         let own = self.own();
-        if own.is_empty() { server_setting(ctx, self.instead) } else { own }
+        if !own.is_empty() {
+            return own;
+        }
+        if let Some(known) = lock(&self.of_server).clone() {
+            return known;
+        }
+        let read = server_setting(ctx, self.instead);
+        *lock(&self.of_server) = Some(read.clone());
+        read
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Settings of the server have changed: those that count here are read again.
+pub(crate) fn forget_server() {
+    for setting in [&USER, &PASSWORD] {
+        *lock(&setting.of_server) = None;
     }
 }
 
@@ -69,9 +91,11 @@ pub(crate) struct Credentials {
 
 /// The credentials among the nodes; None where none are set that are not everybody's.
 pub(crate) fn of_peers(ctx: &Ctx) -> Option<Credentials> {
-    let user = USER.get(ctx);
-    let is_own = !user.is_empty() && user != EVERYBODY;
-    is_own.then(|| Credentials { user, password: PASSWORD.get(ctx) })
+    user_of_peers(ctx).map(|user| Credentials { user, password: PASSWORD.get(ctx) })
+}
+
+fn user_of_peers(ctx: &Ctx) -> Option<Vec<u8>> {
+    Some(USER.get(ctx)).filter(|user| !user.is_empty() && user != EVERYBODY)
 }
 
 /// Whether the client is another node of the cluster, or the log of one.
@@ -80,7 +104,7 @@ pub(crate) fn is_peer(ctx: &Ctx) -> bool {
         return true;
     }
     let user = User::name(ctx);
-    of_peers(ctx).is_some_and(|peers| user.is_some_and(|user| user == peers.user))
+    user.is_some_and(|user| user_of_peers(ctx).is_some_and(|peers| peers == user))
 }
 
 /// A setting of the server, empty if it has none.
