@@ -48,6 +48,9 @@ pub enum Error {
     Unreachable(String, String),
     /// In a cluster: another node did not answer in time; holds the node.
     Unknown(String),
+    /// In a cluster: the slot of another node's partition moved for as long as a command may wait;
+    /// holds the node.
+    Moving(String),
     /// In a cluster: the error of another node, as it wrote it.
     Passed(String),
     /// The group does not exist.
@@ -113,7 +116,7 @@ impl fmt::Display for Error {
             Self::RingExists => write!(f, "EVQRINGEXISTS the ring exists with another shape"),
             Self::NoPartition => write!(f, "EVQNOPARTITION no such partition in this ring"),
             Self::Moved(partition, key) => write!(f, "EVQMOVED {partition} {key}"),
-            Self::TryAgain => {
+            Self::TryAgain | Self::Moving(_) => {
                 write!(f, "TRYAGAIN the partition is moving to another node; try again")
             }
             Self::OutOfMemory => {

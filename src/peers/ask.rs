@@ -54,6 +54,8 @@ pub enum Fault {
     Unreachable(String),
     /// It may have been executed, or may still be if it has no deadline of its own.
     Unknown(String),
+    /// It was not executed: the node answered until the end that the slot is moving.
+    Moving(String),
     /// It was not executed: the node does not let this one in, for the reason in the text.
     Refused(String),
 }
@@ -226,6 +228,7 @@ impl Errand {
                 Verdict::Again { is_stale: true }
             }
         };
+        let is_moving = matches!(verdict, Verdict::Again { is_stale: false } | Verdict::Ask(_));
         let endpoint = match verdict {
             Verdict::Result(answer) => return Some(Ok(answer)),
             Verdict::Moved(endpoint) => Some((endpoint, false)),
@@ -238,7 +241,7 @@ impl Errand {
             }
         };
         if let Some(place) = &mut self.place {
-            place.come_back();
+            place.come_back(is_moving);
         }
         let is_followed = endpoint.is_some_and(|(endpoint, is_asking)| {
             let to = self.cluster.locate(&endpoint, address);
@@ -298,6 +301,12 @@ impl Errand {
         }
         match &self.stage {
             Stage::Flies { link, .. } => Fault::Unknown(link.node.to_string()),
+            Stage::Waits if self.place.as_ref().is_some_and(Place::is_moving) => {
+                match self.not_done() {
+                    Fault::Unreachable(node) => Fault::Moving(node),
+                    fault => fault,
+                }
+            }
             _ => self.not_done(),
         }
     }

@@ -31,6 +31,8 @@ struct Line {
     link: u64,
     /// Whether the one that is on the way has been there before.
     is_alone: bool,
+    /// Whether the last answer was that the slot is moving: then all wait for that.
+    is_moving: bool,
 }
 
 impl Line {
@@ -100,9 +102,16 @@ impl Place {
         true
     }
 
-    /// Comes back to where it was, to be repeated.
-    pub(crate) fn come_back(&mut self) {
+    /// Whether what the line waits for is the slot, of which the last answer was that it is moving.
+    pub(crate) fn is_moving(&self) -> bool {
+        lock(&self.lines.0).get(&self.key).is_some_and(|line| line.is_moving)
+    }
+
+    /// Comes back to where it was, to be repeated; because the slot is moving, or for another
+    /// reason.
+    pub(crate) fn come_back(&mut self, is_moving: bool) {
         if let Some(line) = lock(&self.lines.0).get_mut(&self.key) {
+            line.is_moving = is_moving;
             line.flying = line.flying.saturating_sub(usize::from(self.is_flying));
             line.waiting.insert(self.number, Arc::clone(&self.bell));
             line.ring();
@@ -117,6 +126,7 @@ impl Drop for Place {
         let mut all = lock(&self.lines.0);
         let Some(line) = all.get_mut(&self.key) else { return };
         line.flying = line.flying.saturating_sub(usize::from(self.is_flying));
+        line.is_moving &= !self.is_flying;
         line.waiting.remove(&self.number);
         if line.flying == 0 && line.waiting.is_empty() {
             all.remove(&self.key);

@@ -31,10 +31,10 @@ fn one_that_comes_back_goes_first_and_alone() {
     let (lines, key) = lines();
     let [mut first, mut second, mut third] = [(); 3].map(|()| Place::join(&lines, key));
     assert!(first.depart(1) && second.depart(1));
-    first.come_back();
+    first.come_back(false);
     assert!(first.is_first() && !third.is_first());
     assert!(!first.depart(1), "the second is still on the way");
-    second.come_back();
+    second.come_back(false);
     assert!(!second.depart(1) && first.depart(1));
     assert!(!second.depart(1) && !third.depart(1));
     drop(first);
@@ -61,4 +61,18 @@ fn one_that_gives_up_lets_the_next_go() {
     let [first, mut second] = [(); 2].map(|()| Place::join(&lines, key));
     drop(first);
     assert!(second.depart(1));
+}
+
+#[test]
+fn all_in_a_line_wait_for_a_moving_slot() {
+    let (lines, key) = lines();
+    let [mut first, mut second, third] = [(); 3].map(|()| Place::join(&lines, key));
+    assert!(first.depart(1) && !third.is_moving());
+    first.come_back(true);
+    assert!(first.is_moving() && third.is_moving());
+    drop(first);
+    assert!(third.is_moving(), "the one that gave up was not answered otherwise");
+    assert!(second.depart(1));
+    drop(second);
+    assert!(!third.is_moving(), "the next one has its answer");
 }

@@ -1,10 +1,11 @@
 //! Slots that are elsewhere, or on their way there.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use super::servers::{Servers, each};
 use super::wait::{PATIENCE, until};
-use super::{Answer, Lane, Word, ask, bulk, command, ok, run, send, settle, start};
+use super::{Answer, Ask, Fault, Lane, Word, ask, bulk, command, ok, run, send, settle, start};
 use crate::model::slots::Slot;
 
 /// A key, its slot, the server that has it, and another one.
@@ -81,6 +82,9 @@ fn what_is_torn_is_tried_again_until_it_is_whole() {
         let both = send(&peers, command(&["MSET", "{t}a", "2", "{t}b", "2"]));
         until(PATIENCE, || servers.server(from).errors("TRYAGAIN") >= 3);
         assert!(both.try_recv().is_err(), "no answer while the slot is torn");
+        let hasty = Ask { deadline: Instant::now(), ..command(&["GET", key]) };
+        let moving = Fault::Moving(servers.address(from).to_string());
+        assert_eq!(send(&peers, hasty).recv().unwrap(), Err(moving), "it waited for the slot too");
         servers.migrate("{t}b", from, to);
         servers.end_move(slot, from, to);
         assert_eq!(both.recv().unwrap(), ok());

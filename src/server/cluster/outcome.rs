@@ -91,7 +91,7 @@ pub(super) fn tree_of(answer: Answer) -> Tree {
 ///
 /// # Errors
 /// [`Error::Stale`], [`Error::NoRing`], [`Error::Passed`], [`Error::Unreachable`],
-/// [`Error::Unknown`].
+/// [`Error::Unknown`], [`Error::Moving`].
 pub(super) fn answered(answer: Result<Answer, Fault>) -> Result<Answer, Error> {
     match answer {
         Ok(Answer::Error(text)) => Err(match text.split(' ').next() {
@@ -113,6 +113,7 @@ pub(crate) fn error_of(fault: Fault) -> Error {
             Error::Unreachable(node, "does not reply, or too many commands wait for it".to_owned())
         }
         Fault::Unknown(node) => Error::Unknown(node),
+        Fault::Moving(node) => Error::Moving(node),
         Fault::Refused(why) => {
             Error::Unreachable("another node".to_owned(), format!("refuses this one: {why}"))
         }

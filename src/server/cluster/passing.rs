@@ -75,7 +75,7 @@ pub(crate) struct Passing {
 pub(crate) struct Gathered {
     /// The replies of those that did, by partition.
     pub(crate) replies: BTreeMap<u32, Tree>,
-    /// The nodes that did not answer.
+    /// The nodes that did not answer, or answered only that a partition is moving.
     pub(crate) silent: BTreeSet<String>,
     trouble: Option<Error>,
     failure: Option<Error>,
@@ -94,7 +94,7 @@ impl Gathered {
             }
             Err(Error::Stale | Error::NoRing) => self.is_stale = true,
             Err(error) => match &error {
-                Error::Unreachable(node, _) | Error::Unknown(node) => {
+                Error::Unreachable(node, _) | Error::Unknown(node) | Error::Moving(node) => {
                     self.silent.insert(node.clone());
                     self.trouble.get_or_insert(error);
                 }

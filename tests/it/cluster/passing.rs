@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::scope;
+use std::time::Duration;
 
-use super::scene::{PARTITIONS, RING, Scene, slot_of, stream};
+use super::scene::{PARTITIONS, RING, Scene, copy, slot_of, stream};
 use crate::harness::{
     Cluster, ClusterClient, Conn, PATIENCE, Users, Value, args, cmd, each_binary, must, until,
 };
@@ -137,8 +138,39 @@ fn an_internal_user_of_its_own_is_enough_and_clients_are_refused() {
         let setup = Cluster::with(binary).users(Users::Own);
         let mut scene = Scene::by(setup);
         must!(scene.client, "EVQ.TRIGGER", "k0", "x", "RING", RING);
+        let rings = must!(scene.client, "EVQ.RINGS");
+        assert_eq!(rings.array().iter().map(Value::str).collect::<Vec<_>>(), [RING]);
         let read = cmd!(scene.client, "EVQ.SHARD", super::scene::AUTHORITY, "READ");
         assert_eq!(read.err_code(), "NOPERM");
+    });
+}
+
+/// How often the settings of a node were read.
+fn reads_of_settings(conn: &mut Conn) -> usize {
+    let stats = must!(conn, "INFO", "commandstats");
+    let calls = stats.str().split("cmdstat_config|get:calls=").nth(1).expect("CONFIG GET");
+    calls.split(',').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_user_of_the_nodes_is_read_again_only_when_a_setting_changes() {
+    each_binary(|binary| {
+        let scene = Scene::start(binary, 0);
+        let (p, owner) = scene.elsewhere();
+        let (mut admin, mut node) = (scene.cluster.connect(owner), scene.cluster.connect(owner));
+        must!(node, "AUTH", "node", "node-secret").ok();
+        must!(admin, "CONFIG", "GET", "masteruser");
+        let before = reads_of_settings(&mut admin);
+        for _ in 0..1000 {
+            must!(node, "EVQ.SHARD", copy(p), "READ");
+        }
+        // What the node itself asks others for now and then reads a few.
+        let read = reads_of_settings(&mut admin) - before;
+        assert!(read < 500, "settings were read {read} times");
+        must!(admin, "CONFIG", "SET", "masteruser", "other").ok();
+        assert_eq!(cmd!(node, "EVQ.SHARD", copy(p), "READ").err_code(), "NOPERM");
+        must!(admin, "CONFIG", "SET", "masteruser", "node").ok();
+        must!(node, "EVQ.SHARD", copy(p), "READ");
     });
 }
 
@@ -189,6 +221,46 @@ fn a_triggered_event_waits_for_a_half_moved_partition() {
             assert!(!reply.is_error(), "{reply:?}");
         }
         assert_eq!(scene.stored(p), ["0", "1", "2", "waited", "waited"]);
+    });
+}
+
+/// A partition that stays torn in two: each reply names what is so. Nothing is written.
+#[test]
+fn a_partition_that_moves_for_too_long_is_told_as_moving() {
+    each_binary(|binary| {
+        let scene = &mut Scene::start(binary, 0);
+        let (p, _) = scene.elsewhere();
+        scene.append_all(p, 1);
+        let key = scene.mapping.key_in(p, 0);
+        let to = scene.cluster.others(&stream(p))[0];
+        let moving = scene.cluster.begin_move(slot_of(p), to);
+        moving.migrate(copy(p).as_bytes());
+        let asked = [
+            args!["EVQ.TRIGGER", key, "x", "RING", RING].to_vec(),
+            args!["EVQ.SCHEDULED", "*", "RING", RING].to_vec(),
+            args!["EVQ.STATS", RING].to_vec(),
+            args!["EVQ.GROUP", "new", "RING", RING, "FROM", "first"].to_vec(),
+        ];
+        let replies = scope(|threads| {
+            let ask = |words: &Vec<Vec<u8>>| {
+                let mut client = scene.cluster.client().with_bound(Duration::ZERO);
+                let words = words.clone();
+                threads.spawn(move || client.cmd(&words))
+            };
+            let asked: Vec<_> = asked.iter().map(ask).collect();
+            asked.into_iter().map(|it| it.join().unwrap()).collect::<Vec<Value>>()
+        });
+        assert_eq!(replies[0].err_code(), "TRYAGAIN");
+        assert_eq!(replies[1].err_code(), "TRYAGAIN");
+        assert_eq!(replies[2].get("unreachable").array().len(), 1, "{:?}", replies[2]);
+        let rows = replies[2].get("partitions").array().len();
+        assert_eq!(rows, usize::try_from(PARTITIONS).unwrap() - 1);
+        assert_eq!(replies[3].err_code(), "EVQUNREACHABLE");
+        moving.migrate_all();
+        moving.finish();
+        assert_eq!(scene.stored(p), ["0"]);
+        must!(scene.client, "EVQ.GROUP", "new", "RING", RING, "FROM", "first").ok();
+        assert_eq!(scene.consume_all(p, "new"), ["0"]);
     });
 }
 
