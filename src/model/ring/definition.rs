@@ -162,6 +162,27 @@ impl Definition {
         Some(Renewal { copy, clears, gone, unresolved })
     }
 
+    /// What the copy of each partition needs of it: of the groups' starts only its own. There is
+    /// one for each group and partition, too many to send all of them to each partition.
+    pub fn for_copies(&self) -> impl Fn(u32) -> Self {
+        let mut bare = self.clone();
+        let mut starts = Vec::new();
+        for (name, group) in self.ring.groups() {
+            let mut group = (**group).clone();
+            starts.push((name.clone(), std::mem::take(&mut group.starts)));
+            bare.ring.set_group(name.clone(), group);
+        }
+        move |p| {
+            let mut copy = bare.clone();
+            for (name, starts) in &starts {
+                if let Some(start) = starts.get(&p) {
+                    copy.resolve(name, p, *start);
+                }
+            }
+            copy
+        }
+    }
+
     /// Leaves nothing of the ring but its shape.
     pub fn forget_groups(&mut self) {
         let made = std::mem::take(&mut self.membership.made);

@@ -53,6 +53,23 @@ fn a_copy_that_missed_a_group_starts_where_the_authority_says() {
 }
 
 #[test]
+fn a_copy_is_sent_its_own_starts_only_and_becomes_the_same() {
+    let mut put = definition(7, 11, &[("g", 11), ("h", 11)]);
+    put.resolve(&name("g"), 2, EventId { ms: 5, seq: 0 });
+    put.resolve(&name("g"), 3, EventId { ms: 6, seq: 0 });
+    put.resolve(&name("h"), 3, EventId { ms: 7, seq: 0 });
+    let for_copy = put.for_copies();
+    for p in 0..4 {
+        let sent = for_copy(p);
+        let mut others = (0..4).filter(|other| *other != p);
+        assert!(others.all(|other| start(&sent, "g", other).is_none()));
+        for held in [None, Some(&definition(7, 10, &[("g", 9)]))] {
+            assert_eq!(sent.renew(held, p), put.renew(held, p), "partition {p}");
+        }
+    }
+}
+
+#[test]
 fn a_group_that_was_removed_and_made_again_begins_anew() {
     let mut held = definition(7, 10, &[("g", 10), ("h", 9)]);
     held.resolve(&name("g"), 0, EventId { ms: 5, seq: 0 });

@@ -168,11 +168,14 @@ impl Change {
 
     /// Brings a definition to the copies of the partitions below `until`.
     async fn push(&self, read: &Read, all: &Definition, until: u32) -> Result<(), Error> {
-        let bytes = encode(all)?;
+        let for_copy = all.for_copies();
         let put = |this: Self, p: u32| {
             let era = read.eras.get(&p).copied().unwrap_or_default().to_string();
-            let words = vec!["PUT".into(), era.into(), bytes.clone().into()];
-            async move { this.say(copy_key(&this.ring, p), words).await }
+            let bytes = encode(&for_copy(p));
+            async move {
+                let words = vec!["PUT".into(), era.into(), bytes?.into()];
+                this.say(copy_key(&this.ring, p), words).await
+            }
         };
         let replies = self.each(0..until, put).await?;
         let mut starts: BTreeMap<Name, Vec<Word>> = BTreeMap::new();
@@ -315,11 +318,12 @@ impl Change {
     }
 }
 
-/// A change whose outcome on one node is not known is one that is not everywhere: the same command
-/// completes it.
+/// A change whose outcome on one node is not known is one that is not everywhere, and so is one
+/// that a moving partition does not take: the same command completes it.
 fn incomplete(error: Error) -> Error {
     match error {
         Error::Unknown(node) => Error::Unreachable(node, "did not answer in time".to_owned()),
+        Error::Moving(node) => Error::Unreachable(node, "has a partition that moves".to_owned()),
         error => error,
     }
 }
