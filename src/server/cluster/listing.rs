@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::control::NO_TRANSACTION;
 use super::jobs;
 use super::main_thread::on_main;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, answered};
 use super::passing::TIME;
 use super::rights::Caller;
 use crate::model::error::Error;
@@ -40,9 +40,10 @@ pub(crate) fn pass_on(ctx: &Ctx, format: Format) -> Result<(), Error> {
         let lists = client.ask_each_master(vec!["EVQ.RINGS".into()], Instant::now() + TIME).await;
         let (mut names, mut silent) = (BTreeSet::new(), Vec::new());
         for (node, list) in lists {
-            match list {
+            match answered(list) {
                 Ok(Answer::Array(list)) => names.extend(list.iter().filter_map(name_of)),
-                _ => silent.push(node.to_string()),
+                Err(Error::Unreachable(_, why)) => silent.push((node.to_string(), why)),
+                _ => silent.push((node.to_string(), "does not answer".to_owned())),
             }
         }
         let names = on_main(move |_| readable(&caller, names)).await?;
@@ -77,18 +78,18 @@ fn readable(caller: &Caller, names: BTreeSet<Name>) -> Vec<Name> {
 }
 
 /// The names, and last the nodes that did not answer, if there are any.
-fn listed(names: Vec<Name>, silent: Vec<String>, format: Format) -> Outcome {
+fn listed(names: Vec<Name>, silent: Vec<(String, String)>, format: Format) -> Outcome {
     if format == Format::Json {
         let mut rows: Vec<Tree> = names.iter().map(|name| name.as_str().into()).collect();
         if !silent.is_empty() {
-            let silent = silent.into_iter().map(Tree::from).collect();
+            let silent = silent.into_iter().map(|(node, _)| Tree::from(node)).collect();
             rows.push(Tree::map([("unreachable", silent)]));
         }
         return Outcome::Described(Tree::List(rows), format);
     }
     let names = names.iter().map(|name| Answer::Bulk(name.as_str().into()));
-    let silent = silent.into_iter().map(|node| {
-        Answer::Error(Error::Unreachable(node, "does not answer".to_owned()).to_string())
-    });
+    let silent = silent
+        .into_iter()
+        .map(|(node, why)| Answer::Error(Error::Unreachable(node, why).to_string()));
     Outcome::Answer(Answer::Array(names.chain(silent).collect()))
 }

@@ -35,8 +35,8 @@ impl Users {
             MASTER[1],
             MASTER[2],
             // Exactly what docs/cluster.md says that it needs.
-            "user evq on >evq-secret ~evq:* &* +evq.shard +cluster|slots +asking +time \
-             +client|setname +hello +auth",
+            "user evq on >evq-secret ~evq:* &* +evq.shard +evq.rings +cluster|slots +asking \
+             +time +client|setname +hello +auth",
             "evq.cluster-user evq",
             "evq.cluster-password evq-secret",
         ];
