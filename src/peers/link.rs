@@ -1,10 +1,12 @@
 //! One connection to one node.
 
+use std::error::Error;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -70,11 +72,15 @@ impl Link {
         let patient =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let connection = client.get_multiplexed_async_connection_with_config(&patient);
-        let mut connection = connection.await.map_err(|_| NoLink::Failed)?;
+        let failed = |error: RedisError| match of_tls(&error) {
+            Some(text) => NoLink::Refused(format!("{node}: TLS: {text}")),
+            None => NoLink::Failed,
+        };
+        let mut connection = connection.await.map_err(failed)?;
         let greeting = greeting(access);
         let before = Instant::now();
         let replies = connection.send_packed_commands(&greeting, 0, greeting.len()).await;
-        let replies = replies.map_err(|_| NoLink::Failed)?;
+        let replies = replies.map_err(failed)?;
         if let Some(refusal) = refusal(&replies) {
             // A node that is full may have room in a moment.
             let text = answer::text(refusal);
@@ -181,6 +187,13 @@ fn greeting(access: &Access) -> Pipeline {
     greeting.cmd("CLIENT").arg("SETNAME").arg(NAME);
     greeting.cmd("TIME");
     greeting
+}
+
+/// What is wrong between the two ends of a TLS connection, which is so until somebody mends it.
+fn of_tls(error: &RedisError) -> Option<String> {
+    let cause = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    let cause = cause.downcast_ref::<io::Error>()?.get_ref()?;
+    cause.downcast_ref::<rustls::Error>().map(ToString::to_string)
 }
 
 /// The first error of a greeting. The name may be refused: it is for the eye only.
