@@ -18,6 +18,8 @@ pub(crate) enum Answer {
     List(Vec<Answer>),
     /// A map of RESP3.
     Map(Vec<(Answer, Answer)>),
+    /// An error among the items of an array.
+    Error(String),
 }
 
 impl Answer {
@@ -72,6 +74,14 @@ impl Answer {
             Answer::Int(value) => Some(value.to_string()),
             Answer::Real(value) => Some(value.to_string()),
             Answer::Text(text) => Some(printable(text)),
+            _ => None,
+        }
+    }
+
+    /// The error, if it is one.
+    pub(crate) fn as_error(&self) -> Option<&str> {
+        match self {
+            Answer::Error(text) => Some(text),
             _ => None,
         }
     }

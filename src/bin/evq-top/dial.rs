@@ -189,7 +189,12 @@ impl Server for Line {
             Self::Server(line) => line.req_command(&command),
             Self::Cluster(line) => line.req_command(&command),
         };
-        match reply.and_then(Value::extract_error) {
+        let reply = reply.and_then(|value| match value {
+            // An array may have both: the rings of a cluster, and the nodes that do not answer.
+            Value::Array(_) => Ok(value),
+            value => value.extract_error(),
+        });
+        match reply {
             Ok(value) => Ok(answer(value)),
             Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
                 Err(Refusal::Error(said(&error)))
@@ -225,6 +230,7 @@ fn answer(value: Value) -> Answer {
             Answer::Map(fields.collect())
         }
         Value::Attribute { data, .. } => answer(*data),
+        Value::ServerError(error) => Answer::Error(said(&error.into())),
         _ => Answer::Null,
     }
 }

@@ -70,8 +70,11 @@ pub(crate) fn look<S: Server>(
     }
     look.time()?;
     let rings = look.ask(&["EVQ.RINGS"])?;
-    let rings = rings.iter().flat_map(Answer::as_list).filter_map(Answer::as_text);
-    look.found.rings = rings.collect();
+    let rings: Vec<&Answer> = rings.iter().flat_map(Answer::as_list).collect();
+    // Nodes of a cluster that do not answer: their figures are missing in all that follows.
+    let silent = rings.iter().filter_map(|ring| ring.as_error());
+    look.found.missing.extend(silent.map(|error| format!("EVQ.RINGS: {error}")));
+    look.found.rings = rings.into_iter().filter_map(Answer::as_text).collect();
     look.found.rings.sort();
     look.totals_of(&wish.rings)?;
     if wish.rings.is_empty() {

@@ -173,3 +173,22 @@ fn the_nodes_of_a_cluster_answer_together() {
     assert_eq!((found.server.as_str(), found.totals.triggered), ("Redis 8.0.0, 2 nodes", Some(5)));
     assert_eq!(found.server_ms, Some(17_000));
 }
+
+#[test]
+fn rings_are_shown_beside_the_nodes_that_do_not_answer() {
+    struct Torn;
+
+    impl Server for Torn {
+        fn ask(&mut self, words: &[&str]) -> Result<Answer, Refusal> {
+            let silent = Answer::Error("EVQUNREACHABLE a:1 does not answer".to_owned());
+            match words {
+                ["EVQ.RINGS"] => Ok(Answer::List(vec![answer(&json!("chat")), silent])),
+                _ => Ok(Answer::Null),
+            }
+        }
+    }
+
+    let found = look(&mut Torn, &mut Acquaintance::default(), &wish()).unwrap();
+    assert_eq!(found.rings, ["chat"]);
+    assert_eq!(found.missing, ["EVQ.RINGS: EVQUNREACHABLE a:1 does not answer"]);
+}
