@@ -10,6 +10,7 @@
 
 mod arrows;
 mod circles;
+mod globals;
 mod measures;
 mod peers_test;
 mod rooms;
@@ -57,6 +58,14 @@ fn files_keep_to_their_measures() {
 #[test]
 fn files_are_finished_and_well_named() {
     report(tracked_and_new().iter().flat_map(|(path, text)| rules::file(path, text)).collect());
+}
+
+#[test]
+fn globals_are_in_their_table() {
+    let files = tracked_and_new();
+    let (_, page) = files.iter().find(|(path, _)| path == globals::PAGE).expect("the page");
+    let sources = files.iter().filter(|(path, _)| is_source(path));
+    report(sources.flat_map(|(path, text)| globals::missing(path, text, page)).collect());
 }
 
 /// The arrows between the sources, of which there are many.
