@@ -231,3 +231,22 @@ fn a_connection_that_closes_ends_its_leases_once_wherever_they_are() {
     lines.begin_era();
     assert_eq!((lines.connection_closed(1), lines.era()), (false, 1));
 }
+
+#[test]
+fn a_connection_that_takes_any_may_have_something_in_flight_until_it_has_answered() {
+    let mut lines = lines();
+    let caller = wait(5, ANY).caller;
+    lines.note_any_owner(&line(0), &caller);
+    lines.note_any_owner(&line(1), &caller);
+    assert!(lines.was_given(5, &line(0)) && lines.was_given(5, &line(1)));
+    lines.note_answered(&line(0), &caller);
+    assert!(!lines.was_given(5, &line(0)) && lines.was_given(5, &line(1)));
+    lines.note_any_owner(&line(0), &caller);
+    assert!(!lines.was_given(5, &line(0)), "a pull that brings nothing from there");
+    lines.note_given(&line(0), &caller);
+    lines.note_given(&line(2), &caller);
+    assert!(lines.was_given(5, &line(0)) && !lines.was_given(5, &line(2)), "it does not hold 2");
+    assert!(lines.connection_closed(5));
+    lines.take_gone();
+    assert!(!lines.was_given(5, &line(0)));
+}

@@ -128,3 +128,7 @@ fn check_owners<P: Partitions>(partitions: &mut P, due: Due, now: Now) {
         partitions.wake_at(Parked, now.ms() + PARKED_MS);
     }
 }
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;
