@@ -110,7 +110,7 @@ fn node(away: &[u32]) -> Node {
 fn refused(mut node: Node, due: Reason) -> Vec<u64> {
     let now = Now { unix_us: 1_000_000 };
     sweep(&mut node, [due].into_iter().collect(), now);
-    let end = |client| node.lines.leave(client, Cause::TimedOut).unwrap().outcome;
+    let mut end = |client| node.lines.leave(client, Cause::TimedOut).unwrap().outcome;
     let refused: Vec<u64> =
         (1..=6).filter(|client| end(*client) == Outcome::Refuse(Error::TryAgain)).collect();
     assert_eq!(node.woken.contains(&Reason::Release), !refused.is_empty());

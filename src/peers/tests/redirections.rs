@@ -158,7 +158,7 @@ fn each_master_answers_for_itself() {
         let peers = start(&servers);
         let answers = run(&peers, |client| async move {
             let words = ["CLUSTER", "MYID"].map(Word::from).to_vec();
-            client.ask_each_master(words, std::time::Instant::now() + super::LONG).await
+            client.ask_each_master(words, Instant::now() + super::LONG).await
         });
         let expected: BTreeSet<String> = (0..3).map(|number| servers.server(number).id()).collect();
         let nodes: BTreeSet<_> = answers.iter().map(|(node, _)| *node).collect();
