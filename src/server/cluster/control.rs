@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::outcome::error_of;
+use super::outcome::answered;
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::keys::{copy_key, ring_key};
@@ -74,10 +74,7 @@ impl Change {
         let words = ["EVQ.SHARD".into(), key.into()].into_iter().chain(words).collect();
         let (deadline, lane) = (self.deadline, Lane::Control);
         let ask = Ask { to, words, deadline, lane, is_repeatable: true };
-        match self.client.ask(ask).await.map_err(error_of)? {
-            Answer::Error(text) => Err(of_text(text)),
-            answer => Ok(answer),
-        }
+        answered(self.client.ask(ask).await)
     }
 
     async fn read(&self, key: String) -> Result<(u64, Option<Definition>), Error> {
@@ -325,14 +322,6 @@ fn incomplete(error: Error) -> Error {
         Error::Unknown(node) => Error::Unreachable(node, "did not answer in time".to_owned()),
         Error::Moving(node) => Error::Unreachable(node, "has a partition that moves".to_owned()),
         error => error,
-    }
-}
-
-/// What a node's error means.
-fn of_text(text: String) -> Error {
-    match text.split(' ').next() {
-        Some("EVQSTALE") => Error::Stale,
-        _ => Error::Passed(text),
     }
 }
 

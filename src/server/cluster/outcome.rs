@@ -107,7 +107,7 @@ pub(super) fn answered(answer: Result<Answer, Fault>) -> Result<Answer, Error> {
 }
 
 /// Why another node did not answer.
-pub(crate) fn error_of(fault: Fault) -> Error {
+fn error_of(fault: Fault) -> Error {
     match fault {
         Fault::Unreachable(node) => {
             Error::Unreachable(node, "does not reply, or too many commands wait for it".to_owned())
