@@ -20,6 +20,10 @@ use crate::peers::words::{Word, command, size};
 /// The first pause before a repetition, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
+/// What is left of a command's time when it is too late to repeat it, beside the time that it took
+/// the last time: on the way at the end, its outcome would not be known.
+const LAST: Duration = Duration::from_millis(100);
+
 /// The redirections that are followed without a pause.
 const HOPS: u32 = 3;
 
@@ -94,6 +98,8 @@ pub(crate) struct Errand {
     redirection: Option<Hop>,
     /// The node that may have executed it.
     sent: Option<SocketAddr>,
+    /// How long it was on the way the last time.
+    flight: Duration,
     /// How often it was redirected since the last pause.
     hops: u32,
     pause: Duration,
@@ -117,6 +123,7 @@ impl Errand {
             room: None,
             redirection: None,
             sent: None,
+            flight: Duration::ZERO,
             hops: 0,
             pause,
         }
@@ -203,9 +210,11 @@ impl Errand {
             tokio::spawn(async move { link.read_clock().await });
         }
         let command = command(&self.ask.words, link.unix_ms(self.deadline));
-        self.stage = Stage::Flies { link: Arc::clone(&link), since: Instant::now() };
+        let since = Instant::now();
+        self.stage = Stage::Flies { link: Arc::clone(&link), since };
         let reply = link.send(command, is_asking).await;
         self.stage = Stage::Waits;
+        self.flight = since.elapsed();
         reply
     }
 
@@ -228,7 +237,8 @@ impl Errand {
                 Verdict::Again { is_stale: true }
             }
         };
-        let is_moving = matches!(verdict, Verdict::Again { is_stale: false } | Verdict::Ask(_));
+        let is_torn = matches!(verdict, Verdict::Again { is_stale: false });
+        let is_moving = is_torn || matches!(verdict, Verdict::Ask(_));
         let endpoint = match verdict {
             Verdict::Result(answer) => return Some(Ok(answer)),
             Verdict::Moved(endpoint) => Some((endpoint, false)),
@@ -242,6 +252,9 @@ impl Errand {
         };
         if let Some(place) = &mut self.place {
             place.come_back(is_moving);
+        }
+        if is_torn && Instant::now() + self.pause + self.flight * 2 + LAST > self.deadline {
+            return Some(Err(self.moving()));
         }
         let is_followed = endpoint.is_some_and(|(endpoint, is_asking)| {
             let to = self.cluster.locate(&endpoint, address);
@@ -301,12 +314,7 @@ impl Errand {
         }
         match &self.stage {
             Stage::Flies { link, .. } => Fault::Unknown(link.node.to_string()),
-            Stage::Waits if self.place.as_ref().is_some_and(Place::is_moving) => {
-                match self.not_done() {
-                    Fault::Unreachable(node) => Fault::Moving(node),
-                    fault => fault,
-                }
-            }
+            Stage::Waits if self.place.as_ref().is_some_and(Place::is_moving) => self.moving(),
             _ => self.not_done(),
         }
     }
@@ -314,6 +322,14 @@ impl Errand {
     /// The fault of a command that a node does not let in, unless one had it before.
     fn refused(&self, text: String) -> Fault {
         self.sent.map_or(Fault::Refused(text), |sent| Fault::Unknown(sent.to_string()))
+    }
+
+    /// The fault of a command whose slot is moving.
+    fn moving(&self) -> Fault {
+        match self.not_done() {
+            Fault::Unreachable(node) => Fault::Moving(node),
+            fault => fault,
+        }
     }
 
     /// The fault of a command that has no result, and is not on the way.
