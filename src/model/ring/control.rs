@@ -52,9 +52,12 @@ impl Held {
         self.authority.iter().chain(self.copies.values())
     }
 
-    /// The definition that counts.
+    /// The definition that counts; of one version that of the authority, which alone knows where a
+    /// group starts that has not reached everybody.
     fn newest(&self) -> Option<&Definition> {
-        self.all().max_by_key(|held| held.membership.version)
+        // The last of several is taken.
+        let all = self.copies.values().chain(&self.authority);
+        all.max_by_key(|held| held.membership.version)
     }
 
     /// The ring that counts, with the starts that its copies tell; the authority may have been

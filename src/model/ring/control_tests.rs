@@ -34,6 +34,8 @@ fn push(held: &mut Held, definition: &Definition, all: impl IntoIterator<Item = 
             for (group, _) in renewal.unresolved {
                 copy.resolve(&group, p, EventId { ms: u64::from(p) + 1, seq: 0 });
             }
+            // As the server does: a copy starts its groups once.
+            copy.membership.made.values_mut().for_each(|made| made.from = None);
             held.copies.insert(p, copy);
         }
     }
@@ -223,4 +225,20 @@ fn a_ring_of_a_single_server_becomes_one_of_the_cluster_with_its_groups() {
     assert!(!joined.renew(None, 0).unwrap().clears);
     held.authority = Some(joined);
     assert_eq!(held.create(shape(3)), Ok(Plan::Done));
+}
+
+/// Nobody but the authority knows where the group was asked to start, until all have.
+#[test]
+fn a_partition_that_missed_a_group_starts_it_where_it_was_asked_to() {
+    let mut held = ring_of(3);
+    let made = decided(held.set_group(&name("g"), Some(Start::Last), keep).unwrap(), 11);
+    push(&mut held, &made, [0, 2]);
+    held.authority = Some(made);
+    let again = held.set_group(&name("g"), Some(Start::Last), keep);
+    for plan in [again.unwrap(), held.heal()] {
+        let Plan::Push(definition) = plan else { panic!("{plan:?}") };
+        let renewal = definition.renew(held.copies.get(&1), 1).unwrap();
+        assert_eq!(renewal.unresolved, [(name("g"), Start::Last)]);
+    }
+    assert!(held.set_group(&name("g"), Some(Start::First), keep).is_err());
 }
