@@ -36,6 +36,22 @@ pub(super) struct Shard;
 /// The words of RUN with the name of the command that it runs.
 const RUN_WORDS: usize = 5;
 
+/// The commands that nodes run for each other beside a partition. Others would open keys of other
+/// slots, or wait for other nodes.
+const PASSED_ON: [&[u8]; 11] = [
+    b"evq.append",
+    b"evq.cancel",
+    b"evq.dead",
+    b"evq.groups",
+    b"evq.mtrigger",
+    b"evq.replay",
+    b"evq.ring",
+    b"evq.schedule",
+    b"evq.scheduled",
+    b"evq.seek",
+    b"evq.stats",
+];
+
 /// The key that a message is about.
 enum About {
     Authority(Name),
@@ -136,8 +152,9 @@ fn run(ctx: &Ctx, about: &About, args: &Args<'_>, words: &mut Words<'_>) -> Resu
     let id = whole(words, "an id")?;
     check_deadline(ctx, whole(words, "a deadline")?)?;
     let name = words.positional()?;
+    let is_passed_on = PASSED_ON.iter().any(|passed| name.eq_ignore_ascii_case(passed));
     let (spec, _, run) = registry::find(name)
-        .filter(|(_, reach, _)| *reach != Reach::Internal)
+        .filter(|_| is_passed_on)
         .ok_or(Error::Usage("this command cannot be passed on"))?;
     if spec.may_use_memory() && ctx.is_out_of_memory() {
         return Err(Error::OutOfMemory);
