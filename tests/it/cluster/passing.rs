@@ -13,7 +13,7 @@ use crate::harness::{
 
 /// What a producer knows of an event.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
+pub(super) enum Fate {
     Stored,
     /// The reply leaves it open, or there was none.
     Open,
@@ -23,7 +23,7 @@ enum Fate {
 
 /// What an error of a passed on event leaves open.
 #[track_caller]
-fn fate(reply: &Value) -> Fate {
+pub(super) fn fate(reply: &Value) -> Fate {
     if !reply.is_error() {
         return Fate::Stored;
     }
@@ -38,7 +38,7 @@ fn fate(reply: &Value) -> Fate {
 
 /// The numbers that are stored for each key of all partitions, in their order.
 #[track_caller]
-fn stored(client: &mut ClusterClient) -> BTreeMap<String, Vec<u64>> {
+pub(super) fn stored(client: &mut ClusterClient) -> BTreeMap<String, Vec<u64>> {
     let mut all = BTreeMap::<_, Vec<_>>::new();
     for p in 0..PARTITIONS {
         for entry in must!(client, "XRANGE", stream(p), "-", "+").array() {
@@ -51,7 +51,7 @@ fn stored(client: &mut ClusterClient) -> BTreeMap<String, Vec<u64>> {
 
 /// What was acknowledged is there once, what was refused is not, and each key is in order.
 #[track_caller]
-fn judge(sent: &BTreeMap<String, Vec<Fate>>, stored: &BTreeMap<String, Vec<u64>>) {
+pub(super) fn judge(sent: &BTreeMap<String, Vec<Fate>>, stored: &BTreeMap<String, Vec<u64>>) {
     for (key, fates) in sent {
         let empty = Vec::new();
         let there = stored.get(key).unwrap_or(&empty);
@@ -69,7 +69,7 @@ fn judge(sent: &BTreeMap<String, Vec<Fate>>, stored: &BTreeMap<String, Vec<u64>>
 }
 
 /// A key that the server sends to node `n` and whose partition is at node `owner`.
-fn key_between(scene: &Scene, n: usize, owner: usize, number: usize) -> String {
+pub(super) fn key_between(scene: &Scene, n: usize, owner: usize, number: usize) -> String {
     let between = |key: &String| {
         let p = scene.mapping.partition(key);
         scene.cluster.owner_of(key) == n && scene.cluster.owner_of(&stream(p)) == owner

@@ -89,6 +89,18 @@ impl Scene {
         (self.partitions_at(other)[0], other)
     }
 
+    /// A key of partition `p` that the server leaves at node `n`.
+    #[track_caller]
+    pub(super) fn key_at(&mut self, n: usize, p: u32) -> String {
+        let port = Some(self.cluster.port(n));
+        let mut keys = (0..).map(|n| format!("k{n}"));
+        let found = keys.find(|key| {
+            let is_here = self.client.owner(Slot::of(key.as_bytes())) == port;
+            is_here && self.mapping.partition(key) == p
+        });
+        found.expect("a key")
+    }
+
     /// Appends an event with this payload to partition `p`, under a key that belongs there.
     #[track_caller]
     pub(super) fn append(&mut self, p: u32, payload: &str) -> String {
