@@ -9,10 +9,11 @@
 //! `hostile` sends every command to every node, right and wrong; `outages` takes slots and the
 //! majority away, `stopped` a shard, `full` its memory. `memory` is what passing on leaves behind,
 //! and what a ring takes. `taken_over` makes the ring of a single server that of a cluster.
-//! `examples` runs examples/cluster. `chaos` puts
+//! `examples` runs examples/cluster, `clients` the cluster clients of other languages. `chaos` puts
 //! all of it together.
 
 mod chaos;
+mod clients;
 mod control;
 mod examples;
 mod full;
