@@ -114,10 +114,14 @@ fn a_large_ring_takes_no_more_in_a_shard_than_on_one_server() {
         let server = Server::with(binary).config(&PLAIN).start();
         let mut alone = server.connect();
         let mut scene = Scene::without_ring(Cluster::with(binary).config(&PLAIN));
-        // The first of everything: tables, connections among the nodes.
-        must!(alone, "EVQ.CREATE", "first", 12).ok();
-        must!(scene.client, "EVQ.CREATE", "first", 12).ok();
         let nodes = scene.cluster.masters();
+        // The first of everything at every node: tables, connections to the others.
+        must!(alone, "EVQ.CREATE", "first", 12).ok();
+        for n in &nodes {
+            let ring = (0..).map(|n| format!("first-{n}"));
+            let ring = ring.into_iter().find(|ring| scene.cluster.owner_of(ring) == *n).unwrap();
+            must!(scene.client, "EVQ.CREATE", ring, 12).ok();
+        }
         let mut controls: Vec<_> = nodes.iter().map(|n| scene.cluster.connect(*n)).collect();
         let one = stored_memory(&mut alone);
         must!(alone, "EVQ.CREATE", RING, MOST).ok();
