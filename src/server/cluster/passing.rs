@@ -114,9 +114,13 @@ impl Gathered {
     /// The replies of those that answered, and the others' nodes.
     ///
     /// # Errors
-    /// The first of a node that answered, or of any if none did.
+    /// The first of a node that answered, or of any if none did. A read whose outcome is not known
+    /// has changed nothing.
     pub(crate) fn some(self) -> Result<(impl Iterator<Item = Tree>, Tree), Error> {
-        let trouble = self.trouble.filter(|_| self.replies.is_empty());
+        let trouble = self.trouble.filter(|_| self.replies.is_empty()).map(|error| match error {
+            Error::Unknown(node) => Error::Unreachable(node, "did not answer in time".to_owned()),
+            error => error,
+        });
         let silent = self.silent.iter().map(|node| Tree::from(node.as_str())).collect();
         self.failure.or(trouble).map_or(Ok((self.replies.into_values(), silent)), Err)
     }

@@ -193,7 +193,7 @@ fn a_server_that_goes_and_comes_back_is_found_again() {
         let terminal = top(&server);
         terminal.wait_for("partitions for audit: 4");
         server.kill9();
-        let screen = terminal.wait_for("no answer, trying again: ");
+        let screen = terminal.wait_for("no reply, retrying: ");
         assert!(screen.contains("partitions for audit: 4"), "what was known stays: {screen}");
         server.restart();
         terminal.wait("the server again", |screen| !screen.contains("no answer"));

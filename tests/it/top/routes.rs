@@ -32,7 +32,7 @@ fn a_password_comes_from_the_url_or_the_environment() {
         let screen = top(&[&with], &[]).wait_for("partitions for audit: 4");
         assert!(screen.contains(&plain) && !screen.contains("s3cret"), "{screen}");
         top(&[&plain], &[("REDISCLI_AUTH", "s3cret@")]).wait_for("partitions for audit: 4");
-        top(&[&plain], &[]).wait_for("no answer, trying again: NOAUTH");
+        top(&[&plain], &[]).wait_for("no reply, retrying: NOAUTH");
     });
 }
 
@@ -154,7 +154,7 @@ fn over_tls_it_checks_whom_it_talks_to() {
         let with = |more: &[&str]| top(&[&[url.as_str()], &own[..], more].concat(), &[]);
         with(&["--cacert", &authority]).wait_for("partitions for audit: 4");
         with(&["--insecure"]).wait_for("partitions for audit: 4");
-        let screen = with(&["--cacert", &stranger]).wait_for("no answer, trying again: ");
+        let screen = with(&["--cacert", &stranger]).wait_for("no reply, retrying: ");
         assert!(!screen.contains("partitions for"), "{screen}");
     });
 }
@@ -174,7 +174,7 @@ fn sentinels_lead_to_the_primary_also_to_a_new_one() {
         let terminal = top(&[&format!("redis+sentinel://127.0.0.1:{port}/evq")], &[]);
         terminal.wait_for("partitions for audit: 4");
         primary.kill9();
-        terminal.wait_for("no answer, trying again: ");
+        terminal.wait_for("no reply, retrying: ");
         sentinel.wait_for_primary(replica.port().unwrap());
         must!(replica.connect(), "EVQ.CREATE", "new-primary", 1);
         terminal.wait_for("ring orders (3 of 3)");
