@@ -2,13 +2,13 @@
 //! adds one says there what resets it.
 
 /// The page with the table.
-pub const PAGE: &str = "docs/architecture.md";
+pub(crate) const PAGE: &str = "docs/architecture.md";
 
 /// Files whose globals are one row of the table: settings and counters.
 const SUMMED: [&str; 2] = ["src/server/ops/config.rs", "src/server/ops/counters.rs"];
 
 /// The globals of a file that the table does not have.
-pub fn missing(path: &str, text: &str, page: &str) -> Vec<String> {
+pub(crate) fn missing(path: &str, text: &str, page: &str) -> Vec<String> {
     let is_test = path.contains("/simulator/") || path.contains("/tests/");
     let is_module =
         ["src/server/", "src/peers/", "src/model/"].iter().any(|it| path.starts_with(it));

@@ -44,49 +44,49 @@ impl Partitions for Node {
     }
 
     fn tenure(&mut self, (): &(), _: Now) -> Result<Tenure, Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn turn(&mut self, (): &(), _: &Caller, _: Now) -> Result<Turn, Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn is_plain(&mut self, (): &()) -> Result<bool, Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn search(&mut self, (): &(), _: Taker, _: Now) -> Result<Ready, Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn next_retry_ms(&mut self, (): &(), _: Now) -> Result<Option<u64>, Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn has_in_flight(&mut self, (): &()) -> Result<bool, Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn grant(&mut self, (): &(), _: Grant<'_>, _: Now) -> Result<(), Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn lose(&mut self, (): &(), _: Now) -> Result<(), Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn keep(&mut self, (): &(), _: &Caller, _: u64, _: Now) -> Result<(), Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn call_off(&mut self, _: u64, _: &Line) {}
 
     fn departure(&mut self, (): &(), _: u64) -> Result<Closed, Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 
     fn abandon(&mut self, (): &()) -> Result<(), Error> {
-        unreachable!()
+        panic!("nothing is open here")
     }
 }
 

@@ -243,7 +243,7 @@ fn every_command_gets_a_reply_or_one_clear_error_at_every_node() {
                 let script = args!["EVAL", "return redis.pcall(unpack(ARGV))", 0].to_vec();
                 let queued = [args!["MULTI"].to_vec(), right.clone(), args!["EXEC"].to_vec()];
                 for port in &ports {
-                    let replies = replies(&mut client, *port, &[right.clone()]);
+                    let replies = replies(&mut client, *port, std::slice::from_ref(&right));
                     if port == at && !replies[0].is_error() {
                         done.insert(usage.name);
                     }
