@@ -110,7 +110,7 @@ pub(crate) fn find(ctx: &Ctx, user: &User, name: &Name) -> Result<RingView, Erro
     if cluster::is_on()
         && let Some(p) = scope::partition()
     {
-        return find_copy(ctx, user, name, p);
+        return find_copy(ctx, user, name, p, key::open_read).map(|(view, _)| view);
     }
     let names = RingNames::of(name);
     user.check(&names.ring, Access::Read)?;
@@ -135,12 +135,39 @@ pub(crate) fn find(ctx: &Ctx, user: &User, name: &Name) -> Result<RingView, Erro
 /// As [`find`]; [`Error::TryAgain`] while the partition's slot moves.
 #[inline(always)]
 pub(crate) fn find_at(ctx: &Ctx, user: &User, name: &Name, p: u32) -> Result<RingView, Error> {
-    if cluster::is_on() { find_copy(ctx, user, name, p) } else { find(ctx, user, name) }
+    if !cluster::is_on() {
+        return find(ctx, user, name);
+    }
+    find_copy(ctx, user, name, p, key::open_read).map(|(view, _)| view)
+}
+
+/// As [`find_at`], for a command that appends to the partition: with its stream, open for writing,
+/// where this looks at it.
+///
+/// # Errors
+/// As [`find_at`].
+#[inline(always)]
+pub(crate) fn find_to_append(
+    ctx: &Ctx,
+    user: &User,
+    name: &Name,
+    p: u32,
+) -> Result<(RingView, Option<Key>), Error> {
+    if !cluster::is_on() {
+        return find(ctx, user, name).map(|view| (view, None));
+    }
+    find_copy(ctx, user, name, p, key::open_write).map(|(view, stream)| (view, Some(stream)))
 }
 
 /// The delivery state and the stream are looked up here too, since a missing one may be on its way:
 /// the command finds them open.
-fn find_copy(ctx: &Ctx, user: &User, name: &Name, p: u32) -> Result<RingView, Error> {
+fn find_copy(
+    ctx: &Ctx,
+    user: &User,
+    name: &Name,
+    p: u32,
+    open_stream: fn(&Ctx, &Text) -> Key,
+) -> Result<(RingView, Key), Error> {
     if ctx.db() != 0 {
         return Err(Error::Usage("in a cluster rings are in database 0"));
     }
@@ -152,18 +179,22 @@ fn find_copy(ctx: &Ctx, user: &User, name: &Name, p: u32) -> Result<RingView, Er
     }
     let partition = names.partition(p);
     let name = copies::name_at(&names, &partition);
-    let key = key::open_read(ctx, name);
+    // The stream first: to open it for writing closes what is kept open for reading.
+    let open = || (open_stream(ctx, &partition.stream), key::open_read(ctx, name));
+    let (mut stream, mut key) = open();
     key.value::<RingValue>()?;
-    drop(key);
-    if !copies::is_whole(ctx, &names, p) {
+    let is_missing = |key: &Key| key.kind() == Kind::Empty;
+    let groups = || key::open_read(ctx, &partition.groups);
+    if is_missing(&key) || is_missing(&stream) || is_missing(&groups()) {
+        drop((stream, key));
         copies::check_owned(ctx, &partition)?;
+        (stream, key) = open();
     }
-    let key = key::open_read(ctx, name);
     if !key.value::<RingValue>()?.is_some_and(copies::is_live) {
         return Err(Error::NoRing);
     }
     names.keep();
-    Ok(RingView { found: Ok(key), names, at: Some(p) })
+    Ok((RingView { found: Ok(key), names, at: Some(p) }, stream))
 }
 
 #[cold]

@@ -191,16 +191,22 @@ pub(crate) struct Target {
 }
 
 /// Opens a partition to append to it, with everything checked that can refuse: the user may
-/// not, a key is of another type, or a stream that has yet to be made would have no id left.
-/// O(1).
+/// not, a key is of another type, or a stream that has yet to be made would have no id left. Its
+/// stream may be open for writing already. O(1).
 ///
 /// # Errors
 /// [`Error::NoPermission`], [`Error::WrongType`], [`Error::Exhausted`].
 #[inline(always)]
-pub(crate) fn target(ctx: &Ctx, user: &User, ring: &RingView, p: u32) -> Result<Target, Error> {
+pub(crate) fn target(
+    ctx: &Ctx,
+    user: &User,
+    ring: &RingView,
+    p: u32,
+    opened: Option<Key>,
+) -> Result<Target, Error> {
     let names = ring.names.partition(p);
     user.check(&names.stream, Access::Insert)?;
-    let key = key::open_write(ctx, &names.stream);
+    let key = opened.unwrap_or_else(|| key::open_write(ctx, &names.stream));
     let exists = match key.kind() {
         Kind::Stream => true,
         Kind::Empty => {

@@ -77,7 +77,7 @@ impl<'a> Batch<'a> {
     ) -> Result<(), Error> {
         let slot = self.opened.get_mut(p as usize).ok_or(Error::NoPartition)?;
         if *slot == 0 {
-            self.targets.push(append::target(ctx, user, ring, p)?);
+            self.targets.push(append::target(ctx, user, ring, p, None)?);
             *slot = self.targets.len();
         }
         self.events.push(Place { n, at: *slot - 1 });

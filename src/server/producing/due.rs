@@ -236,7 +236,7 @@ fn append(
         let parts = schedule.and_then(|schedule| schedule.parts(place));
         Draft::of(parts.ok_or(Error::Bug("a scheduled event is missing"))?)
     };
-    let target = append::target(ctx, &User::Replay, view, p)?;
+    let target = append::target(ctx, &User::Replay, view, p, None)?;
     let room = depth::room_for_due(ctx, view, view.value()?, p)?;
     let added = append::append_to(ctx, view, &target, &mut draft)?;
     replicate::event(ctx, &target.names.stream, added.id, draft.fields());

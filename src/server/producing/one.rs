@@ -130,11 +130,12 @@ pub(crate) fn produce(
     let word = |index: &usize| *all.get(*index).unwrap_or(&&[][..]);
     let (key, payload) = (word(key), word(payload));
     let user = User::of(ctx);
-    let mut ring = match at {
-        Some(p) => ring::find_at(ctx, &user, ring, p)?,
-        None => ring::find(ctx, &user, ring)?,
+    let (mut ring, stream) = match at {
+        Some(p) => ring::find_to_append(ctx, &user, ring, p)?,
+        None => (ring::find(ctx, &user, ring)?, None),
     };
     if user.is_replay() {
+        drop(stream);
         return repeat(ctx, &ring, (key, event.token), &mut draft);
     }
     event.check_limits(all)?;
@@ -147,7 +148,7 @@ pub(crate) fn produce(
         return Err(Error::Moved(partition, stream_key(&ring.names.name, partition)));
     }
     check_payload(value.ring.payload(), payload)?;
-    let target = append::target(ctx, &user, &ring, partition)?;
+    let target = append::target(ctx, &user, &ring, partition, stream)?;
     let mut arrival = None;
     if let Some(token) = event.token {
         match judged(ctx, &user, &ring, target.p, judge::Request { key, token })? {
