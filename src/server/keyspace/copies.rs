@@ -89,6 +89,30 @@ pub(crate) fn check_owned(ctx: &Ctx, partition: &PartitionNames) -> Result<(), E
     }
 }
 
+/// As [`check_owned`], where a key is missing that every command needs. Only those are named, which
+/// costs less: while a slot moves, the server refuses a command of several keys of which any is
+/// missing.
+///
+/// # Errors
+/// [`Error::TryAgain`].
+#[cold]
+pub(crate) fn check_needed(
+    ctx: &Ctx,
+    ring: &RingNames,
+    partition: &PartitionNames,
+) -> Result<(), Error> {
+    if ctx.is_replay() || cluster::owns(ctx, &needed(ring, partition)) {
+        Ok(())
+    } else {
+        Err(Error::TryAgain)
+    }
+}
+
+/// The keys of a partition that every command needs.
+fn needed<'a>(ring: &'a RingNames, partition: &'a PartitionNames) -> [&'a Text; 3] {
+    [name_at(ring, partition), &partition.stream, &partition.groups]
+}
+
 /// As [`check_owned`], with one more key of the partition, its dead letters.
 ///
 /// # Errors
@@ -107,7 +131,7 @@ pub(crate) fn check_owned_with(
 /// way.
 pub(crate) fn is_whole(ctx: &Ctx, ring: &RingNames, p: u32) -> bool {
     let partition = ring.partition(p);
-    let needed = [name_at(ring, &partition), &partition.stream, &partition.groups];
+    let needed = needed(ring, &partition);
     needed.into_iter().all(|name| key::open_read(ctx, name).kind() != Kind::Empty)
 }
 

@@ -187,7 +187,7 @@ fn find_copy(
     let groups = || key::open_read(ctx, &partition.groups);
     if is_missing(&key) || is_missing(&stream) || is_missing(&groups()) {
         drop((stream, key));
-        copies::check_owned(ctx, &partition)?;
+        copies::check_needed(ctx, &names, &partition)?;
         (stream, key) = open();
     }
     if !key.value::<RingValue>()?.is_some_and(copies::is_live) {
