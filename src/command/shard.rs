@@ -164,13 +164,12 @@ fn run(ctx: &Ctx, about: &About, args: &Args<'_>, words: &mut Words<'_>) -> Resu
     }
     let names = RingNames::of(ring);
     let partition = names.partition(*p);
-    let held = authority::read(ctx, copies::name_at(&names, &partition))?;
-    match held {
+    match authority::ring_id(ctx, copies::name_at(&names, &partition))? {
         None => {
             copies::check_owned(ctx, &partition)?;
             return Err(Error::NoRing);
         }
-        Some(held) if held.membership.id != id => return Err(Error::Stale),
+        Some(held) if held != id => return Err(Error::Stale),
         Some(_) => {}
     }
     let strings = args.strings_from(RUN_WORDS - 1);

@@ -36,6 +36,17 @@ pub(crate) fn read(ctx: &Ctx, name: &Text) -> Result<Option<Definition>, Error> 
     Ok(Some(value.definition().unwrap_or_else(|| Definition::without_cluster(value.ring.clone()))))
 }
 
+/// The id of the ring under `name`, of which the definition is not copied.
+///
+/// # Errors
+/// [`Error::WrongType`].
+pub(crate) fn ring_id(ctx: &Ctx, name: &Text) -> Result<Option<u64>, Error> {
+    let key = key::open_read(ctx, name);
+    let value = key.value::<RingValue>()?;
+    // A ring that was made without a cluster has no id yet.
+    Ok(value.map(|value| value.membership.as_ref().map_or(0, |membership| membership.id)))
+}
+
 /// Makes `wanted` the definition if the authority is still what it was. Groups of version 0 are
 /// new, and so is a ring of id 0. Returns the definition with its id and versions.
 ///

@@ -85,15 +85,16 @@ pub(super) fn check(
     user.check(&names.ring, Access::Read)?;
     for p in partitions {
         let partition = names.partition(p);
-        let mut letters = letters::Names::of(&shape.ring, p);
+        let letters = || letters::Names::of(&shape.ring, p);
         for (of, access) in rights {
             match of {
                 Of::Stream => user.check(&partition.stream, *access)?,
                 Of::Groups => user.check(&partition.groups, *access)?,
                 Of::Unique => user.check(&partition.unique, *access)?,
                 Of::Later => user.check(&partition.later, *access)?,
-                Of::Letters(group) => user.check(&letters.of_group(group), *access)?,
+                Of::Letters(group) => user.check(&letters().of_group(group), *access)?,
                 Of::AllLetters => {
+                    let mut letters = letters();
                     for group in &shape.groups {
                         user.check(&letters.of_group(group), *access)?;
                     }
