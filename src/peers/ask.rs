@@ -286,10 +286,11 @@ impl Errand {
         let pause = self.pause;
         self.pause = (pause * 2).min(longest);
         self.hops = 0;
+        // Boxed: hardly any command waits, and the future of each would have room for it.
         if self.owner().is_none() {
-            self.cluster.changed(pause).await;
+            Box::pin(self.cluster.changed(pause)).await;
         } else {
-            sleep(pause).await;
+            Box::pin(sleep(pause)).await;
         }
     }
 

@@ -147,10 +147,14 @@ impl Link {
             if !is_asking {
                 return connection.send_packed_command(&command).await;
             }
-            let mut both = Pipeline::with_capacity(2);
-            both.cmd("ASKING").add_command(command);
-            let mut replies = connection.send_packed_commands(&both, 1, 1).await?;
-            Ok(replies.pop().unwrap_or_default())
+            // Boxed: this is rare, and the future of every command would have room for it.
+            let asked = Box::pin(async move {
+                let mut both = Pipeline::with_capacity(2);
+                both.cmd("ASKING").add_command(command);
+                let mut replies = connection.send_packed_commands(&both, 1, 1).await?;
+                Ok(replies.pop().unwrap_or_default())
+            });
+            asked.await
         }));
         // The connection takes a command only after this function has been polled once. An error
         // that is there at once is that of a connection that had ended before.

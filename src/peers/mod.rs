@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! ask        one command on its way: redirections, repetitions, what a failure means
+//! inbox      jobs on their way to the thread
 //! line       the order of what is asked of one slot
 //! cluster    the table of slots kept up to date, nodes that are silent
 //! table      which node has which slot
@@ -26,6 +27,7 @@ mod answer;
 mod ask;
 mod clock;
 mod cluster;
+mod inbox;
 mod lane;
 mod line;
 mod link;
@@ -45,6 +47,7 @@ use tokio::task::JoinSet;
 
 use ask::Errand;
 use cluster::Cluster;
+use inbox::Inbox;
 use line::Lines;
 
 pub use access::{Access, Credentials, Tls, TlsFiles};
@@ -74,10 +77,12 @@ impl Peers {
         let handle = runtime.handle().clone();
         let cluster = Cluster::new(handle.clone(), seeds, access);
         cluster.refresh();
+        let inbox = Arc::<Inbox>::default();
+        handle.spawn(Arc::clone(&inbox).serve());
         let (stop, stopped) = oneshot::channel();
         let thread = Builder::new().name("evq-peers".to_owned());
         let thread = thread.spawn(move || run(runtime, stopped))?;
-        let client = Client { cluster, lines: Arc::default(), runtime: handle };
+        let client = Client { cluster, lines: Arc::default(), inbox, runtime: handle };
         Ok(Self { client, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -106,19 +111,22 @@ fn run(runtime: Runtime, stopped: oneshot::Receiver<()>) {
 pub struct Client {
     cluster: Arc<Cluster>,
     lines: Arc<Lines>,
+    inbox: Arc<Inbox>,
     runtime: Handle,
 }
 
 impl Client {
     /// Runs `job` on the thread. It is dropped where it is when the thread ends.
     pub fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(job);
+        self.inbox.put(job);
     }
 
     /// Asks for the execution of a command. Its place in the order of its slot is that of this
     /// call; it travels while the future runs on the thread.
+    ///
+    /// Boxed: it is large, and is moved about before it runs.
     pub fn ask(&self, ask: Ask) -> impl Future<Output = Result<Answer, Fault>> + Send + use<> {
-        Errand::new(&self.cluster, &self.lines, ask).run()
+        Box::pin(Errand::new(&self.cluster, &self.lines, ask).run())
     }
 
     /// Asks every node that has slots, all at once, by the control lane. For what only reads: it is

@@ -90,10 +90,15 @@ impl Node {
 
     /// The link of `lane`, made if there is none. One connects at a time; the others wait for it.
     pub(crate) async fn link(&self, lane: Lane, access: &Arc<Access>) -> Result<Arc<Link>, NoLink> {
-        let way = self.way(lane);
-        if let Some(link) = way.open() {
-            return Ok(link);
+        match self.way(lane).open() {
+            Some(link) => Ok(link),
+            // Boxed: what connects is large, and hardly ever runs.
+            None => Box::pin(self.dial(lane, access)).await,
         }
+    }
+
+    async fn dial(&self, lane: Lane, access: &Arc<Access>) -> Result<Arc<Link>, NoLink> {
+        let way = self.way(lane);
         let mut failed = way.dialing.lock().await;
         if let Some(link) = way.open() {
             return Ok(link);

@@ -181,11 +181,15 @@ impl Passing {
                         answer => return answer.map(Outcome::Answer),
                     }
                 }
-                let shape = shapes::read(&client, &self.ring, deadline).await?;
-                let p = shape.continuum.route(&key);
-                caller.check(&shape, std::iter::once(p), &self.rights).await?;
-                let answer = self.ask(&client, &shape, p, deadline).await;
-                answer.map(Outcome::Answer).map_err(in_change)
+                // Boxed: this is rare, and the job of every event would have room for it.
+                let again = Box::pin(async move {
+                    let shape = shapes::read(&client, &self.ring, deadline).await?;
+                    let p = shape.continuum.route(&key);
+                    caller.check(&shape, std::iter::once(p), &self.rights).await?;
+                    let answer = self.ask(&client, &shape, p, deadline).await;
+                    answer.map(Outcome::Answer).map_err(in_change)
+                });
+                again.await
             }
         })
     }
