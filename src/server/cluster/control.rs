@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::outcome::answered;
+use super::outcome::{answered, as_read};
 use crate::model::error::Error;
 use crate::model::ids::EventId;
 use crate::model::keys::{copy_key, ring_key};
@@ -318,8 +318,7 @@ impl Change {
 /// A change whose outcome on one node is not known is one that is not everywhere, and so is one
 /// that a moving partition does not take: the same command completes it.
 fn incomplete(error: Error) -> Error {
-    match error {
-        Error::Unknown(node) => Error::Unreachable(node, "did not answer in time".to_owned()),
+    match as_read(error) {
         Error::Moving(node) => Error::Unreachable(node, "has a partition that moves".to_owned()),
         error => error,
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::control::NO_TRANSACTION;
 use super::jobs;
 use super::main_thread::on_main;
-use super::outcome::{Outcome, answered};
+use super::outcome::{Outcome, told};
 use super::passing::TIME;
 use super::rights::Caller;
 use crate::model::error::Error;
@@ -40,7 +40,7 @@ pub(crate) fn pass_on(ctx: &Ctx, format: Format) -> Result<(), Error> {
         let lists = client.ask_each_master(vec!["EVQ.RINGS".into()], Instant::now() + TIME).await;
         let (mut names, mut silent) = (BTreeSet::new(), Vec::new());
         for (node, list) in lists {
-            match answered(list) {
+            match told(list) {
                 Ok(Answer::Array(list)) => names.extend(list.iter().filter_map(name_of)),
                 Err(Error::Unreachable(_, why)) => silent.push((node.to_string(), why)),
                 _ => silent.push((node.to_string(), "does not answer".to_owned())),

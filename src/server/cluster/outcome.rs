@@ -106,6 +106,19 @@ pub(super) fn answered(answer: Result<Answer, Fault>) -> Result<Answer, Error> {
     }
 }
 
+/// As [`answered`], of a question that changes nothing, whether or not it arrived.
+pub(super) fn told(answer: Result<Answer, Fault>) -> Result<Answer, Error> {
+    answered(answer).map_err(as_read)
+}
+
+/// The error of a read: one whose outcome is not known has changed nothing.
+pub(super) fn as_read(error: Error) -> Error {
+    match error {
+        Error::Unknown(node) => Error::Unreachable(node, "did not answer in time".to_owned()),
+        error => error,
+    }
+}
+
 /// Why another node did not answer.
 fn error_of(fault: Fault) -> Error {
     match fault {

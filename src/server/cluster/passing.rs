@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::control::NO_TRANSACTION;
 use super::jobs;
-use super::outcome::{Finished, Outcome, answered, tree_of};
+use super::outcome::{Finished, Outcome, answered, as_read, tree_of};
 use super::rights::{self, Caller, Rights, Scope};
 use super::shapes::{self, Shape};
 use crate::model::error::Error;
@@ -114,13 +114,9 @@ impl Gathered {
     /// The replies of those that answered, and the others' nodes.
     ///
     /// # Errors
-    /// The first of a node that answered, or of any if none did. A read whose outcome is not known
-    /// has changed nothing.
+    /// The first of a node that answered, or of any if none did.
     pub(crate) fn some(self) -> Result<(impl Iterator<Item = Tree>, Tree), Error> {
-        let trouble = self.trouble.filter(|_| self.replies.is_empty()).map(|error| match error {
-            Error::Unknown(node) => Error::Unreachable(node, "did not answer in time".to_owned()),
-            error => error,
-        });
+        let trouble = self.trouble.filter(|_| self.replies.is_empty()).map(as_read);
         let silent = self.silent.iter().map(|node| Tree::from(node.as_str())).collect();
         self.failure.or(trouble).map_or(Ok((self.replies.into_values(), silent)), Err)
     }

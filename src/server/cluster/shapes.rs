@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::main_thread::on_main;
-use super::outcome::answered;
+use super::outcome::told;
 use crate::model::error::Error;
 use crate::model::keys::{copy_key, ring_key};
 use crate::model::name::Name;
@@ -134,7 +134,7 @@ fn ask(
         is_repeatable: true,
     });
     async move {
-        let Answer::Array(parts) = answered(asked.await)? else { return Ok(None) };
+        let Answer::Array(parts) = told(asked.await)? else { return Ok(None) };
         let Some(Answer::Bulk(bytes)) = parts.get(1) else { return Ok(None) };
         decode(bytes).map(Some).map_err(|_| Error::Bug("this version cannot read the definition"))
     }
