@@ -175,6 +175,9 @@ def produce(forum, number):
 def is_safe(client, partition, id):
     """Whether a replica has the event: the master has it, and a replica a later write. A replica that
     took its master's place has none of its own."""
+    # Through the cluster's client: it finds a new owner by itself, which a connection to one node does
+    # not.
+    client.exists(stream(partition))
     owner = client.get_redis_connection(client.get_node_from_key(stream(partition)))
     with owner.pipeline(transaction=False) as together:
         together.set(f"{stream(partition)}:mark", id)
