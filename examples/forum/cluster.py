@@ -143,7 +143,7 @@ def stream(partition):
 def produce(forum, number):
     """One producer: posts to its threads in turn, each post until a replica has it."""
     dice = random.Random(number)
-    producer = Producer(forum.nodes.url(forum.nodes.up()[0]), RING)
+    producer = None
     threads = [f"thread:{n}" for n in range(1, THREADS + 1) if n % PRODUCERS == number]
     for post in range(1, POSTS + 1):
         for thread in threads:
@@ -154,6 +154,7 @@ def produce(forum, number):
             deadline = time.monotonic() + PATIENCE_S
             while True:
                 try:
+                    producer = producer or Producer(forum.nodes.url(forum.nodes.up()[0]), RING)
                     # One producer finds the partition, the others leave that to EVQ: the client
                     # sends the command where the thread's name hashes to, which passes it on.
                     if number == 0:
@@ -163,8 +164,10 @@ def produce(forum, number):
                             "EVQ.TRIGGER", *words, "RING", RING, "UNIQUE", token)
                     if is_safe(producer.client, partition, id):
                         break
-                except redis.RedisError:
-                    pass  # whatever became of it: with its token it is appended once
+                except (redis.RedisError, redis.exceptions.RedisClusterException):
+                    # Whatever became of it: with its token it is appended once. The client may go on
+                    # asking a dead node; a new one asks one that is up.
+                    producer = None
                 if time.monotonic() > deadline:
                     return
                 time.sleep(0.05)
@@ -175,9 +178,6 @@ def produce(forum, number):
 def is_safe(client, partition, id):
     """Whether a replica has the event: the master has it, and a replica a later write. A replica that
     took its master's place has none of its own."""
-    # Through the cluster's client: it finds a new owner by itself, which a connection to one node does
-    # not.
-    client.exists(stream(partition))
     owner = client.get_redis_connection(client.get_node_from_key(stream(partition)))
     with owner.pipeline(transaction=False) as together:
         together.set(f"{stream(partition)}:mark", id)
