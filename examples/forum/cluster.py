@@ -20,10 +20,11 @@ import time
 from pathlib import Path
 
 import redis
-from check import Handled, problems
-from handler import HANDLED, SPEED
+from check import problems
+from handler import SPEED
 from redis.cluster import ClusterNode, RedisCluster
 from screen import Screen
+from watch import Watch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cluster"))
 from producer import Producer  # noqa: E402
@@ -81,41 +82,19 @@ class Nodes:
         return time.time()
 
 
-class Forum:
+class Forum(Watch):
     """What was posted and what was handled."""
 
     def __init__(self, log, nodes):
-        self.log, self.nodes = redis.Redis.from_url(log), nodes
+        super().__init__(redis.Redis.from_url(log), PATIENCE_S)
+        self.nodes = nodes
         self.posted = {f"thread:{n}": [] for n in range(1, THREADS + 1)}
-        self.handled, self.seen, self.again = [], set(), 0
-        self.columns = {}
 
     def count(self):
         return sum(map(len, self.posted.values()))
 
-    def look(self, screen):
-        """Shows what was handled since the last look."""
-        records = [json.loads(r) for r in self.log.lrange(HANDLED, len(self.handled), -1)]
-        for record in records:
-            one = Handled(*record["handled"])
-            what = "AGAIN" if (one.thread, one.id) in self.seen else record["type"]
-            self.again += what == "AGAIN"
-            screen.cell(screen.column(record["shard"]), one.thread, f"#{one.number} {what}")
-            self.seen.add((one.thread, one.id))
-            self.handled.append(one)
-        return records
-
-    def look_until(self, screen, condition):
-        """Looks until the condition holds; false if nothing has happened for a long time."""
-        last = time.monotonic()
-        while not condition():
-            if self.look(screen):
-                last = time.monotonic()
-            elif time.monotonic() - last > PATIENCE_S:
-                return False
-            screen.flush()
-            time.sleep(0.12 / SPEED)
-        return True
+    def column(self, screen, record):
+        return screen.column(record["shard"])
 
 
 class Shards(Screen):
@@ -271,7 +250,8 @@ def report(forum, screen, wrong):
         return
     screen.say(f"Order held in all {len(forum.posted)} threads and nothing is missing: "
                f"{forum.count()} posts over three shards.")
-    screen.say(f"{forum.again} events were handled again after the move and the failover: delivery is "
+    again = len(forum.handled) - len(forum.seen)
+    screen.say(f"{again} events were handled again after the move and the failover: delivery is "
                "at least once,")
     screen.say("and always in order.")
 

@@ -17,10 +17,11 @@ import time
 from collections import Counter
 
 import redis
-from check import Handled, problems
+from check import problems
 from crew import GROUP, PATIENCE_S, Crew
-from handler import HANDLED, SPEED
+from handler import SPEED
 from screen import Screen
+from watch import Watch
 
 PRODUCERS = 3
 THREADS = 20
@@ -29,18 +30,17 @@ PAUSE_S = 0.27 / SPEED
 RUSH = "thread:21"  # everybody posts to it at once: its worker dies of it
 
 
-class Forum:
+class Forum(Watch):
     """What was posted and what was handled."""
 
     def __init__(self, url):
         self.url = url
         self.client = redis.Redis.from_url(url)
+        super().__init__(self.client, PATIENCE_S)
         names = [f"thread:{n}" for n in range(1, THREADS + 1)] + [RUSH]
         self.triggered = {name: [] for name in names}
         # Several post to the same thread: what comes first here comes first there.
         self.posting = threading.Lock()
-        self.handled = []
-        self.seen = set()
 
     def trigger(self, client, threads, kind, each=1, then=()):
         """Posts so many events to each thread, numbered 1, 2, 3 ..., in one command.
@@ -79,30 +79,6 @@ class Forum:
 
     def posted(self):
         return sum(map(len, self.triggered.values()))
-
-    def look(self, screen):
-        """Shows what was handled since the last look."""
-        records = [json.loads(r) for r in self.client.lrange(HANDLED, len(self.handled), -1)]
-        for record in records:
-            one = Handled(*record["handled"])
-            again = (one.thread, one.id) in self.seen
-            what = "AGAIN" if again else record["type"]
-            screen.cell(one.partition, one.thread, f"#{one.number} {what}")
-            self.seen.add((one.thread, one.id))
-            self.handled.append(one)
-        return records
-
-    def look_until(self, screen, condition):
-        """Looks until the condition holds; false if nothing has happened for a long time."""
-        last = time.monotonic()
-        while not condition():
-            if self.look(screen):
-                last = time.monotonic()
-            elif time.monotonic() - last > PATIENCE_S:
-                return False
-            screen.flush()
-            time.sleep(0.12 / SPEED)
-        return True
 
 
 def produce(forum, number):
