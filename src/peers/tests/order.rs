@@ -44,6 +44,7 @@ fn commands_of_a_moving_slot_are_executed_in_their_order() {
             for (length, answer) in answers {
                 assert_eq!(answer.recv().unwrap(), Ok(Answer::Int(length)));
             }
+            servers.wait_until_moves_are_known();
         }
         let expected = (0..count).map(|number| bulk(&number.to_string())).collect();
         let found = ask(&peers, &["LRANGE", "{t}list", "0", "-1"]);

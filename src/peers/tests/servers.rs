@@ -125,6 +125,32 @@ impl Servers {
             self.all[number].must(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
         }
     }
+
+    /// Waits until all nodes know the same owners, by the same epochs. A slot that moves on before
+    /// that can be claimed by two nodes under one epoch, and each sends clients to the other.
+    pub(super) fn wait_until_moves_are_known(&self) {
+        until(PATIENCE, || {
+            let mut views =
+                self.all.iter().map(|server| owners(&server.text(&["CLUSTER", "NODES"])));
+            let first = views.next();
+            views.all(|view| Some(view) == first)
+        });
+    }
+}
+
+/// The id, epoch and slots of each node, in a reply to CLUSTER NODES.
+fn owners(nodes: &str) -> Vec<[String; 3]> {
+    let mut owners: Vec<_> = nodes
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            // Slots in brackets are on the move; only the two nodes themselves say so.
+            let slots = words.iter().skip(8).filter(|word| !word.starts_with('['));
+            [words[0].to_owned(), words[6].to_owned(), slots.copied().collect()]
+        })
+        .collect();
+    owners.sort_unstable();
+    owners
 }
 
 impl Server {
