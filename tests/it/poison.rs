@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::failing::{ack, again, attempt, dead, events, letters, nack, pending};
-use crate::harness::{Conn, PATIENCE, Server, each_server, must, until};
+use crate::harness::{Conn, PATIENCE, Server, each_server, must, until, until_some};
 use crate::pull::{P, Pull, pull, ring, say, take, until_blocked};
 
 /// How a worker is lost.
@@ -180,6 +180,27 @@ fn what_is_no_loss_is_no_attempt() {
     });
 }
 
+/// A dead event begins anew while a later one of its key is in flight, so two are in flight.
+#[test]
+fn a_worker_that_looks_for_any_partition_blames_none_of_two_in_flight() {
+    each_server(|server| {
+        let mut conn = ring(&server);
+        must!(conn, "EVQ.GROUP", "default", "RING", "r", "MAXATTEMPTS", 1).ok();
+        let ids = events(&mut conn, &[("k", "1"), ("k", "2")]);
+        assert_eq!(take(&mut conn, "WORKER w LEASE 30").payloads, ["1"]);
+        nack(&mut conn, &ids[0], "WORKER w");
+        assert_eq!(take(&mut conn, "WORKER w LEASE 30").payloads, ["2"]);
+        assert_eq!(say(&mut conn, "EVQ.DEAD default RETRY * * RING r").int(), 1);
+        assert_eq!(take(&mut conn, "WORKER w LEASE 30 AHEAD").payloads, ["1"]);
+        // The first that comes after the lease has expired.
+        let next = until_some(PATIENCE, || {
+            Pull::of(&say(&mut conn, "EVQ.CONSUME * WORKER v RING r NOBLOCK"))
+        });
+        assert_eq!(next.payloads, ["1"]);
+        assert!(letters(&mut conn, "default").is_empty());
+    });
+}
+
 #[test]
 fn poison_is_found_among_standbys_that_take_over_at_once() {
     each_server(|server| {
@@ -193,7 +214,7 @@ fn poison_is_found_among_standbys_that_take_over_at_once() {
         let mut given = Vec::new();
         while !line.is_empty() {
             // One owner at a time: one of them is given something.
-            let at = crate::harness::until_some(PATIENCE, || {
+            let at = until_some(PATIENCE, || {
                 let ready = |worker: &mut Conn| worker.try_read(Duration::from_millis(1));
                 line.iter_mut().enumerate().find_map(|(at, worker)| Some((at, ready(worker)?)))
             });

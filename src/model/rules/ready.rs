@@ -120,7 +120,14 @@ fn look_for<S: Shell>(
         shell.look(progress, &gate);
         let lease = taker.lease(shell, progress);
         let is_owned = lease.is_some();
+        // The lease that ends if another worker comes.
+        let ending = Taker::Owner.lease(shell, progress).filter(|_| taker == Taker::Next);
         match step(progress, lease, shell.group(), &gate, &stream, now, 1) {
+            // Held only once that lease has ended: until then its worker may acknowledge it, and it
+            // is in flight when the rules decide who is to blame for the end.
+            Step::Change(change) if ending.is_some_and(|lease| holds_any(&change, lease)) => {
+                Stepped::Done(Ready::Work)
+            }
             Step::Change(change) => Stepped::Change(change),
             Step::Redeliver { .. } | Step::Give { .. } => Stepped::Done(Ready::Work),
             Step::Nothing { read } => {
@@ -131,6 +138,12 @@ fn look_for<S: Shell>(
             }
         }
     }))
+}
+
+/// Whether a change holds what was handed out under this lease in the order of the stream.
+fn holds_any(change: &Change, lease: &Lease) -> bool {
+    let (Change::Held(held) | Change::HeldElsewhere(held)) = change else { return false };
+    held.iter().any(|(id, _)| lease.repeats(*id))
 }
 
 /// How often one command may still move cursors of other partitions over what its group does not

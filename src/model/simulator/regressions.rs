@@ -239,3 +239,18 @@ fn a_replay_reaches_up_to_a_skipped_event_of_its_key() {
         Replay { g: 0, key: 1, nth: Some(2) },
     ]);
 }
+
+#[test]
+fn looking_for_work_under_a_lease_that_expired_does_not_change_who_is_to_blame() {
+    run([
+        Attempts { g: 0, max: 1 },
+        trigger(0, 2),
+        pull(0, 0, 1),
+        nack(0, 0, 0, 0),
+        pull(0, 0, 1),
+        retry_all(0),
+        pull(0, 0, 1),
+        Clock(110),
+        pull_any(1, 0, 1),
+    ]);
+}
