@@ -101,7 +101,7 @@ impl Simulation {
     }
 
     /// Gives a free lease to the first in line.
-    fn hand_over(&mut self, g: usize) {
+    pub(super) fn hand_over(&mut self, g: usize) {
         let (now, scene, progress) =
             (self.world.now(), self.world.scene(g), self.world.progress(g));
         if !progress.is_free(now, scene) {
@@ -130,7 +130,7 @@ impl Simulation {
     }
 
     /// Serves the owner that waits, if there is anything for it.
-    fn look_for(&mut self, g: usize) {
+    pub(super) fn look_for(&mut self, g: usize) {
         let Some(waiting) = self.world.sides[g].blocked.clone() else { return };
         if self.world.prepare(g, self.world.now(), Taker::Owner) == Ready::Work {
             self.world.sides[g].blocked = None;

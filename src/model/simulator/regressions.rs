@@ -254,3 +254,17 @@ fn looking_for_work_under_a_lease_that_expired_does_not_change_who_is_to_blame()
         pull_any(1, 0, 1),
     ]);
 }
+
+#[test]
+fn what_is_replayed_is_not_in_flight_any_more_for_a_worker_that_waits() {
+    let wait =
+        Pull { w: 1, g: 1, by: Connection, any: false, count: 1, pace: Pace::Ahead, block: true };
+    run([
+        trigger(0, 1),
+        pull(1, 1, 1),
+        wait,
+        Replay { g: 1, key: 0, nth: None },
+        Clock(110),
+        pull(0, 1, 1),
+    ]);
+}

@@ -67,6 +67,9 @@ impl Simulation {
                 let missed = must_come.iter().find(|id| !events.contains(id));
                 assert_eq!(missed, None, "what was handed out comes again: {events:?}");
                 assert!(events.len() <= MAX_REPLAY);
+                // As EVQ.REPLAY does: whoever waits hears of it.
+                self.hand_over(g);
+                self.look_for(g);
             }
             Err(Error::Limit(..)) => {
                 let reads = ids.len() + exceptions > MAX_REPLAY_READ;

@@ -9,7 +9,7 @@ use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::progress::lease::{Caller, Pace, Scene, Turn};
 use crate::model::rules::ready::{Ready, Taker};
-use crate::model::waiting::line::ANY;
+use crate::model::waiting::line::{ANY, Line};
 use crate::model::waiting::partitions::{Grant, Partitions, Tenure};
 use crate::model::waiting::waiter::{Answer, Cause, Left, Outcome, Wait};
 
@@ -134,8 +134,13 @@ impl Play {
     /// None if the client waits now.
     fn serve(&mut self, c: usize, pull: Pull, visit: Visit, called: Option<u32>) -> Option<Reply> {
         let Some(ring) = self.world.rings.get_mut(&pull.ring) else { return Some(Reply::Error) };
-        ring.groups.insert(pull.group);
-        let any = pull.at(ANY).line();
+        let (is_new, any) = (ring.groups.insert(pull.group), pull.at(ANY).line());
+        let same = |line: &Line| (&line.ring, &line.group) == (&any.ring, &any.group);
+        if is_new && self.world.lines.lines_with_standbys().iter().any(same) {
+            // Hands took the group from those who wait for it. That it is back they see when
+            // everything is checked.
+            self.hands = Hands::Any;
+        }
         let mut owns = false;
         for partition in self.in_turn(c, &pull, called) {
             let at = pull.at(partition);

@@ -173,3 +173,18 @@ fn a_lost_reply_comes_again_to_who_asks_again_and_a_command_sent_twice_takes_not
     assert_eq!((waits(&play, 3), play.clients[3].holds.len()), (false, 1));
     play.finish();
 }
+
+#[test]
+fn a_standby_of_a_group_that_hands_took_has_its_turn_when_everything_is_checked() {
+    let mut play = Play::new(None);
+    play.pull(5, Pull { block_ms: None, ..pull(Some(0), 0, 1) });
+    play.pull(0, pull(Some(0), 0, 1));
+    play.lose_ring(0);
+    play.create(0);
+    play.rest();
+    play.pull(1, Pull { block_ms: None, ..pull(None, 0, 1) });
+    assert!(waits(&play, 0));
+    play.rest();
+    assert_eq!(holder(&play), Some(0));
+    play.finish();
+}
