@@ -29,6 +29,7 @@ use crate::server::entry::command::Command;
 use crate::server::entry::spec::{Arg, Routing, Spec};
 use crate::server::keyspace::ring;
 use crate::server::keyspace::ring::RingView;
+use crate::server::unique::judge;
 use crate::server::waiting::release::watch_all;
 
 pub(super) struct Resize;
@@ -172,8 +173,10 @@ impl Command for Resize {
             if forgotten > 0 {
                 ring::change(ctx, &view.names, Effect::Forgotten(forgotten))?;
             }
+            let clock = judge::clock(ctx, view.value()?);
+            tidy::before_an_end(ctx, &view, clock)?;
             let weights = shape.weights().to_vec();
-            ring::change(ctx, &view.names, Effect::Resized(weights, ends, ctx.now().ms()))?;
+            ring::change(ctx, &view.names, Effect::Resized(weights, ends, clock.now_ms))?;
             key::notify_module(ctx, c"evq.resize", &view.names.ring);
             watch_all(ctx, &request.ring, None);
             timer::soon(ctx, Reason::Tidy);

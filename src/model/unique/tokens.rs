@@ -211,13 +211,25 @@ impl Tokens {
         self.queue.items.get(old).is_some_and(|item| item.at_ms <= until_ms)
     }
 
-    /// How many of the oldest could be forgotten, at most `most`. Also the future is something to
-    /// forget: a clock that went back, of which the tokens have yet to hear.
+    /// How many of the oldest the next step forgets, at most `most`; none without anything to do.
+    /// It may forget 0, and only tell the tokens of a clock that went back.
     #[must_use]
-    pub fn forgettable(&self, most: usize, clock: Clock) -> usize {
+    pub fn forgettable(&self, most: u32, clock: Clock) -> Option<u32> {
         let old = self.queue.items.partition_point(|item| item.at_ms <= clock.cut_ms);
-        let future = self.queue.items.back().is_some_and(|item| item.at_ms > clock.now_ms);
-        old.max(usize::from(future)).min(most)
+        let old = u32::try_from(old).map_or(most, |old| old.min(most));
+        (old > 0 || self.is_ahead(clock)).then_some(old)
+    }
+
+    /// Whether the clock went back since the last one came.
+    fn is_ahead(&self, clock: Clock) -> bool {
+        self.queue.items.back().is_some_and(|item| item.at_ms > clock.now_ms)
+    }
+
+    /// What has to be applied before a generation of the ring ends at this moment, if anything: by
+    /// [`Tokens::lives_since`] all that came before must not have come later.
+    #[must_use]
+    pub fn before_an_end(&self, clock: Clock) -> Option<Change> {
+        self.is_ahead(clock).then_some(Change::Forgot(clock, 0))
     }
 
     /// The moment at which the oldest came.

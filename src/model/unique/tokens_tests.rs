@@ -52,11 +52,12 @@ fn a_new_token_forgets_a_few_old_ones_and_the_rest_go_in_steps() {
     }
     remember(&mut tokens, 2000, 99, 1);
     assert_eq!(tokens.len(), 50 - 16 + 1);
-    assert_eq!(tokens.forgettable(1000, clock(2000)), 34);
+    assert_eq!(tokens.forgettable(1000, clock(2000)), Some(34));
+    assert_eq!(tokens.forgettable(9, clock(2000)), Some(9));
     tokens.apply(Change::Forgot(clock(2000), 10));
     assert_eq!(tokens.len(), 25);
     tokens.apply(Change::Forgot(clock(2000), 1000));
-    assert_eq!((tokens.len(), tokens.forgettable(1000, clock(2000))), (1, 0));
+    assert_eq!((tokens.len(), tokens.forgettable(1000, clock(2000))), (1, None));
     assert_eq!(tokens.find(99, clock(2000)), Some(id(1)));
 }
 
@@ -67,9 +68,9 @@ fn tokens_of_a_clock_that_was_ahead_are_neither_lost_nor_kept_for_ever() {
     remember(&mut tokens, 900_000, 2, 2);
     // Only the old one is gone; by the clock that went back there is something to do.
     assert_eq!((tokens.len(), tokens.find(2, clock(1001))), (1, Some(id(2))));
-    assert_eq!(tokens.forgettable(9, clock(1001)), 1);
-    tokens.apply(Change::Forgot(clock(1001), 1));
-    assert_eq!((tokens.len(), tokens.forgettable(9, clock(1001))), (1, 0));
+    assert_eq!(tokens.forgettable(9, clock(1001)), Some(0));
+    tokens.apply(Change::Forgot(clock(1001), 0));
+    assert_eq!((tokens.len(), tokens.forgettable(9, clock(1001))), (1, None));
     assert_eq!(tokens.find(2, clock(1100)), Some(id(2)));
     assert_eq!(tokens.find(2, clock(1101)), None);
     tokens.apply(Change::Forgot(clock(1101), 1));

@@ -12,6 +12,7 @@ use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::ring::history::End;
 use crate::model::saved::effect::Effect;
+use crate::model::unique::tokens::Clock;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::stream::Entries;
 use crate::server::api::xinfo::Info;
@@ -22,9 +23,9 @@ use crate::server::keyspace::key_names::RingNames;
 use crate::server::keyspace::ring::RingView;
 use crate::server::keyspace::ring_value::RingValue;
 use crate::server::keyspace::{known_rings, ring};
-use crate::server::later::{judge as later, moving};
+use crate::server::later::{change, judge as later, moving};
 use crate::server::unique::forget::remembers;
-use crate::server::unique::judge;
+use crate::server::unique::{forget, judge};
 use crate::server::waiting::release::dismiss_partition;
 
 /// How often rings that were resized are cared for.
@@ -130,6 +131,19 @@ fn forgettable_of(ctx: &Ctx, names: &RingNames, value: &RingValue) -> u32 {
         })
     };
     value.ring.forgettable(|p| first_of(ctx, names, p), any_remembers)
+}
+
+/// Whatever is remembered in a ring hears of the clock before a generation ends at that moment.
+///
+/// # Errors
+/// As [`RingView::value`].
+pub(crate) fn before_an_end(ctx: &Ctx, view: &RingView, clock: Clock) -> Result<(), Error> {
+    for p in view.partitions(None)? {
+        let names = view.names.partition(p);
+        forget::before_an_end(ctx, &names, clock)?;
+        change::before_an_end(ctx, &names, clock)?;
+    }
+    Ok(())
 }
 
 /// Where each partition of a ring ends at this moment, if it holds events.

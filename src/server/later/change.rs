@@ -8,9 +8,11 @@ use crate::model::keys::parse_later_key;
 use crate::model::later::schedule::{Change, Schedule};
 use crate::model::saved::effect::Effect;
 use crate::model::saved::snapshot::encode;
+use crate::model::unique::tokens::Clock;
 use crate::server::api::ctx::Ctx;
 use crate::server::api::text::Text;
 use crate::server::api::{key, timer};
+use crate::server::keyspace::key_names::PartitionNames;
 use crate::server::keyspace::{datatype, replicate, tickets};
 
 /// Applies a change and replicates it.
@@ -25,6 +27,20 @@ pub(crate) fn change(ctx: &Ctx, name: &Text, change: Change) -> Result<(), Error
     apply(ctx, name, change)?;
     replicate::effect(ctx, name, &bytes);
     Ok(())
+}
+
+/// The tokens of what was appended hear of the clock before a generation ends, see
+/// [`crate::model::unique::tokens::Tokens::before_an_end`].
+///
+/// # Errors
+/// As [`change`].
+pub(crate) fn before_an_end(ctx: &Ctx, names: &PartitionNames, clock: Clock) -> Result<(), Error> {
+    let heard = {
+        let key = key::open_read(ctx, &names.later);
+        let schedule = key.value::<Schedule>().ok().flatten();
+        schedule.and_then(|schedule| schedule.appended().before_an_end(clock))
+    };
+    heard.map_or(Ok(()), |heard| change(ctx, &names.later, Change::Tokens(heard)))
 }
 
 /// Applies a change to the scheduled events under `name`; they come into being if they are missing.

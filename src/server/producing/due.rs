@@ -152,17 +152,20 @@ fn look_at_tokens(ctx: &Ctx, spot: &Spot, ring: &RingNames, names: &PartitionNam
         let key = key::open_read(ctx, &names.later);
         key.value::<Schedule>().ok().flatten().map(|schedule| {
             let tokens = schedule.appended();
-            (tokens.forgettable(FORGOTTEN as usize, clock) as u32, tokens.oldest_ms())
+            (tokens.forgettable(FORGOTTEN, clock), tokens.oldest_ms())
         })
     };
     let Some((old, oldest_ms)) = facts else { return spots::forget(spot) };
-    let forgets = old > 0
-        && change(ctx, &names.later, Change::Tokens(tokens::Change::Forgot(clock, old))).is_ok();
-    let again_ms = if forgets {
-        clock.now_ms + u64::from(old < FORGOTTEN)
-    } else {
-        let due_ms = oldest_ms.map_or(u64::MAX, |ms| ms.saturating_add(window_ms));
-        due_ms.clamp(clock.now_ms + 1, clock.now_ms + LOOK_MS)
+    let forgot = old.filter(|old| {
+        let step = Change::Tokens(tokens::Change::Forgot(clock, *old));
+        change(ctx, &names.later, step).is_ok()
+    });
+    let again_ms = match forgot {
+        Some(old) => clock.now_ms + u64::from(old < FORGOTTEN),
+        None => {
+            let due_ms = oldest_ms.map_or(u64::MAX, |ms| ms.saturating_add(window_ms));
+            due_ms.clamp(clock.now_ms + 1, clock.now_ms + LOOK_MS)
+        }
     };
     let schedule = key::open_read(ctx, &names.later);
     match schedule.value::<Schedule>().ok().flatten() {

@@ -5,17 +5,15 @@
 use std::time::{Duration, Instant};
 
 use super::hints;
-use super::remember::apply;
+use super::remember::change;
 use crate::model::error::Error;
-use crate::model::saved::effect::Effect;
-use crate::model::saved::snapshot::encode;
 use crate::model::unique::tokens::{Change, Clock, Tokens};
 use crate::server::api::ctx::Ctx;
 use crate::server::api::key;
+use crate::server::keyspace::copies;
 use crate::server::keyspace::key_names::{PartitionNames, RingNames};
 use crate::server::keyspace::known_rings::Spot;
 use crate::server::keyspace::ring_value::RingValue;
-use crate::server::keyspace::{copies, replicate};
 use crate::server::ops::config;
 
 /// How long one sweep forgets, but for its last step.
@@ -59,21 +57,17 @@ fn look(ctx: &Ctx, (db, ring, p): &Spot) -> Result<Option<u64>, Error> {
     }
     let window_ms = window_ms(ctx, &ring, *p);
     let clock = Clock::new(ctx.now().ms(), window_ms);
-    let (old, left, oldest_ms) = {
+    let (old, count, oldest_ms) = {
         let key = key::open_read(ctx, &names.unique);
         let Some(tokens) = key.value::<Tokens>()? else { return Ok(None) };
-        let old = tokens.forgettable(STEP as usize, clock);
-        (old as u32, tokens.len() - old, tokens.oldest_ms().unwrap_or_default())
+        (tokens.forgettable(STEP, clock), tokens.len(), tokens.oldest_ms().unwrap_or_default())
     };
-    if left == 0 {
+    if old.unwrap_or_default() as usize == count {
         key::unlink(ctx, &[&names.unique])?;
         return Ok(None);
     }
-    if old > 0 {
-        let change = Change::Forgot(clock, old);
-        let bytes = encode(&Effect::Unique(change.clone()))?;
-        apply(ctx, &names.unique, change)?;
-        replicate::effect(ctx, &names.unique, &bytes);
+    if let Some(old) = old {
+        change(ctx, &names.unique, Change::Forgot(clock, old))?;
         return Ok(Some(clock.now_ms + u64::from(old < STEP)));
     }
     let due_ms = oldest_ms.saturating_add(window_ms);
@@ -94,4 +88,17 @@ pub(crate) fn remembers(ctx: &Ctx, names: &PartitionNames, until_ms: u64, clock:
     let key = key::open_read(ctx, &names.unique);
     let tokens = key.value::<Tokens>().ok().flatten();
     tokens.is_some_and(|tokens| tokens.lives_since(until_ms, clock))
+}
+
+/// The tokens of a partition hear of the clock before a generation ends, see
+/// [`Tokens::before_an_end`].
+///
+/// # Errors
+/// As [`change`].
+pub(crate) fn before_an_end(ctx: &Ctx, names: &PartitionNames, clock: Clock) -> Result<(), Error> {
+    let heard = {
+        let key = key::open_read(ctx, &names.unique);
+        key.value::<Tokens>().ok().flatten().and_then(|tokens| tokens.before_an_end(clock))
+    };
+    heard.map_or(Ok(()), |heard| change(ctx, &names.unique, heard))
 }

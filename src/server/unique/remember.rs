@@ -33,10 +33,7 @@ pub(crate) fn remember(
     tokens: &[(u128, EventId)],
 ) -> Result<bool, Error> {
     if let Some(secret) = arrivals.begins {
-        let change = Change::Begun(secret);
-        let bytes = encode(&Effect::Unique(change.clone()))?;
-        apply(ctx, &names.unique, change)?;
-        replicate::effect(ctx, &names.unique, &bytes);
+        change(ctx, &names.unique, Change::Begun(secret))?;
     }
     let mut key = key::open_read(ctx, &names.unique);
     let known = key.value_mut::<Tokens>()?.ok_or(OTHER_DATA)?;
@@ -47,6 +44,18 @@ pub(crate) fn remember(
     // Nobody watches tokens: what they are told of is the event.
     tokens.iter().for_each(|(hash, id)| known.remember(*hash, *id));
     Ok(same)
+}
+
+/// Applies a change and replicates it.
+///
+/// # Errors
+/// [`Error::WrongType`]; [`Error::Limit`] for an effect that could not be read back. Nothing has
+/// changed then.
+pub(crate) fn change(ctx: &Ctx, name: &Text, change: Change) -> Result<(), Error> {
+    let bytes = encode(&Effect::Unique(change.clone()))?;
+    apply(ctx, name, change)?;
+    replicate::effect(ctx, name, &bytes);
+    Ok(())
 }
 
 /// Remembers the token of an event of a primary, at the moment that the partition's clock shows.

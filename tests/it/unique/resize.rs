@@ -1,8 +1,9 @@
 //! Tokens and EVQ.RESIZE: a key that moved is still known where it lived, for as long as its tokens
 //! count; then what was kept for that goes.
 
-use super::{events, trigger};
-use crate::harness::{Conn, PATIENCE, Server, Value, each_binary, each_server, must, until};
+use super::{events, ms_of, trigger};
+use crate::harness::{Conn, PATIENCE, Server, Value, args, each_binary, each_server, must, until};
+use crate::restore::{signed, taken_apart};
 
 const KEYS: usize = 40;
 
@@ -65,6 +66,69 @@ fn generations_and_leaving_partitions_stay_as_long_as_their_tokens_count() {
         assert_known(&mut conn, "t", &replies);
         must!(conn, "DEBUG", "RELOAD");
         assert_known(&mut conn, "t", &replies);
+    });
+}
+
+/// The words that restore the one token of a partition as if it had come so many ms later, by a
+/// clock that was ahead.
+fn ahead(conn: &mut Conn, key: &str, came: &Value, by_ms: u64) -> Vec<Vec<u8>> {
+    must!(conn, "CONFIG", "SET", "rdbcompression", "no");
+    let (mut value, version) = taken_apart(must!(conn, "DUMP", key).bytes());
+    // The event's id, which the sequence 0 follows, is of about that moment.
+    let about = ms_of(came) - 60_000..ms_of(came) + 60_000;
+    let moments: Vec<_> = (0..value.len() - 8)
+        .map(|at| (at, u64::from_le_bytes(value[at..at + 8].try_into().unwrap())))
+        .filter(|(at, ms)| about.contains(ms) && !value[at + 8..].starts_with(&[0; 8]))
+        .collect();
+    assert_eq!(moments.len(), 2, "the token's and the clock's");
+    for (at, ms) in moments {
+        value[at..at + 8].copy_from_slice(&(ms + by_ms).to_le_bytes());
+    }
+    args!["RESTORE", key, 0, signed(&value, &version), "REPLACE"].into()
+}
+
+#[test]
+fn the_only_token_of_a_partition_is_known_after_the_clock_went_back() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 1, "UNIQUEFOR", 3_600_000);
+        let first = trigger(&mut conn, "k", "p", "t");
+        let key = "evq:{r:0}:unique";
+        let restore = ahead(&mut conn, key, &first, 500_000);
+        let restored = Value::Bulk(restore[3].clone());
+        conn.must(&restore).ok();
+        // The sweep tells the tokens.
+        until(PATIENCE, || must!(conn, "DUMP", key) != restored);
+        assert_eq!(trigger(&mut conn, "k", "p", "t"), first);
+    });
+}
+
+/// As if the clock went back between the two: the token seems to have come after the resize.
+#[test]
+fn a_token_that_came_before_a_clock_went_back_is_known_after_a_resize() {
+    each_server(|server| {
+        let mut conn = server.connect();
+        must!(conn, "EVQ.CREATE", "r", 2, "MAXAGE", 1, "UNIQUEFOR", 3_600_000);
+        let mut partition =
+            |n: usize| must!(conn, "EVQ.ROUTE", format!("k{n}"), "RING", "r").at(0).int();
+        let leaves = (0..KEYS).find(|n| partition(*n) == 1).expect("a key of partition 1");
+        let key = format!("k{leaves}");
+        let first = trigger(&mut conn, &key, "p", "t");
+        let restore = ahead(&mut conn, "evq:{r:1}:unique", &first, 500_000);
+        must!(conn, "MULTI").ok();
+        conn.must(&restore);
+        must!(conn, "EVQ.RESIZE", "r", 1);
+        // The sweep comes in a later millisecond.
+        must!(conn, "DEBUG", "SLEEP", "0.01");
+        assert_eq!(must!(conn, "EXEC").array().len(), 3);
+        until(PATIENCE, || events(&mut conn) == 0);
+        // As above.
+        for _ in 0..2 {
+            must!(conn, "EVQ.RESIZE", "r", 1);
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+        }
+        assert_eq!(remembered(&mut conn), (1, 1));
+        assert_eq!(trigger(&mut conn, &key, "p", "t"), first);
     });
 }
 

@@ -113,3 +113,21 @@ fn a_leaving_partition_that_disappears_with_tokens_that_count_is_noticed() {
 fn a_token_that_travels_without_its_event_is_noticed() {
     assert!(is_noticed(Rules { together: false, ..Rules::default() }));
 }
+
+/// A clock that goes back just before a resize, and on before anything else.
+fn back_and_resized() -> [Action; 6] {
+    let event = Action::Trigger { key: 0, token: 0, lost: 0, pause_ms: 0 };
+    let (back, on) = (Action::Clock(-1), Action::Clock(1));
+    [event, Action::Trim { nth: 0, count: 1 }, back, Action::Resize(vec![1]), on, Action::Sweep]
+}
+
+#[test]
+fn a_clock_that_goes_back_before_a_resize_loses_no_token() {
+    run(back_and_resized(), Rules::default());
+}
+
+#[test]
+#[should_panic(expected = "told None")]
+fn tokens_that_do_not_hear_of_it_are_noticed() {
+    run(back_and_resized(), Rules { heard_first: false, ..Rules::default() });
+}

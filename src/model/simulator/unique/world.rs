@@ -30,11 +30,19 @@ pub(super) struct Rules {
     pub(super) partitions_wait: bool,
     /// An event and its token are one effect.
     pub(super) together: bool,
+    /// Before a resize the tokens hear of a clock that went back.
+    pub(super) heard_first: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { looks_back: true, generations_wait: true, partitions_wait: true, together: true }
+        Self {
+            looks_back: true,
+            generations_wait: true,
+            partitions_wait: true,
+            together: true,
+            heard_first: true,
+        }
     }
 }
 
@@ -45,6 +53,8 @@ enum Logged {
     Append(u32, EventId),
     Together(Vec<(u32, EventId)>, Vec<(u32, Change)>),
     Delete(u32, EventId),
+    /// The tokens of a partition are gone with their key.
+    Unlinked(u32),
     Ring(Effect),
     Retired(u32),
 }
@@ -126,6 +136,7 @@ impl World {
             Logged::Delete(p, id) => {
                 self.keys.entry(p).or_default().events.retain(|other| *other != id);
             }
+            Logged::Unlinked(p) => self.keys.entry(p).or_default().tokens = None,
             Logged::Retired(p) => {
                 self.keys.remove(&p);
                 assert!(self.ring.apply(Effect::Retired(p)));
@@ -239,6 +250,14 @@ impl World {
             let end = |keys: &Keys| keys.events.last().map(|last| End { last: *last, added: 0 });
             let ends = self.keys.iter().filter_map(|(p, keys)| Some((*p, end(keys)?))).collect();
             let weights = shape.weights().to_vec();
+            if self.rules.heard_first {
+                let clock = self.clock();
+                let hear = |keys: &Keys| keys.tokens.as_ref()?.before_an_end(clock);
+                let ahead = self.keys.iter().filter_map(|(p, keys)| Some((*p, hear(keys)?)));
+                for (p, change) in ahead.collect::<Vec<_>>() {
+                    self.push(Logged::Tokens(p, change));
+                }
+            }
             self.push(Logged::Ring(Effect::Resized(weights, ends, self.now_ms)));
         }
     }
@@ -247,9 +266,12 @@ impl World {
         let clock = self.clock();
         for p in self.keys.keys().copied().collect::<Vec<_>>() {
             let Some(tokens) = &self.keys[&p].tokens else { continue };
-            let old = tokens.forgettable(3, clock);
-            if old > 0 {
-                self.push(Logged::Tokens(p, Change::Forgot(clock, old as u32)));
+            match tokens.forgettable(3, clock) {
+                old if old.unwrap_or_default() as usize == tokens.len() => {
+                    self.push(Logged::Unlinked(p));
+                }
+                Some(old) => self.push(Logged::Tokens(p, Change::Forgot(clock, old))),
+                None => {}
             }
         }
         let lives = |keys: Option<&Keys>, until_ms| {
