@@ -24,7 +24,7 @@ pub(super) enum Stage {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fact {
     pub(super) stage: Stage,
-    /// It was skipped as dead once: it left the order of its key.
+    /// It was skipped as dead once, or finished and began anew: it left the order of its key.
     pub(super) left: bool,
     /// How often its handling has failed.
     pub(super) failures: u32,
@@ -218,7 +218,8 @@ impl Truth {
     pub(super) fn revive(&mut self, id: EventId) {
         self.handed.remove(&id);
         let fact = self.lasting.fact(id);
-        let left = fact.left;
+        // What is finished does not hold its key, which went on.
+        let left = fact.left || fact.stage == Stage::Finished;
         *fact = Fact { left, again: true, ..Fact::default() };
     }
 

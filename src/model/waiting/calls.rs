@@ -168,7 +168,10 @@ fn call_to<P: Partitions>(
     match partitions.find(&line)? {
         Found::Outside | Found::Missing => Ok(()),
         Found::Orphaned => {
-            if let Some(first) = partitions.lines(|lines| lines.nth_standby(any, 0)) {
+            // Without a group there is no lease to grant to the one that is called.
+            if !partitions.lines(|lines| lines.is_on_its_way(&line))
+                && let Some(first) = partitions.lines(|lines| lines.nth_standby(any, 0))
+            {
                 call(partitions, first.client, partition);
             }
             Ok(())

@@ -23,7 +23,9 @@ pub fn hand_over<P: Partitions>(partitions: &mut P, line: &Line, now: Now) -> Re
         Found::Place(place) => place,
         Found::Orphaned => {
             // It makes the group and takes the lease, for which the others go on waiting.
-            owners::release(partitions, next.client, Outcome::Serve);
+            if !partitions.lines(|lines| lines.is_on_its_way(line)) {
+                owners::release(partitions, next.client, Outcome::Serve);
+            }
             partitions.wake_at(Reason::Lease, now.ms().saturating_add(next.wait.lease_ms));
             return Ok(());
         }

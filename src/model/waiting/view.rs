@@ -2,7 +2,7 @@
 
 use super::line::{ANY, Line};
 use super::lines::{Lines, Queue};
-use super::waiter::{Stage, Wait, Waiter};
+use super::waiter::{Outcome, Stage, Wait, Waiter};
 use crate::model::ids::EventId;
 use crate::model::name::Name;
 use crate::model::progress::Progress;
@@ -108,6 +108,18 @@ impl<H> Lines<H> {
     pub fn nth_standby(&self, line: &Line, n: usize) -> Option<Worker> {
         let client = *self.queues.get(line)?.standbys.get(n)?;
         Some(Worker { client, wait: self.wait_of(client)?.clone() })
+    }
+
+    /// Whether a client that is to be served from the partition of `line` has yet to come.
+    /// O(clients that wait).
+    #[must_use]
+    pub fn is_on_its_way(&self, line: &Line) -> bool {
+        self.waiters.values().any(|waiter| {
+            let served = [Stage::Released(Outcome::Serve), Stage::Told(Outcome::Serve)];
+            let own = &waiter.wait.line;
+            served.contains(&waiter.stage)
+                && own.at(waiter.called.unwrap_or(own.partition)) == *line
+        })
     }
 
     /// Every line in front of one partition.

@@ -14,7 +14,7 @@ pub(super) type At = (u32, EventId);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fact {
     pub(super) stage: Stage,
-    /// It was skipped as dead once: it left the order of its key.
+    /// It was skipped as dead once, or finished and began anew: it left the order of its key.
     pub(super) left: bool,
 }
 
@@ -40,8 +40,9 @@ impl Truth {
 
     pub(super) fn set(&mut self, at: At, stage: Stage) {
         let fact = Rc::make_mut(&mut self.facts).entry(at).or_default();
+        fact.left |=
+            stage == Stage::Skipped || (fact.stage, stage) == (Stage::Finished, Stage::Open);
         fact.stage = stage;
-        fact.left |= stage == Stage::Skipped;
         if stage != Stage::Open && self.again.contains(&at) {
             Rc::make_mut(&mut self.again).remove(&at);
         }

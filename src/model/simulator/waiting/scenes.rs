@@ -188,3 +188,16 @@ fn a_standby_of_a_group_that_hands_took_has_its_turn_when_everything_is_checked(
     assert_eq!(holder(&play), Some(0));
     play.finish();
 }
+
+#[test]
+fn one_worker_is_called_to_make_a_group_that_hands_took() {
+    let mut play = Play::new(None);
+    play.pull(4, Pull { block_ms: None, ..pull(None, 0, 1) });
+    play.pull(0, pull(None, 0, 1));
+    play.pull(2, pull(None, 0, 1));
+    play.lose_ring(0);
+    play.create(0);
+    play.check_prompt(0, 0);
+    assert!(!waits(&play, 0) && waits(&play, 2));
+    play.finish();
+}
