@@ -56,10 +56,10 @@ fn has_work_for<P: Partitions>(
 ) -> Result<bool, Error> {
     let line = any.at(partition);
     Ok(match partitions.find(&line)? {
-        Found::Orphaned => true,
+        // The workers that wait for this partition come first, here and below.
+        Found::Orphaned => !has_standbys(partitions, &line),
         Found::Outside | Found::Missing => false,
         Found::Place(place) => match partitions.tenure(&place, now)? {
-            // The workers that wait for this partition come first.
             Tenure::Free { .. } | Tenure::Claimable { .. } if has_standbys(partitions, &line) => {
                 false
             }
@@ -169,7 +169,8 @@ fn call_to<P: Partitions>(
         Found::Outside | Found::Missing => Ok(()),
         Found::Orphaned => {
             // Without a group there is no lease to grant to the one that is called.
-            if !partitions.lines(|lines| lines.is_on_its_way(&line))
+            if !has_standbys(partitions, &line)
+                && !partitions.lines(|lines| lines.is_on_its_way(&line))
                 && let Some(first) = partitions.lines(|lines| lines.nth_standby(any, 0))
             {
                 call(partitions, first.client, partition);

@@ -2,6 +2,7 @@
 
 use super::clients::{Play, Pull};
 use super::world::{At, Hands};
+use crate::model::deadlines::RECHECK_MS;
 use crate::model::progress::lease::Pace;
 use crate::model::waiting::partitions::Tenure;
 
@@ -199,5 +200,19 @@ fn one_worker_is_called_to_make_a_group_that_hands_took() {
     play.create(0);
     play.check_prompt(0, 0);
     assert!(!waits(&play, 0) && waits(&play, 2));
+    play.finish();
+}
+
+#[test]
+fn a_group_that_hands_took_is_made_by_who_waits_for_its_partition() {
+    let mut play = Play::new(None);
+    play.pull(2, Pull { block_ms: None, ..pull(Some(0), 0, 1) });
+    play.pull(5, pull(None, 0, 1));
+    play.pull(3, pull(Some(0), 0, 2000));
+    play.lose_ring(0);
+    play.create(0);
+    play.check_prompt(0, 0);
+    play.pass(RECHECK_MS, Hands::None);
+    assert!(!waits(&play, 3) && waits(&play, 5));
     play.finish();
 }
