@@ -122,7 +122,8 @@ impl Prometheus {
         alerts.iter().map(|a| ["alertname", "ring", "group"].map(|name| label(a, name))).collect()
     }
 
-    fn log(&self) -> String {
+    /// What both wrote.
+    pub(super) fn log(&self) -> String {
         let read = |name| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
         format!("{}\n{}", read("prometheus.log"), read("exporter.log"))
     }
