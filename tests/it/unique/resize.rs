@@ -28,6 +28,14 @@ fn remembered(conn: &mut Conn) -> (i64, usize) {
     (generations, leaving)
 }
 
+/// Two more looks after the ring, which has one partition: each would have removed what it may.
+fn look_twice(conn: &mut Conn) {
+    for _ in 0..2 {
+        must!(conn, "EVQ.RESIZE", "r", 1);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+}
+
 #[test]
 fn a_key_that_moved_is_known_wherever_it_lived() {
     each_server(|server| {
@@ -57,11 +65,7 @@ fn generations_and_leaving_partitions_stay_as_long_as_their_tokens_count() {
         let replies = fill(&mut conn, "t");
         must!(conn, "EVQ.RESIZE", "r", 1);
         until(PATIENCE, || events(&mut conn) == 0);
-        // Two more looks after the ring: each would have removed what it may.
-        for _ in 0..2 {
-            must!(conn, "EVQ.RESIZE", "r", 1);
-            std::thread::sleep(std::time::Duration::from_millis(1100));
-        }
+        look_twice(&mut conn);
         assert_eq!(remembered(&mut conn), (1, 3));
         assert_known(&mut conn, "t", &replies);
         must!(conn, "DEBUG", "RELOAD");
@@ -122,11 +126,7 @@ fn a_token_that_came_before_a_clock_went_back_is_known_after_a_resize() {
         must!(conn, "DEBUG", "SLEEP", "0.01");
         assert_eq!(must!(conn, "EXEC").array().len(), 3);
         until(PATIENCE, || events(&mut conn) == 0);
-        // As above.
-        for _ in 0..2 {
-            must!(conn, "EVQ.RESIZE", "r", 1);
-            std::thread::sleep(std::time::Duration::from_millis(1100));
-        }
+        look_twice(&mut conn);
         assert_eq!(remembered(&mut conn), (1, 1));
         assert_eq!(trigger(&mut conn, &key, "p", "t"), first);
     });
