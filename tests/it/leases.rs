@@ -149,16 +149,16 @@ fn every_sign_of_life_renews_the_lease() {
         let ids = trigger(&mut control, &["a", "b", "c", "d"]);
         let mut owner = server.connect();
         let began = Instant::now();
-        take(&mut owner, "LEASE 400 COUNT 2");
+        take(&mut owner, "LEASE 1200 COUNT 2");
         let signs = [
             format!("EVQ.ACK {P} {}", ids[0]),
             format!("EVQ.ACK {P} {}", ids[0]),
-            format!("EVQ.EXTEND {P} LEASE 400"),
-            format!("EVQ.CONSUME {P} LEASE 400"),
+            format!("EVQ.EXTEND {P} LEASE 1200"),
+            format!("EVQ.CONSUME {P} LEASE 1200"),
             format!("EVQ.ACK {P} {}", ids[1]),
         ];
         for sign in signs {
-            std::thread::sleep(Duration::from_millis(150));
+            std::thread::sleep(Duration::from_millis(300));
             // At once, or it may have lapsed again by then. Another worker asks on its connection.
             must!(owner, "MULTI").ok();
             say(&mut owner, &sign);
@@ -167,7 +167,7 @@ fn every_sign_of_life_renews_the_lease() {
             assert!(!replies.at(0).is_error(), "{sign}: {replies:?}");
             assert!(replies.at(1).is_null(), "{sign} after {:?}", began.elapsed());
         }
-        assert!(began.elapsed() > Duration::from_millis(400), "without renewal it had lapsed");
+        assert!(began.elapsed() > Duration::from_millis(1200), "without renewal it had lapsed");
         until(PATIENCE, || pull(&mut control, "NOBLOCK").is_some());
     });
 }

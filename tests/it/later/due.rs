@@ -139,8 +139,10 @@ fn it_takes_its_place_in_its_keys_order_then() {
     each_server(|server| {
         let mut conn = server.connect();
         must!(conn, "EVQ.CREATE", "r", 1);
-        schedule(&mut conn, "k", "later", "IN", 200);
+        must!(conn, "MULTI");
+        must!(conn, "EVQ.SCHEDULE", "k", "later", "IN", 200, "RING", "r");
         must!(conn, "EVQ.TRIGGER", "k", "now", "RING", "r");
+        must!(conn, "EXEC");
         until_none_waits(&mut conn);
         must!(conn, "EVQ.TRIGGER", "k", "then", "RING", "r");
         assert_eq!(payloads(&mut conn, 0), ["now", "later", "then"]);
@@ -199,11 +201,14 @@ fn a_missing_ring_or_a_key_of_another_type_makes_it_wait() {
         let mut conn = server.connect();
         must!(conn, "EVQ.CREATE", "r", 1);
         must!(conn, "EVQ.CREATE", "s", 1);
-        schedule(&mut conn, "k", "p", "IN", 100);
-        must!(conn, "EVQ.SCHEDULE", "k", "p", "IN", 100, "RING", "s");
         let dump = must!(conn, "DUMP", "evq:{r}");
+        // Before any time is up, however slow the machine is.
+        must!(conn, "MULTI");
+        must!(conn, "EVQ.SCHEDULE", "k", "p", "IN", 100, "RING", "r");
+        must!(conn, "EVQ.SCHEDULE", "k", "p", "IN", 100, "RING", "s");
         must!(conn, "DEL", "evq:{r}");
         must!(conn, "SET", "evq:{s:0}", "a string");
+        must!(conn, "EXEC");
         let at_ms = clock_ms(&mut conn) + 400;
         until(PATIENCE, || clock_ms(&mut conn) > at_ms);
         assert_eq!(must!(conn, "EXISTS", "evq:{r:0}").int(), 0);
@@ -223,16 +228,21 @@ fn a_key_that_was_deleted_renamed_or_moved_by_hand_takes_its_events_with_it() {
         let mut conn = server.connect();
         must!(conn, "EVQ.CREATE", "r", 1);
         must!(conn, "EVQ.CREATE", "s", 1);
-        schedule(&mut conn, "k", "gone", "IN", 200);
+        // Before any time is up, however slow the machine is.
+        must!(conn, "MULTI");
+        must!(conn, "EVQ.SCHEDULE", "k", "gone", "IN", 200, "RING", "r");
         must!(conn, "DEL", "evq:{r:0}:later");
-        schedule(&mut conn, "k", "moved", "IN", 200);
+        must!(conn, "EVQ.SCHEDULE", "k", "moved", "IN", 200, "RING", "r");
         must!(conn, "RENAME", "evq:{r:0}:later", "evq:{s:0}:later");
+        must!(conn, "EXEC");
         until(PATIENCE, || must!(conn, "XLEN", "evq:{s:0}").int() == 1);
         assert_eq!(must!(conn, "EXISTS", "evq:{r:0}").int(), 0);
         until(PATIENCE, || conn.info("evq", "evq_scheduled_waiting").unwrap() == "0");
         // Another database, and both changed.
-        schedule(&mut conn, "k", "swapped", "IN", 200);
+        must!(conn, "MULTI");
+        must!(conn, "EVQ.SCHEDULE", "k", "swapped", "IN", 200, "RING", "r");
         must!(conn, "SWAPDB", 0, 1);
+        must!(conn, "EXEC");
         must!(conn, "SELECT", 1);
         until(PATIENCE, || must!(conn, "XLEN", "evq:{r:0}").int() == 1);
         must!(conn, "FLUSHALL");
