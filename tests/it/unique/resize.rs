@@ -1,8 +1,9 @@
 //! Tokens and EVQ.RESIZE: a key that moved is still known where it lived, for as long as its tokens
 //! count; then what was kept for that goes.
 
-use super::{events, ms_of, trigger};
+use super::{events, trigger};
 use crate::harness::{Conn, PATIENCE, Server, Value, args, each_binary, each_server, must, until};
+use crate::later::{clock_ms, waiting};
 use crate::restore::{signed, taken_apart};
 
 const KEYS: usize = 40;
@@ -75,11 +76,12 @@ fn generations_and_leaving_partitions_stay_as_long_as_their_tokens_count() {
 
 /// The words that restore the one token of a partition as if it had come so many ms later, by a
 /// clock that was ahead.
-fn ahead(conn: &mut Conn, key: &str, came: &Value, by_ms: u64) -> Vec<Vec<u8>> {
+fn ahead(conn: &mut Conn, key: &str, by_ms: u64) -> Vec<Vec<u8>> {
     must!(conn, "CONFIG", "SET", "rdbcompression", "no");
+    let now_ms = clock_ms(conn);
     let (mut value, version) = taken_apart(must!(conn, "DUMP", key).bytes());
-    // The event's id, which the sequence 0 follows, is of about that moment.
-    let about = ms_of(came) - 60_000..ms_of(came) + 60_000;
+    // An event's id, which the sequence 0 follows, is of about that moment, too.
+    let about = now_ms - 60_000..now_ms + 60_000;
     let moments: Vec<_> = (0..value.len() - 8)
         .map(|at| (at, u64::from_le_bytes(value[at..at + 8].try_into().unwrap())))
         .filter(|(at, ms)| about.contains(ms) && !value[at + 8..].starts_with(&[0; 8]))
@@ -98,7 +100,7 @@ fn the_only_token_of_a_partition_is_known_after_the_clock_went_back() {
         must!(conn, "EVQ.CREATE", "r", 1, "UNIQUEFOR", 3_600_000);
         let first = trigger(&mut conn, "k", "p", "t");
         let key = "evq:{r:0}:unique";
-        let restore = ahead(&mut conn, key, &first, 500_000);
+        let restore = ahead(&mut conn, key, 500_000);
         let restored = Value::Bulk(restore[3].clone());
         conn.must(&restore).ok();
         // The sweep tells the tokens.
@@ -108,8 +110,7 @@ fn the_only_token_of_a_partition_is_known_after_the_clock_went_back() {
 }
 
 /// As if the clock went back between the two: the token seems to have come after the resize.
-#[test]
-fn a_token_that_came_before_a_clock_went_back_is_known_after_a_resize() {
+fn token_of_before_the_clock_went_back(tokens: &str, words: &[&str]) {
     each_server(|server| {
         let mut conn = server.connect();
         must!(conn, "EVQ.CREATE", "r", 2, "MAXAGE", 1, "UNIQUEFOR", 3_600_000);
@@ -117,8 +118,10 @@ fn a_token_that_came_before_a_clock_went_back_is_known_after_a_resize() {
             |n: usize| must!(conn, "EVQ.ROUTE", format!("k{n}"), "RING", "r").at(0).int();
         let leaves = (0..KEYS).find(|n| partition(*n) == 1).expect("a key of partition 1");
         let key = format!("k{leaves}");
-        let first = trigger(&mut conn, &key, "p", "t");
-        let restore = ahead(&mut conn, "evq:{r:1}:unique", &first, 500_000);
+        let call = [&[words[0], &key, "p", "RING", "r", "UNIQUE", "t"], &words[1..]].concat();
+        let first = conn.must(&call);
+        until(PATIENCE, || waiting(&mut conn) == 0);
+        let restore = ahead(&mut conn, tokens, 500_000);
         must!(conn, "MULTI").ok();
         conn.must(&restore);
         must!(conn, "EVQ.RESIZE", "r", 1);
@@ -128,8 +131,18 @@ fn a_token_that_came_before_a_clock_went_back_is_known_after_a_resize() {
         until(PATIENCE, || events(&mut conn) == 0);
         look_twice(&mut conn);
         assert_eq!(remembered(&mut conn), (1, 1));
-        assert_eq!(trigger(&mut conn, &key, "p", "t"), first);
+        assert_eq!(conn.must(&call), first);
     });
+}
+
+#[test]
+fn a_token_that_came_before_a_clock_went_back_is_known_after_a_resize() {
+    token_of_before_the_clock_went_back("evq:{r:1}:unique", &["EVQ.TRIGGER"]);
+}
+
+#[test]
+fn so_is_that_of_a_scheduled_event_that_was_appended() {
+    token_of_before_the_clock_went_back("evq:{r:1}:later", &["EVQ.SCHEDULE", "IN", "0"]);
 }
 
 #[test]
