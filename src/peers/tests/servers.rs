@@ -273,7 +273,7 @@ fn spawn(program: &str, words: &[String]) -> Child {
 /// connections: one of these may take such a port before the server does.
 fn free_ports() -> [u16; 3] {
     const FIRST: u32 = 12_000;
-    const COUNT: u32 = 18_000;
+    const COUNT: u32 = 8_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(101);
     let mut ports = (0..COUNT)

@@ -118,10 +118,11 @@ crash-memcheck-enabled no
 ";
 
 /// A TCP port nobody listens on. Below the ports that the kernel hands out for outgoing
-/// connections, so that none of those can take it while a server restarts.
+/// connections, so that none of those can take it while a server restarts, and below those of
+/// scripts/demo, which plays beside other tests.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u32 = 12_000;
-    const COUNT: u32 = 18_000;
+    const COUNT: u32 = 8_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(101);
     (0..COUNT)
