@@ -6,10 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::scene::{Mapping, PARTITIONS, RING, Scene, stream};
-use crate::harness::{
-    Arg, Cluster, ClusterClient, Conn, PATIENCE, Value, args, cmd, each_binary, must, until_some,
-};
+use super::scene::{Mapping, PARTITIONS, RING, Scene};
+use crate::harness::{Arg, ClusterClient, Conn, Value, args, cmd, each_binary, must};
 use crate::kinds::{Kind, NONSENSE};
 use crate::model::slots::Slot;
 use crate::usage::{COMMANDS, FORMS, Usage};
@@ -379,27 +377,4 @@ fn assert_commands_are_checked(peer: &mut Conn, p: u32, id: u64) {
             assert!(is_code && code != "EVQBUG", "{}: {reply:?}", shown(words));
         }
     }
-}
-
-/// More than may wait for a node goes there alone, and comes whole.
-#[test]
-fn an_event_of_many_megabytes_is_passed_on() {
-    each_binary(|binary| {
-        let scene = &mut Scene::without_ring(Cluster::with(binary));
-        must!(scene.client, "EVQ.CREATE", RING, PARTITIONS).ok();
-        let (here, there) = (scene.authority(), scene.other());
-        let key = super::passing::key_between(scene, here, there, 0);
-        let mut conn = scene.cluster.connect(here);
-        let payload = vec![b'\xff'; 70_000_000];
-        // As its producer would: on a slow machine so many bytes take longer than the nodes wait.
-        let reply = until_some(PATIENCE, || {
-            let reply = cmd!(conn, "EVQ.TRIGGER", key, payload, "RING", RING, "UNIQUE", "t");
-            let is_unknown = reply.is_error() && reply.err_code() == "EVQUNKNOWN";
-            (!is_unknown).then_some(reply)
-        });
-        let p = Mapping::of(PARTITIONS).partition(&key);
-        let (stream, id) = (stream(p), reply.at(1).str());
-        let entry = must!(scene.client, "XRANGE", stream, id, id);
-        assert!(entry.at(0).at(1).get("payload").bytes() == payload);
-    });
 }

@@ -376,3 +376,23 @@ fn a_failover_under_passed_on_events_loses_none_that_was_acknowledged() {
         scene.cluster.assert_healthy();
     });
 }
+
+/// More than may wait for a node goes there alone, and comes whole.
+#[test]
+fn an_event_of_many_megabytes_is_passed_on() {
+    each_binary(|binary| {
+        let mut scene = Scene::start(binary, 0);
+        let key = key_between(&scene, scene.authority(), scene.other(), 0);
+        let mut conn = scene.cluster.connect(scene.authority());
+        let payload = vec![b'\xff'; 70_000_000];
+        // As its producer would: on a slow machine so much takes longer than a node waits.
+        until(PATIENCE, || {
+            let reply = cmd!(conn, "EVQ.TRIGGER", key, payload, "RING", RING, "UNIQUE", "t");
+            fate(&reply) == Fate::Stored
+        });
+        let entries =
+            must!(scene.client, "XRANGE", stream(scene.mapping.partition(&key)), "-", "+");
+        assert_eq!(entries.array().len(), 1);
+        assert!(entries.at(0).at(1).get("payload").bytes() == payload);
+    });
+}
