@@ -163,11 +163,17 @@ fn cause_everything(server: &Server) -> Vec<[&'static str; 3]> {
     say(&mut conn, "EVQ.CONSUME 0 RING failing GROUP mailer WORKER w");
     say(&mut conn, &format!("EVQ.NACK 0 {id} RING failing GROUP mailer WORKER w"));
 
-    say(&mut conn, "EVQ.CREATE kept 1 MAXLEN 1");
-    say(&mut conn, "EVQ.GROUP gone RING kept FROM first");
+    // One group at a time is named for this. So its silence begins before that of others, and of
+    // those that began at one moment, as all do after a pause, it is the last by its ring's name.
+    say(&mut conn, "EVQ.CREATE trimmed 1 MAXLEN 1");
+    say(&mut conn, "EVQ.GROUP gone RING trimmed FROM first");
     for _ in 0..5 {
-        say(&mut conn, "EVQ.TRIGGER k x RING kept");
+        say(&mut conn, "EVQ.TRIGGER k x RING trimmed");
     }
+    until(PATIENCE, || {
+        let idle_ms = conn.info("evq", "evq_trim_held_up_by_idlest_ms").expect("the field");
+        idle_ms != "0"
+    });
 
     say(&mut conn, "EVQ.CREATE stuck 1");
     say(&mut conn, "EVQ.GROUP unlucky RING stuck FROM first BACKOFF 3600000 3600000");
@@ -198,8 +204,8 @@ fn cause_everything(server: &Server) -> Vec<[&'static str; 3]> {
     vec![
         ["EvqLagAge", "aged", "slow"],
         ["EvqDeadLetters", "failing", "mailer"],
-        ["EvqNoOwner", "kept", "gone"],
-        ["EvqRetentionHeldUp", "kept", "gone"],
+        ["EvqNoOwner", "trimmed", "gone"],
+        ["EvqRetentionHeldUp", "trimmed", "gone"],
         ["EvqExceptionsNearBound", "stuck", "unlucky"],
         ["EvqProducersRefused", "", ""],
         ["EvqScheduleOverdue", "", ""],
