@@ -105,10 +105,13 @@ impl Options {
 }
 
 /// What every test server has: no persistence unless asked for, all debug commands, no waiting for
-/// replicas when one attaches or when the server stops, no test of all memory after a crash.
+/// replicas when one attaches or when the server stops, no test of all memory after a crash. What
+/// has a reply is in the append-only file and outlives `kill -9`: with `everysec` a busy disk may
+/// put that off.
 const BASE: &str = "\
 save \"\"
 appendonly no
+appendfsync no
 protected-mode no
 enable-debug-command yes
 enable-module-command yes
