@@ -213,8 +213,7 @@ fn a_replica_and_the_append_only_file_hold_what_the_primary_holds() {
         eprintln!("EVQ_SEED={seed}");
     }
     each_binary(|binary| {
-        let config = ["appendonly yes", "appendfsync no"];
-        let primary = Server::with(binary).tcp().config(&config).start();
+        let primary = Server::with(binary).tcp().config(&["appendonly yes"]).start();
         let replica = Server::replica_of(&primary);
         let mut conns = [primary.connect(), primary.connect(), primary.connect()];
         let mut rng = Random::new(seed);

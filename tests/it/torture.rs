@@ -121,8 +121,7 @@ fn a_server_survives_a_bad_day() {
     each_binary(|binary| {
         let seed = seed();
         // With an AOF: some mistakes kill a server only when it writes down what it did.
-        let config = ["appendonly yes", "appendfsync no"];
-        let mut server = Server::with(binary).config(&config).start();
+        let mut server = Server::with(binary).config(&["appendonly yes"]).start();
         let (endpoint, ids) = (&server.endpoint(), &Mutex::new(Vec::new()));
         let pause = &Mutex::new(());
         must!(server.connect(), "EVQ.CREATE", "r", 1).ok();

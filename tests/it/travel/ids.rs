@@ -35,8 +35,8 @@ pub(crate) fn state(server: &Server) -> Vec<String> {
 
 impl Chain {
     pub(crate) fn start(binary: &Binary, config: &[&str]) -> Self {
-        let aof = ["appendonly yes", "appendfsync no"];
-        let primary = Server::with(binary).tcp().config(&[&aof[..], config].concat()).start();
+        let config = [&["appendonly yes"], config].concat();
+        let primary = Server::with(binary).tcp().config(&config).start();
         let middle = Server::replica_of(&primary);
         let last = Server::replica_of(&middle);
         let conn = primary.connect();

@@ -1,6 +1,6 @@
 //! What a token does, and what it does not.
 
-use super::{events, ms_of, trigger, until_new};
+use super::{events, many, ms_of, trigger, until_new};
 use crate::harness::{Conn, Server, Value, cmd, each_binary, each_server, must};
 
 #[track_caller]
@@ -213,15 +213,13 @@ fn dropping_the_ring_drops_its_tokens() {
     each_server(|server| {
         let mut conn = server.connect();
         must!(conn, "EVQ.CREATE", "r", 3);
-        let trigger_all = |conn: &mut Conn| {
-            (0..20).for_each(|n| drop(trigger(conn, &format!("k{n}"), "p", "t")));
-            events(conn)
-        };
-        assert_eq!(trigger_all(&mut conn), 20);
+        many(&mut conn, 0, 20);
+        assert_eq!(events(&mut conn), 20);
         must!(conn, "EVQ.DROP", "r");
         assert_eq!(must!(conn, "DBSIZE").int(), 0);
         must!(conn, "EVQ.CREATE", "r", 3);
         // Ids tell nothing: an event of the same millisecond has that of before.
-        assert_eq!(trigger_all(&mut conn), 20);
+        many(&mut conn, 0, 20);
+        assert_eq!(events(&mut conn), 20);
     });
 }
