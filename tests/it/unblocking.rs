@@ -33,7 +33,11 @@ pub(crate) fn waiting(
         return (client, None);
     }
     let mut owner = server.connect();
-    assert_eq!(pull(&mut owner, "NOBLOCK LEASE 60000"), None);
+    // The server may not have seen yet that the owner before closed its connection.
+    until(IN_TIME, || {
+        assert_eq!(pull(&mut owner, "NOBLOCK LEASE 60000"), None);
+        !cmd!(owner, "EVQ.EXTEND", P).is_error()
+    });
     block(control, &mut client, options);
     if how == As::Promoted {
         must!(owner, "EVQ.RELEASE", P).ok();
