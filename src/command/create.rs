@@ -51,7 +51,7 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
     let (mut kept, mut trim, mut unique_for_ms) = (Retention::default(), None, None);
     while let Some(word) = words.next() {
         if is(word, "VNODES") {
-            once(&mut vnodes, word, words.count_after(word, "virtual nodes", MAX_VNODES.into())?)?;
+            once(&mut vnodes, word, words.count_after(word, "VNODES", MAX_VNODES.into())?)?;
         } else if is(word, "WEIGHTS") {
             once(&mut weights, word, weights_after(word, &mut words, small(partitions))?)?;
         } else if is(word, "PAYLOAD") {

@@ -89,12 +89,12 @@ fn parse(all: &[&[u8]]) -> Result<Request, Error> {
         if is(word, "FROM") {
             once(&mut options.from, word, Start::parse(words.value(word)?)?)?;
         } else if is(word, "TYPES") {
-            let count = words.count_from_zero(word, "types of a group", MAX_TYPES as u64)?;
+            let count = words.count_from_zero(word, "number of TYPES", MAX_TYPES as u64)?;
             let types =
                 (0..count).map(|_| words.value(word).map(Into::into)).collect::<Result<_, _>>()?;
             once(&mut options.types, word, types)?;
         } else if is(word, "MAXATTEMPTS") {
-            let n = words.count_after(word, "attempts", MAX_ATTEMPTS.into())?;
+            let n = words.count_after(word, "MAXATTEMPTS", MAX_ATTEMPTS.into())?;
             once(&mut options.max_attempts, word, u32::try_from(n).unwrap_or(MAX_ATTEMPTS))?;
         } else if is(word, "BACKOFF") {
             let min_ms = words.duration_ms(word, "BACKOFF", 0)?.unsigned_abs();
