@@ -19,7 +19,8 @@ const PARTITIONS: usize = 8;
 
 /// What the workers have handled: every worker writes each event in when it handles it.
 struct Book {
-    started: Instant,
+    /// When an event was handled that had not been before.
+    moved: Mutex<Instant>,
     /// By file: the last number, which was reached without a gap.
     handled: Mutex<HashMap<String, u64>>,
     /// Different events.
@@ -31,7 +32,7 @@ struct Book {
 impl Book {
     fn new() -> Self {
         let (handled, fresh, repeated) = Default::default();
-        Self { started: Instant::now(), handled, fresh, repeated }
+        Self { moved: Mutex::new(Instant::now()), handled, fresh, repeated }
     }
 
     /// Writes one event in; a number that skips ahead fails the test.
@@ -45,6 +46,7 @@ impl Book {
         assert!(n <= *last + 1, "{file}: {n} after {last}");
         if n == *last + 1 {
             *last = n;
+            *self.moved.lock().unwrap() = Instant::now();
             self.fresh.fetch_add(1, Ordering::Relaxed);
         } else {
             self.repeated.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +56,8 @@ impl Book {
     /// Whether everything was handled. Also ends a test in which nothing moves any more.
     fn is_full(&self) -> bool {
         let fresh = self.fresh.load(Ordering::Relaxed);
-        assert!(self.started.elapsed() < PATIENCE, "{fresh} events in {PATIENCE:?}");
+        let still = self.moved.lock().unwrap().elapsed();
+        assert!(still < PATIENCE, "nothing moves after {fresh} events");
         fresh == file_history().len()
     }
 
