@@ -1,19 +1,28 @@
 //! Changes of roles and of the nodes that there are.
 
+use std::time::{Duration, Instant};
+
 use super::Cluster;
 use crate::harness::args::must;
 use crate::harness::wait::{PATIENCE, until};
+
+/// By then a server has given up a failover that it was asked for: it takes five seconds at most.
+const GIVEN_UP: Duration = Duration::from_secs(10);
 
 impl Cluster {
     /// Promotes `replica` in agreement with its master, which lives and becomes its replica.
     #[track_caller]
     pub(crate) fn fail_over(&self, replica: usize) {
-        // Refused for a while after a restart, or while the link is down.
-        until(PATIENCE, || {
-            let reply = self.connect(replica).cmd(&["CLUSTER", "FAILOVER"]);
-            !reply.is_error()
+        let mut asked: Option<Instant> = None;
+        until(3 * PATIENCE, || {
+            // Refused for a while after a restart, or while the link is down; given up where the
+            // machine stands still meanwhile.
+            if asked.is_none_or(|at| at.elapsed() > GIVEN_UP) {
+                let reply = self.connect(replica).cmd(&["CLUSTER", "FAILOVER"]);
+                asked = (!reply.is_error()).then(Instant::now);
+            }
+            self.is_promoted(replica)
         });
-        self.until_promoted(replica);
         self.settle();
     }
 
@@ -21,18 +30,14 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn take_over(&self, replica: usize) {
         must!(self.connect(replica), "CLUSTER", "FAILOVER", "TAKEOVER").ok();
-        self.until_promoted(replica);
+        until(3 * PATIENCE, || self.is_promoted(replica));
         self.settle();
     }
 
-    /// Waits until node `n` is a master, by its own account.
-    #[track_caller]
-    pub(crate) fn until_promoted(&self, n: usize) {
-        until(3 * PATIENCE, || {
-            let Ok(mut conn) = self.node(n).endpoint().try_connect() else { return false };
-            conn.try_cmd(&["ROLE"])
-                .is_ok_and(|role| !role.is_error() && role.at(0).str() == "master")
-        });
+    /// Whether node `n` is a master, by its own account.
+    fn is_promoted(&self, n: usize) -> bool {
+        let Ok(mut conn) = self.node(n).endpoint().try_connect() else { return false };
+        conn.try_cmd(&["ROLE"]).is_ok_and(|role| !role.is_error() && role.at(0).str() == "master")
     }
 
     /// Waits until the nodes have promoted a replica of the dead node `n` by themselves, and agree;
