@@ -89,11 +89,10 @@ class Queue:
     def connect(self, timeout, retries=0):
         # By default redis-py sends a command again by itself when a reply is lost: an event would
         # be appended twice. Right for what is UNIQUE, wrong for everything else.
-        pool = redis.ConnectionPool.from_url(
+        return redis.Redis(connection_pool=redis.ConnectionPool.from_url(
             self.url, socket_timeout=timeout,
             retry=Retry(ExponentialBackoff(cap=2, base=0.05), retries),
-            retry_on_error=[redis.ConnectionError, redis.TimeoutError] if retries else [])
-        return redis.Redis(connection_pool=pool)
+            retry_on_error=[redis.ConnectionError, redis.TimeoutError] if retries else []))
 
     def trigger(self, key, payload, type=None, headers=None, unique=None, due=()):
         """Appends an event; its (partition, id). With a token in `unique` it is sent again when a
@@ -120,6 +119,8 @@ class Queue:
     def on(self, *types):
         """Registers a handler for events of these types, or for all that have no other. Several
         of one type run one after the other; if one raises, all of them get the event again."""
+        if types and callable(types[0]):  # @queue.on without parentheses
+            return self.on()(*types)
         def register(handler):
             for type in types or (None,):
                 self.handlers[type].append(handler)
@@ -202,8 +203,7 @@ class Worker:
             queue.waiting.discard(self.id)
             self.pause, ack = 0.1, ()
             if reply:  # else there was nothing to do in time, or other workers have it
-                partition, epoch, events = reply
-                done = self.handle(partition, epoch, events)
+                partition, done = reply[0], self.handle(*reply)
                 if done:  # acknowledged along with the next pull
                     ack = ("ACK", partition, done) if self.source == "*" else ("ACK", done)
         if ack:

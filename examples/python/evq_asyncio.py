@@ -118,6 +118,8 @@ class Queue:
     def on(self, *types):
         """Registers a handler for events of these types, or for all that have no other. Several
         of one type run one after the other; if one raises, all of them get the event again."""
+        if types and callable(types[0]):  # @queue.on without parentheses
+            return self.on()(*types)
         def register(handler):
             for type in types or (None,):
                 self.handlers[type].append(handler)

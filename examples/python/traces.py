@@ -30,6 +30,9 @@ def traced(queue):
             return partition, id
 
     def on_traced(*types):
+        if types and callable(types[0]):  # @queue.on without parentheses
+            return on_traced()(*types)
+
         def register(handler):
             @wraps(handler)
             def process(event):

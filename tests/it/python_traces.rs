@@ -52,6 +52,10 @@ def work(event):
     if event.attempt == 1 and event.json()["n"] == 1:
         assert event.headers["tenant"] == "t1"
         raise RuntimeError("not yet")
+@queue.on
+def others(event):
+    raise AssertionError(event.type)
+assert len(queue.handlers[None]) == 1
 queue.work()
 tell()
 "#;

@@ -1,4 +1,5 @@
-//! What Python's file alone has: keys side by side, a limit to its length, the README's program.
+//! What Python's file alone has: keys side by side, a limit to its length, its decorator, the
+//! README's program.
 
 use std::process::{Command, Stdio};
 
@@ -37,6 +38,25 @@ fn python_handles_the_keys_of_a_pull_side_by_side_and_each_key_in_order() {
 fn the_python_file_is_short_enough_to_be_read_before_it_is_copied() {
     let lines = include_str!("../../../examples/python/evq.py").lines().count();
     assert!(lines <= 250, "{lines} lines");
+}
+
+#[test]
+fn a_python_handler_of_all_other_types_needs_no_parentheses() {
+    for file in ["evq", "evq_asyncio"] {
+        let program = format!(
+            "from {file} import Queue\n\
+             queue = Queue('redis://localhost:6379')\n\
+             @queue.on\n\
+             def one(event): pass\n\
+             @queue.on()\n\
+             def two(event): pass\n\
+             assert queue.handlers == {{None: [one, two]}}, queue.handlers"
+        );
+        let mut python = Command::new("/usr/bin/python3");
+        python.args(["-B", "-c", &program]);
+        python.env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python"));
+        assert!(python.status().expect("/usr/bin/python3").success(), "{file}");
+    }
 }
 
 /// A program of the README in a directory with nothing but the copied file.
